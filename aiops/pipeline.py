@@ -162,7 +162,7 @@ class Pipeline:
     _steady_at_s: float = float("-inf")
     _steady_breaches: tuple[Breach, ...] = ()
     _events_waiting: list[Event] = field(default_factory=list)
-    _unsaved: ChangeSet = ChangeSet()
+    _unsaved: ChangeSet = field(default_factory=ChangeSet)
     _commit: asyncio.Future[None] | None = None
 
     @property
