@@ -1,0 +1,282 @@
+"""The pipeline loses no page: not when a rule breaks, not when the state disk does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from aiops.errors import StateError
+from aiops.model import (
+    Alert,
+    AlertState,
+    Breach,
+    ChangeKind,
+    ChangeSet,
+    Event,
+    EventKind,
+    Labels,
+    LogRecord,
+    Message,
+    Notification,
+    Observation,
+    Sample,
+    Severity,
+    Sight,
+)
+from aiops.pipeline import Board, Pipeline, merge
+from aiops.ports import SeriesReader
+from aiops.selfstat import SelfStat
+from tests.fakes import FakeSeries
+
+LABELS = Labels.of(service="chat")
+
+
+def page(revision: int = 0) -> Notification:
+    message = Message(ChangeKind.OPENED, Severity.PAGE, "503 on chat", ("Users get 503.",))
+    return Notification(f"inc:opened:{revision}:oncall", "inc", "oncall", 0.0, message)
+
+
+def alert(rule: str, state: AlertState = AlertState.FIRING) -> Alert:
+    return Alert(rule, LABELS, Severity.PAGE, True, state, 0.0, 0.0, 1.0, 0.5, rule)
+
+
+class Rings(FakeSeries):
+    def snapshot(self, now_s: float) -> Iterable[Sample]:
+        return [
+            Sample(name, labels, max(points), points[max(points)])
+            for name, s in self.held.items()
+            for labels, points in s.items()
+        ]
+
+    def expire(self, now_s: float) -> None:
+        pass
+
+
+class Events(list[Event]):
+    def remember(self, event: Event) -> None:
+        self.append(event)
+
+
+class Logs:
+    def __init__(self) -> None:
+        self.fed: list[LogRecord] = []
+
+    def feed(self, records: Iterable[LogRecord]) -> None:
+        self.fed.extend(records)
+
+    def samples(self, now_s: float) -> Iterable[Sample]:
+        return [Sample("log_records_total", LABELS, now_s, float(len(self.fed)))]
+
+
+class Book:
+    def __init__(self) -> None:
+        self.seen: list[Breach] = []
+
+    def step(self, breaches: Iterable[Breach], now_s: float) -> Sequence[Alert]:
+        self.seen = list(breaches)
+        return [alert(breach.rule) for breach in self.seen]
+
+    def firing(self) -> Sequence[Alert]:
+        return [alert(breach.rule) for breach in self.seen]
+
+
+class Correlator:
+    """Opens an incident's worth of pages whenever anything fires."""
+
+    def __init__(self) -> None:
+        self.pages: list[Notification] = []
+
+    def step(self, firing: Sequence[Alert], now_s: float) -> ChangeSet:
+        pages, self.pages = tuple(self.pages), []
+        return ChangeSet(notifications=pages)
+
+    def open_count(self) -> int:
+        return 0
+
+
+class State:
+    def __init__(self) -> None:
+        self.saved: list[ChangeSet] = []
+        self.sick = False
+        self.hang = threading.Event()
+        self.hang.set()
+
+    def commit(self, changes: ChangeSet) -> None:
+        self.hang.wait(10.0)
+        if self.sick:
+            raise StateError("disk full")
+        self.saved.append(changes)
+
+    def flush_checkpoints(self) -> None:
+        pass
+
+    def roll_up(self, samples: Iterable[Sample], now_s: float) -> None:
+        pass
+
+
+class Emergency:
+    def __init__(self) -> None:
+        self.held: list[Notification] = []
+
+    def put(self, notification: Notification, now_s: float) -> None:
+        self.held.append(notification)
+
+
+class Shown:
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    def render(self, samples: Iterable[Sample]) -> None:
+        self.samples = list(samples)
+
+
+class Broken:
+    def evaluate(self, series: SeriesReader, now_s: float) -> Iterable[Breach]:
+        raise ZeroDivisionError
+
+
+class Steady:
+    def __init__(self, rule: str = "Spike") -> None:
+        self.rule, self.asked = rule, 0
+
+    def evaluate(self, series: SeriesReader, now_s: float) -> Iterable[Breach]:
+        self.asked += 1
+        yield Breach(self.rule, LABELS, now_s, 1.0, 0.5)
+
+
+class Source:
+    def __init__(self, *observations: Observation) -> None:
+        self.observations = observations
+
+    async def run(self, now_s: float, *, hastened: bool = False) -> Sequence[Observation]:
+        return self.observations
+
+
+async def in_thread(work: Callable[[], None]) -> None:
+    await asyncio.to_thread(work)
+
+
+class House:
+    """A pipeline with everything around it faked, and within reach."""
+
+    def __init__(self, urgent=(), steady=()) -> None:
+        self.series, self.events, self.logs, self.book = Rings(), Events(), Logs(), Book()
+        self.correlator, self.state, self.emergency, self.shown = Correlator(), State(), Emergency(), Shown()
+        self.board = Board(self.book)
+        self.promises = 0
+        self.pipeline = Pipeline(
+            series=self.series, events=self.events, logs=self.logs, urgent=urgent, steady=steady, book=self.book,
+            correlator=self.correlator, state=self.state, keeper=self.state, board=self.board, exposition=self.shown,
+            emergency=self.emergency, stat=SelfStat(CollectorRegistry()), run_blocking=in_thread, promised=self.promise,
+        )  # fmt: skip
+
+    def promise(self) -> None:
+        self.promises += 1
+
+
+def test_every_kind_of_observation_reaches_its_stage():
+    """A collector yields a mixture; nothing of it may fall between two stages."""
+    house = House()
+    sample = Sample("hw_gpu_count", LABELS, 1.0, 8.0)
+    event = Event(EventKind.CHANGE, "deploy", 1.0, LABELS)
+    record = LogRecord(1.0, LABELS, "CUDA out of memory")
+    sight = Sight("host", "PSI", seen=False, detail="no /proc/pressure")
+    asyncio.run(house.pipeline.collect(Source(sample, event, record, sight), 1.0))
+
+    assert house.series.held["hw_gpu_count"][LABELS] == {1.0: 8.0}
+    assert list(house.events) == [event]
+    assert house.logs.fed == [record]
+    assert list(house.board.sights()) == [sight]
+
+
+def test_a_broken_detector_does_not_silence_the_others():
+    """A rule that divides by zero on odd data must not hide the spike beside it."""
+    house = House(urgent=[Broken(), Steady()])
+    asyncio.run(house.pipeline.evaluate(1.0))
+    assert [breach.rule for breach in house.book.seen] == ["Spike"]
+    assert house.pipeline.stat.registry.get_sample_value("aiops_internal_errors_total", {"where": "detect"}) == 1
+
+
+def test_slow_rules_are_asked_every_five_seconds_and_hold_in_between():
+    """The threshold table need not be read every second, and its breaches must not flicker for it."""
+    slow = Steady("GpuHot")
+    house = House(urgent=[Steady()], steady=[slow])
+
+    async def scene() -> None:
+        for second in range(10):
+            await house.pipeline.evaluate(float(second))
+            assert [breach.rule for breach in house.book.seen] == ["Spike", "GpuHot"]
+
+    asyncio.run(scene())
+    assert slow.asked == 2
+
+
+def test_a_page_is_committed_with_its_alerts_and_then_announced():
+    """The dispatcher is woken only after the promise is on the disk."""
+    house = House(urgent=[Steady()])
+    house.correlator.pages = [page()]
+    asyncio.run(house.pipeline.evaluate(1.0))
+    (saved,) = house.state.saved
+    assert saved.notifications == (page(),)
+    assert [a.rule for a in saved.alerts] == ["Spike"]
+    assert house.promises == 1
+    assert house.emergency.held == []
+
+
+def test_a_full_disk_sends_the_page_from_memory_and_saves_the_rest_later():
+    """The page matters more than the record of it; the record is made up for when the disk is well."""
+    house = House(urgent=[Steady()])
+
+    async def scene() -> None:
+        house.state.sick = True
+        house.correlator.pages = [page()]
+        await house.pipeline.evaluate(1.0)
+        assert house.emergency.held == [page()]
+        assert house.promises == 1
+        house.state.sick = False
+        await house.pipeline.evaluate(2.0)
+
+    asyncio.run(scene())
+    (saved,) = house.state.saved
+    assert [a.rule for a in saved.alerts] == ["Spike"]
+    assert saved.notifications == (), "already sent from memory"
+
+
+def test_a_commit_that_hangs_holds_back_no_page(monkeypatch: pytest.MonkeyPatch):
+    """fsync on a dying disk can take minutes; the second page must not queue behind the first commit."""
+    monkeypatch.setattr("aiops.pipeline._COMMIT_DEADLINE_S", 0.05)
+    house = House()
+
+    async def scene() -> None:
+        house.state.hang.clear()
+        house.correlator.pages = [page(0)]
+        await house.pipeline.evaluate(1.0)
+        house.correlator.pages = [page(1)]
+        await house.pipeline.evaluate(2.0)
+        assert house.emergency.held == [page(0), page(1)]
+        house.state.hang.set()
+        assert house.pipeline._commit is not None
+        await house.pipeline._commit
+
+    asyncio.run(scene())
+
+
+def test_merging_keeps_the_newest_state_and_every_notification():
+    """What waits for a sick disk is folded together, not piled up."""
+    older = ChangeSet(alerts=(alert("A", AlertState.PENDING), alert("B")), notifications=(page(0),))
+    newer = ChangeSet(alerts=(alert("A"),), notifications=(page(1),))
+    merged = merge(older, newer)
+    assert {a.rule: a.state for a in merged.alerts} == {"A": AlertState.FIRING, "B": AlertState.FIRING}
+    assert merged.notifications == (page(0), page(1))
+
+
+def test_tidying_shows_the_newest_samples():
+    """/metrics serves the cached page of the last tick."""
+    house = House()
+    house.series.extend([Sample("hw_gpu_count", LABELS, 1.0, 7.0), Sample("hw_gpu_count", LABELS, 2.0, 8.0)])
+    asyncio.run(house.pipeline.tidy(2.0))
+    assert house.shown.samples == [Sample("hw_gpu_count", LABELS, 2.0, 8.0)]
