@@ -9,6 +9,9 @@ Every exception of aiops, in one place.
     ├── ChildError            a child process died, hung or spoke nonsense
     │   └── ChildTimeout        it did not answer before its deadline
     ├── StateError            the state file cannot be read or written
+    ├── RequestError          a pushed body is not what the API takes; answered with 400
+    ├── ListenError           the web port cannot be opened
+    │   └── PortTaken           another program has it
     └── SendError             a notification was not accepted
         ├── TransientSendError  try again, not before ``retry_after_s``
         └── PermanentSendError  trying again cannot help; becomes a dead letter
@@ -70,6 +73,18 @@ class ChildTimeout(ChildError):
 
 class StateError(AiopsError):
     """The state file cannot be opened, read or written."""
+
+
+class RequestError(AiopsError):
+    """A body pushed to the API is not what it takes; the text names the field and what was expected."""
+
+
+class ListenError(AiopsError):
+    """The address the web server should listen on cannot be opened."""
+
+
+class PortTaken(ListenError):
+    """Another program listens on that port."""
 
 
 class SendError(AiopsError):

@@ -1,0 +1,58 @@
+"""What the web application is handed: ports and plain values, nothing it could reach by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aiops.clock import Clock
+from aiops.ports import Inbox, IncidentLog, SeriesReader, StatusReader
+
+
+class MetricsPage(Protocol):
+    """The /metrics page, ready to send."""
+
+    def page(self) -> bytes:
+        """Prometheus text format."""
+        ...
+
+
+def _nothing() -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class WebDeps:
+    """
+    Ports and values of the web application.
+
+    Args:
+        incidents: Read in a worker thread, since it reads from the disk.
+        series: Recent samples, for the traffic tiles of the first page.
+        status: What is watched, what fires, whether the daemon is ready.
+        inbox: Takes pushed observations.
+        exposition: /metrics.
+        clock: What the time is.
+        host: This node's name.
+        version: Of this program.
+        token: Bearer token of whoever may push; empty lets nobody.
+        outbox_waiting: Notifications not acknowledged yet.
+        dead_letters: Notifications given up.
+        unready: Why the daemon is not ready, one phrase a reason; empty when it is, or cannot say.
+        public_url: Where people reach this page, if not at the address it listens on; its host name is accepted.
+    """
+
+    incidents: IncidentLog
+    series: SeriesReader
+    status: StatusReader
+    inbox: Inbox
+    exposition: MetricsPage
+    clock: Clock
+    host: str
+    version: str
+    token: str = field(repr=False)
+    outbox_waiting: Callable[[], int]
+    dead_letters: Callable[[], int]
+    unready: Callable[[], Sequence[str]] = _nothing
+    public_url: str = ""
