@@ -1,7 +1,7 @@
 """
 From the `collect` section of the settings to collectors.
 
-Two steps, because `aiops check` wants the first without the second: `decode_settings` imports the enabled modules and
+Two steps, because `aiops check` wants the first without the second: `decode_plugins` imports the enabled modules and
 reads their settings, complaining with file:line, and starts nothing; `build_collectors` makes the collectors.
 """
 
@@ -48,7 +48,7 @@ class Plugin:
     config: PluginConfig
 
 
-def decode_settings(sections: Mapping[str, Node | None], table: Mapping[str, str] = COLLECTORS) -> tuple[Plugin, ...]:
+def decode_plugins(sections: Mapping[str, Node | None], table: Mapping[str, str] = COLLECTORS) -> tuple[Plugin, ...]:
     """
     The enabled plug-ins with their settings, in the order of *table*.
 

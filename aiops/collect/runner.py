@@ -39,13 +39,13 @@ class Runner:
     Args:
         name: The plug-in's name.
         collector: What is run.
-        clock: For durations and back-off.
         executor: Where blocking collectors run; needs a thread for each of them, since a hung one keeps its own.
         stat: Counts runs by result.
+        clock: For durations and back-off.
     """
 
     def __init__(
-        self, name: str, collector: Collector | AsyncCollector, clock: Clock, executor: Executor, stat: SelfStat
+        self, name: str, collector: Collector | AsyncCollector, executor: Executor, stat: SelfStat, clock: Clock
     ) -> None:
         self.name = name
         self._collector = collector
