@@ -6,8 +6,9 @@ same: ``rules/alerts/gpu.yaml:12: for: expected a duration such as 15s, found 's
 (which carry their line), never constructed into objects; all problems of a file are reported at once.
 
 Field types understood: str, int, float, bool, enums, `Duration`, `Size`, `Ratio`, `Quantity`, `Secret`, Path, nested
-dataclasses, tuple[T, ...], dict[str, T], T | None, and `Any` (plain data). A dataclass field may carry
-``metadata=doc("text", key="yaml-name")``; `key` is for names Python reserves (``for``, ``class``).
+dataclasses, tuple[T, ...], dict[str, T], T | None, `Node` (left as it is, for a plug-in to decode) and `Any` (plain
+data). A dataclass field may carry ``metadata=doc("text", key="yaml-name")``; `key` is for names Python reserves
+(``for``, ``class``). A dataclass's own check (``__post_init__``) raises `FieldError` or ValueError.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Unit:
     """Marks a float or int field that is written with a unit."""
 
     name: str
-    parse: Callable[[str], float]
+    parse: Callable[[str], Any]
 
 
 Duration = Annotated[float, Unit("duration", parse_duration_s)]
@@ -90,6 +91,20 @@ def doc(text: str, *, key: str = "") -> dict[str, str]:
     return {"doc": text, "key": key} if key else {"doc": text}
 
 
+class FieldError(ValueError):
+    """
+    A dataclass's own check found one field wrong; the complaint then points at that field's line.
+
+    Args:
+        field: The field's name in the dataclass.
+        text: What was expected, and what was found.
+    """
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A place in a document."""
@@ -124,6 +139,18 @@ class Node:
                 raise ConfigError(key.problem(f"{key_node.value}: given twice"))
             found[key_node.value] = (key_node.value, key, Node(self.file, value_node))
         return list(found.values())
+
+    def split(self, name: str) -> tuple[Node | None, Node]:
+        """
+        The value under *name* (None if there is none), and this mapping without it.
+
+        Raises:
+            ConfigError: this is no mapping, a key is no text, or a key stands twice.
+        """
+        found = next((value for key, _, value in self.items() if key == name), None)
+        rest = [pair for pair in self.yaml.value if pair[0].value != name]
+        mapping = yaml.MappingNode(self.yaml.tag, rest, self.yaml.start_mark, self.yaml.end_mark)
+        return found, Node(self.file, mapping)
 
     def elements(self) -> list[Node]:
         """
@@ -228,6 +255,10 @@ def _scalar(node: yaml.Node) -> Any:
     return text
 
 
+def _is_null(node: Node) -> bool:
+    return isinstance(node.yaml, yaml.ScalarNode) and _scalar(node.yaml) is None
+
+
 def _describe(node: yaml.Node) -> str:
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
@@ -241,6 +272,8 @@ def _decode(node: Node, kind: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
     if kind is Any:
         return plain(node)
+    if kind is Node:
+        return node
     if origin is Annotated:
         return _with_unit(node, kind.__metadata__[0], where)
     if origin in {typing.Union, types.UnionType}:
@@ -287,12 +320,11 @@ def _expected(node: Node, where: str, what: str) -> ConfigError:
 
 def _optional(node: Node, kind: Any, where: str) -> Any:
     options = [option for option in typing.get_args(kind) if option is not type(None)]
-    if isinstance(node.yaml, yaml.ScalarNode) and _scalar(node.yaml) is None:
-        return None
-    return _decode(node, options[0], where)
+    nothing = _is_null(node) or (options[0] is Path and node.yaml.value == "")
+    return None if nothing else _decode(node, options[0], where)
 
 
-def _with_unit(node: Node, unit: Unit, where: str) -> float | int:
+def _with_unit(node: Node, unit: Unit, where: str) -> Any:
     if not isinstance(node.yaml, yaml.ScalarNode):
         raise _expected(node, where, f"a {unit.name}")
     value = _scalar(node.yaml)
@@ -335,7 +367,7 @@ def _simple(node: Node, kind: Any, where: str) -> Any:
         if str(node.yaml.value) not in choices:
             raise _expected(node, where, "one of " + ", ".join(choices))
         return kind(str(node.yaml.value))
-    if kind in {str, Path} and value is not None:
+    if kind in {str, Path} and value is not None and (kind is str or value != ""):
         return kind(str(node.yaml.value))
     if kind is bool and isinstance(value, bool):
         return value
@@ -359,13 +391,16 @@ def _fields(kind: type) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
 def _dataclass(node: Node, kind: type, where: str) -> Any:
     fields = _fields(kind)
     values: dict[str, Any] = {}
+    places: dict[str, tuple[str, Node]] = {}
     problems: list[Problem] = []
-    for name, key, value in node.items():
+    # a section with nothing after its colon is an empty one
+    for name, key, value in [] if _is_null(node) else node.items():
         if name not in fields:
             known = ", ".join(sorted(fields))
             problems.append(key.problem(f"{_join(where, name)}: unknown key; expected one of {known}"))
             continue
         field, hint = fields[name]
+        places[field.name] = (name, value)
         try:
             values[field.name] = _decode(value, hint, _join(where, name))
         except ConfigError as error:
@@ -379,4 +414,7 @@ def _dataclass(node: Node, kind: type, where: str) -> Any:
     try:
         return kind(**values)
     except ValueError as error:  # a dataclass's own __post_init__ check
+        if isinstance(error, FieldError) and error.field in places:
+            name, node = places[error.field]
+            where = _join(where, name)
         raise ConfigError(node.problem(f"{where}: {error}" if where else str(error))) from error

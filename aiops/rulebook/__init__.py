@@ -1,0 +1,1 @@
+"""What people write down about faults: alert rules, causes and log signatures, read and checked before anything runs."""
