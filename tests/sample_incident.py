@@ -39,7 +39,7 @@ FIRST_BAD_S = 1_760_000_000.0
 SERVICE = Labels.of(service="chat")
 REPLICAS = ("10.0.0.11:8000", "10.0.0.12:8000", "10.0.0.13:8000")
 
-_BURST = Onset(FIRST_BAD_S - 42, FIRST_BAD_S - 41)
+_BURST = Onset(FIRST_BAD_S - 43, FIRST_BAD_S - 42)
 _QUEUE = Onset(FIRST_BAD_S - 31, FIRST_BAD_S - 26)
 _KV = Onset(FIRST_BAD_S - 16, FIRST_BAD_S - 11)
 
@@ -162,7 +162,7 @@ def _movers() -> tuple[Mover, ...]:
 
 def _timeline() -> tuple[TimelineEntry, ...]:
     return (
-        TimelineEntry(FIRST_BAD_S - 41, "alert", "Arrivals left their normal: 93 a second against 31."),
+        TimelineEntry(FIRST_BAD_S - 42, "alert", "Arrivals left their normal: 93 a second against 31."),
         TimelineEntry(FIRST_BAD_S - 26, "alert", "QueueGrowing on 3 of 3 replicas."),
         TimelineEntry(FIRST_BAD_S - 11, "log", "Requests preempted for want of KV cache, 412 times."),
         TimelineEntry(FIRST_BAD_S, "symptom", "First 503, answered by the gateway."),
