@@ -23,7 +23,7 @@ from aiops.selfstat import SelfStat
 
 log = structlog.get_logger(__name__)
 
-Job = Callable[[float], Awaitable[None]]
+Job = Callable[[float], Awaitable[object]]
 """A coroutine function of the wall time, seconds since the epoch."""
 
 

@@ -60,10 +60,10 @@ def configure(level: str, style: str, stream: TextIO = sys.stderr) -> None:
 
     Args:
         level: debug, info, warning or error; lower ones are left out.
-        style: "text", "json", or "auto": text on a terminal.
+        style: "console", "json", or "auto": console on a terminal.
         stream: Where to.
     """
-    text = style == "text" or (style == "auto" and stream.isatty())
+    text = style == "console" or (style == "auto" and stream.isatty())
     ends: list[Processor] = (
         [structlog.processors.format_exc_info, _Lines(colours=stream.isatty())]
         if text

@@ -1,0 +1,364 @@
+"""
+The daemon put together.
+
+`run` checks settings and rules, binds the port, opens the state, and then lives in sessions: a session is everything
+built from one settings file. SIGHUP loads and checks the file again and, if it is sound, starts a new session on the
+same socket, state and rings; a bad file keeps the old session. SIGTERM and SIGINT end it. Each part registers its
+teardown where it is made; teardown runs last-in first-out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import random
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import structlog
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from aiops import __version__, correlate, narrative
+from aiops.clock import Clock, SystemClock
+from aiops.collect.plugins import Plugin, build_collectors, decode_plugins
+from aiops.collect.runner import Runner
+from aiops.detect import build_detectors
+from aiops.detect.alerts import AlertBook
+from aiops.errors import ConfigError, Problem
+from aiops.export.intake import BoundedInbox
+from aiops.export.metrics import Exposition
+from aiops.export.web import WebDeps, WebServer, bind, create_app
+from aiops.logs.path import LogPath
+from aiops.model import Observation
+from aiops.notify.dispatch import Dispatcher
+from aiops.notify.memory_outbox import MemoryOutbox
+from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
+from aiops.pipeline import Board, Pipeline, RunBlocking
+from aiops.ports import World
+from aiops.rulebook.alerts import AlertRule, load_alert_rules
+from aiops.rulebook.causes import CauseRule, load_causes
+from aiops.rulebook.places import rules_dirs
+from aiops.rulebook.signatures import LogSignature, load_signatures
+from aiops.schedule import Calendar, Schedule
+from aiops.selfstat import SelfStat
+from aiops.settings import Settings
+from aiops.store.rings import Rings
+from aiops.store.state_sqlite import StateSqlite
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+_HASTE_S = 1.0
+"""Cadence of every collector while an incident is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a session is built from, checked; making one starts nothing."""
+
+    settings: Settings
+    alerts: tuple[AlertRule, ...]
+    causes: tuple[CauseRule, ...]
+    signatures: tuple[LogSignature, ...]
+    plugins: tuple[Plugin, ...]
+    receivers: tuple[ReceiverConfig, ...]
+
+
+def make_plan(settings: Settings) -> Plan:
+    """
+    Read every file *settings* refers to.
+
+    Raises:
+        ConfigError: all problems of all files at once.
+    """
+    dirs = rules_dirs(settings.rules.dir)
+    problems: list[Problem] = []
+
+    def checked(load: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
+        try:
+            return load()
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return ()
+
+    plan = Plan(
+        settings=settings,
+        alerts=checked(lambda: load_alert_rules(dirs)),
+        causes=checked(lambda: load_causes(dirs)),
+        signatures=checked(lambda: load_signatures(dirs)),
+        plugins=checked(lambda: tuple(decode_plugins(settings.collect))),
+        receivers=checked(lambda: tuple(decode_receivers(settings.notify.receivers))),
+    )
+    if problems:
+        raise ConfigError(*problems)
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What survives a reload."""
+
+    clock: Clock
+    host: str
+    socket: socket.socket
+    registry: CollectorRegistry
+    stat: SelfStat
+    state: StateSqlite
+    rings: Rings
+    inbox: BoundedInbox
+    token: str
+    writer: ThreadPoolExecutor
+    """The one thread that owns the state file."""
+    readers: ThreadPoolExecutor
+    """Where blocking collectors run; never the loop's default executor, which also serves DNS."""
+
+
+@contextlib.contextmanager
+def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
+    """Bind the port, open the state."""
+    with contextlib.ExitStack() as stack:
+        sock = bind(plan.settings.web.listen)
+        stack.callback(sock.close)
+        directory = plan.settings.state.dir
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        stat = SelfStat(registry)
+        state = StateSqlite(directory / "state.db", clock.now_s(), plan.settings.state.max_size)
+        stack.callback(state.close)
+        writer = ThreadPoolExecutor(1, thread_name_prefix="state")
+        stack.callback(writer.shutdown, wait=False, cancel_futures=True)
+        readers = ThreadPoolExecutor(8, thread_name_prefix="collect")
+        stack.callback(readers.shutdown, wait=False, cancel_futures=True)
+        yield Kept(
+            clock=clock,
+            host=socket.gethostname(),
+            socket=sock,
+            registry=registry,
+            stat=stat,
+            state=state,
+            rings=Rings(stat),
+            inbox=BoundedInbox(stat),
+            token=api_token(directory),
+            writer=writer,
+            readers=readers,
+        )
+
+
+def api_token(directory: Path) -> str:
+    """The token that changes need, made at first start in ``state.dir/token`` for the owner's eyes only."""
+    path = directory / "token"
+    with contextlib.suppress(FileExistsError), path.open("x", opener=_private) as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+    return path.read_text(encoding="ascii").strip()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+@contextlib.asynccontextmanager
+async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
+    """Everything built from *plan*, running; yields the page's address, and stops when the block ends."""
+    async with contextlib.AsyncExitStack() as stack:
+        loop = asyncio.get_running_loop()
+
+        async def on_writer(work: Callable[[], T]) -> T:
+            return await loop.run_in_executor(kept.writer, work)
+
+        settings, clock, stat = plan.settings, kept.clock, kept.stat
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        world = World(kept.host, Path("/"), clock, client, kept.state, kept.inbox)
+
+        book = AlertBook(plan.alerts, kept.state.alerts())
+        board = Board(book)
+        exposition = Exposition(kept.registry)
+        url = settings.web.public_url or base_url(kept.socket)
+        logs = LogPath(kept.host, plan.signatures, stat)
+        language = settings.notify.language
+        correlator = correlate.build(
+            causes=plan.causes,
+            series=kept.rings,
+            events=kept.state,
+            templates=logs,
+            compose=functools.partial(narrative.compose, base_url=url, language=language),
+            compose_tickets=functools.partial(narrative.compose_tickets, base_url=url, language=language),
+            receivers=[(receiver.name, frozenset(receiver.severities)) for receiver in plan.receivers],
+            restored=kept.state.open_incidents(),
+        )
+        notifiers = build_receivers(plan.receivers, client)
+        emergency = MemoryOutbox()
+        rng = random.Random(secrets.randbits(64))  # noqa: S311 (jitter, not a secret)
+        regular = Dispatcher(kept.state, notifiers, stat, rng, on_writer)
+        # never by way of the state's thread: it exists for when that one hangs
+        urgent_only = Dispatcher(emergency, notifiers, stat, rng, _at_once)
+
+        web = WebServer(create_app(_web_deps(kept, settings, board, exposition)), kept.socket.dup())
+        web.start()
+        stack.push_async_callback(web.stop)
+
+        schedule = Schedule(clock, stat)
+        stack.push_async_callback(schedule.stop)
+        urgent, steady = build_detectors(plan.alerts)
+
+        ticks = [
+            schedule.every("dispatch", regular.dispatch, 5.0, deadline_s=60.0),
+            schedule.every("dispatch from memory", urgent_only.dispatch, 5.0, deadline_s=60.0),
+        ]
+
+        def promised() -> None:
+            for tick in ticks:
+                tick.nudge()
+
+        pipeline = Pipeline(
+            series=kept.rings, events=kept.state, logs=logs, urgent=urgent, steady=steady, book=book,
+            correlator=correlator, state=kept.state, keeper=kept.state, board=board, exposition=exposition,
+            emergency=emergency, stat=stat, run_blocking=on_writer, promised=promised,
+        )  # fmt: skip
+        waiting = {plugin.name for plugin in plan.plugins}
+        for name, collector in build_collectors(plan.plugins, world):
+            _collect(schedule, pipeline, Runner(name, collector, kept.readers, stat, clock), waiting)
+        schedule.every("evaluate", pipeline.evaluate, 1.0, deadline_s=30.0)
+        schedule.every("tidy", pipeline.tidy, 5.0, deadline_s=10.0)
+        schedule.every("keep", pipeline.keep, 10.0, deadline_s=30.0)
+        _calendar(stack, kept, settings, on_writer)
+        yield url
+
+
+async def _at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner, waiting: set[str]) -> None:
+    """A tick of its own for each collector: one that is slow delays no other."""
+
+    async def job(now_s: float) -> None:
+        await pipeline.collect(runner, now_s)
+        waiting.discard(runner.name)
+        if not waiting:
+            pipeline.board.started()
+
+    def interval_s() -> float:
+        return min(runner.interval_s, _HASTE_S) if pipeline.hastened else runner.interval_s
+
+    # the runner has the deadline; the tick's is a second line behind it
+    schedule.every(f"collect {runner.name}", job, interval_s, deadline_s=runner.deadline_s + 10.0)
+
+
+def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings, on_writer: RunBlocking[None]) -> None:
+    """Work that belongs to the wall clock."""
+    calendar = Calendar(kept.clock, kept.stat)
+    stack.callback(calendar.stop)
+
+    async def purge(now_s: float) -> None:
+        await on_writer(lambda: kept.state.purge(now_s, settings.state.retention))
+
+    calendar.daily("purge", purge, hour=4, minute=17, deadline_s=600.0)
+
+
+def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Exposition) -> WebDeps:
+    return WebDeps(
+        incidents=kept.state,
+        series=kept.rings,
+        status=board,
+        inbox=kept.inbox,
+        exposition=exposition,
+        clock=kept.clock,
+        host=kept.host,
+        version=__version__,
+        token=kept.token,
+        outbox_waiting=kept.state.waiting_count,
+        dead_letters=lambda: len(kept.state.dead_letters()),
+        public_url=settings.web.public_url,
+    )
+
+
+def base_url(sock: socket.socket) -> str:
+    """Where the page is, as messages link to it when no public address is set."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Signals:
+    """SIGTERM and SIGINT end, SIGHUP reloads; as one queue, so that none is lost between two waits."""
+
+    def __init__(self) -> None:
+        self._caught: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        for caught in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(caught, self._caught.put_nowait, caught)
+
+    async def next(self) -> signal.Signals:
+        """Wait for the next one."""
+        return await self._caught.get()
+
+
+async def once(plan: Plan) -> list[Observation]:
+    """One round of every collector of *plan*, without state, port or daemon."""
+    clock, stat = SystemClock(), SelfStat(CollectorRegistry())
+    with ThreadPoolExecutor(8, thread_name_prefix="collect") as readers:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            world = World(socket.gethostname(), Path("/"), clock, client, _Forgetful(), BoundedInbox(stat))
+            runners = [Runner(name, c, readers, stat, clock) for name, c in build_collectors(plan.plugins, world)]
+            rounds = await asyncio.gather(*(runner.run(clock.now_s()) for runner in runners))
+    return [observation for observations in rounds for observation in observations]
+
+
+class _Forgetful:
+    """Checkpoints of a program that reads once and ends."""
+
+    def get(self, name: str) -> bytes | None:
+        return None
+
+    def put(self, name: str, value: bytes) -> None:
+        pass
+
+
+async def run(load: Callable[[], Settings], clock: Clock | None = None) -> None:
+    """
+    Live until SIGTERM or SIGINT.
+
+    Args:
+        load: Reads the settings file; called at start and at every SIGHUP.
+        clock: The machine's, if not given.
+
+    Raises:
+        ConfigError: the first settings or their rules are wrong; nothing was started.
+        AiopsError: the port is taken, or the state cannot be opened.
+    """
+    signals = _Signals()
+    plan = make_plan(load())
+    with keep(plan, clock or SystemClock()) as kept:
+        while True:
+            async with session(plan, kept) as url:
+                log.info("started", version=__version__, page=url + "/", state=str(plan.settings.state.dir))
+                new_plan = await _next_plan(signals, plan, load)
+            if new_plan is None:
+                log.info("stopped")
+                return
+            plan = new_plan
+
+
+async def _next_plan(signals: _Signals, plan: Plan, load: Callable[[], Settings]) -> Plan | None:
+    """The plan to go on with; None to stop. A bad settings file is complained of, and changes nothing."""
+    while await signals.next() is signal.SIGHUP:
+        try:
+            new = make_plan(load())
+        except ConfigError as error:
+            log.error("settings are wrong; the old ones stay", problems=[str(problem) for problem in error.problems])
+            continue
+        if (new.settings.web.listen, new.settings.state.dir) != (plan.settings.web.listen, plan.settings.state.dir):
+            log.warning("web.listen and state.dir change only at a restart")
+        log.info("settings read again")
+        return new
+    return None

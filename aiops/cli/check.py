@@ -1,0 +1,28 @@
+"""``aiops check``: is everything a person wrote sound? Starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+
+from aiops import settings
+from aiops.cli import run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    run.add_arguments(parser)
+    parser.add_argument("--example", action="store_true", help="print a settings file that shows every key, and exit")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit status 0 when all is sound; otherwise ConfigError says where it is not."""
+    from aiops import app  # noqa: PLC0415
+
+    path = run.settings_file(args.config)
+    plan = app.make_plan(settings.load(path))
+    source = str(path) if path else "built-in settings"
+    print(
+        f"{source}: sound. {len(plan.alerts)} alert rules, {len(plan.causes)} causes, {len(plan.signatures)} log "
+        f"signatures, {len(plan.plugins)} collectors, {len(plan.receivers)} receivers."
+    )
+    return 0

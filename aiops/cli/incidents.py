@@ -1,0 +1,92 @@
+"""``aiops incidents``: list and show, from the daemon or, when it is down, from its state file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from aiops import settings
+from aiops.cli import client, run
+from aiops.errors import AiopsError
+from aiops.model import Incident, from_json, to_json
+from aiops.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    run.add_arguments(parser)
+    parser.add_argument("action", nargs="?", choices=["list", "show"], default="list")
+    parser.add_argument("id", nargs="?", default="", help="incident to show; default the newest")
+    parser.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit status 0; 1 when there is no such incident."""
+    config = settings.load(run.settings_file(args.config))
+    incidents = _all(config)
+    if args.action == "list":
+        if args.json:
+            print(to_json(incidents).decode())
+        elif incidents:
+            for incident in incidents:
+                print(_row(incident))
+        else:
+            print("No incident yet.")
+        return 0
+    wanted = args.id or (incidents[0].id if incidents else "")
+    incident = _one(config, wanted)
+    if incident is None:
+        raise AiopsError(f"no incident {wanted!r}" if wanted else "no incident yet")
+    print(to_json(incident).decode() if args.json else _text(incident))
+    return 0
+
+
+def _all(config: Settings) -> list[Incident]:
+    try:
+        answer: Any = client.get_json(config, "/api/v1/incidents")
+    except client.DaemonDown:
+        return _from_file(config)
+    return from_json(json.dumps(answer["incidents"]), list[Incident])
+
+
+def _one(config: Settings, incident_id: str) -> Incident | None:
+    if not incident_id:
+        return None
+    try:
+        answer: Any = client.get_json(config, f"/api/v1/incidents/{incident_id}")
+    except client.DaemonDown:
+        return next((incident for incident in _from_file(config) if incident.id == incident_id), None)
+    return from_json(json.dumps(answer), Incident)
+
+
+def _from_file(config: Settings) -> list[Incident]:
+    from aiops.clock import SystemClock  # noqa: PLC0415
+    from aiops.store.state_sqlite import StateSqlite  # noqa: PLC0415
+
+    path = config.state.dir / "state.db"
+    if not path.exists():
+        raise AiopsError(f"no daemon answers on {config.web.listen}, and there is no state in {config.state.dir}")
+    state = StateSqlite(path, SystemClock().now_s())
+    try:
+        return [whole for row in state.incidents() if (whole := state.incident(row.id)) is not None]
+    finally:
+        state.close()
+
+
+def _row(incident: Incident) -> str:
+    at = datetime.fromtimestamp(incident.opened_at_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    root = incident.diagnosis.root
+    cause = f"{root.title} ({root.place})" if root else f"cause {incident.diagnosis.status}"
+    return f"{incident.id}  {at}  {incident.state:<8}  {incident.service}  {cause}"
+
+
+def _text(incident: Incident) -> str:
+    from aiops import narrative  # noqa: PLC0415
+    from aiops.model import ChangeKind, IncidentState  # noqa: PLC0415
+
+    change = ChangeKind.RESOLVED if incident.state is IncidentState.RESOLVED else ChangeKind.UPDATED
+    message = narrative.compose(incident, change, base_url="")
+    timeline = [f"  {datetime.fromtimestamp(e.at_s, UTC):%H:%M:%S}  {e.kind:<12} {e.text}" for e in incident.timeline]
+    return "\n".join([message.title, "", *message.paragraphs, "", "Timeline (UTC)", *timeline])

@@ -1,0 +1,44 @@
+"""``aiops run``: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from aiops import settings
+from aiops.cli import console
+
+SYSTEM_FILE = Path("/etc/aiops/aiops.yaml")
+"""Read when no file is named and this one exists."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"settings file; without it {SYSTEM_FILE} if there is one, else everything is found by itself",
+    )
+
+
+def settings_file(named: Path | None) -> Path | None:
+    """The settings file to read: the one *named*, else the system's, else none."""
+    if named is not None:
+        return named
+    return SYSTEM_FILE if SYSTEM_FILE.exists() else None
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT; exit status 0."""
+    path = settings_file(args.config)
+    first = settings.load(path)
+    console.configure(first.log.level, first.log.format)
+    # after the settings: a wrong file must say so at once, without half a second of imports
+    from aiops import app  # noqa: PLC0415
+
+    pending = [first]
+    asyncio.run(app.run(lambda: pending.pop() if pending else settings.load(path)))
+    return 0
