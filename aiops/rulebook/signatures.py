@@ -21,6 +21,8 @@ from aiops.errors import ConfigError, Problem
 from aiops.model import LogSeverity
 
 _MAX_PATTERN_CHARS = 1_000
+_MAX_PROGRAM = 250
+"""RE2 instructions of one pattern. All patterns run as one automaton, which counted repetitions blow up."""
 
 
 class LogClass(StrEnum):
@@ -142,6 +144,8 @@ def _complaint(pattern: str, groups: int | None) -> str:
     except re2.error as error:
         reason = error.args[0]
         return f"expected an RE2 expression: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}"
+    if expression.programsize > _MAX_PROGRAM:
+        return "too large; use .* in place of counted repetitions such as .{0,60}, and several patterns in place of one"
     if groups is not None and expression.groups != groups:
         return f"expected {groups} group in parentheses, found {expression.groups}"
     if expression.search("") is not None:
