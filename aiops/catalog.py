@@ -81,6 +81,7 @@ _METRICS = (
     Metric("gen_ai_server_up", _G, "bool", _SERVER, "1 when the page was read, 0 when it could not be.", "scrape"),
     Metric("gen_ai_server_info", _G, "info", (*_SERVER, "version"), "1; the version the server says it is.", "page"),
     Metric("gen_ai_server_start_time_seconds", _G, "seconds", _SERVER, "When the process started, epoch.", "process_start_time_seconds"),
+    Metric("gen_ai_server_gpu", _G, "info", ("host_name", "instance", "gpu"), "1; the card a server runs on, where the settings say so.", "settings"),
     Metric("gen_ai_server_requests_running", _G, "requests", _SERVER, "Requests in the batch.", "page"),
     Metric("gen_ai_server_requests_waiting", _G, "requests", _SERVER, "Requests queued in the engine.", "page"),
     Metric("gen_ai_server_kv_cache_utilization_ratio", _G, "ratio", _SERVER, "Share of KV blocks in use.", "page"),

@@ -1,0 +1,141 @@
+"""
+Finding inference servers on this machine: ask every listening port for its metrics page, politely.
+
+A port is asked when it appears and then every ten minutes, a few at a time; one that turned out not to speak HTTP is
+left alone for as long as its socket lives, because what listens there may be NCCL or a database that logs strangers.
+Ports of well-known other services are never asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from aiops.collect.engines import Dialect, Dialects
+from aiops.collect.fetch import fetch_page
+from aiops.collect.listeners import Listener, listening
+from aiops.errors import SourceMalformed, SourceUnavailable
+
+ROUND_S = 60.0
+"""Seconds between looks at the list of ports."""
+_AGAIN_S = 600.0
+_PROBE_DEADLINE_S = 1.0
+_MAX_PROBES = 64
+_AT_ONCE = 4
+_OTHER_SERVICES = frozenset(
+    {2049, 2181, 2379, 2380, 3306, 4222, 5432, 5672, 6379, 6443, 9042, 9092, 10250, 11211, 26379, 27017}
+)
+_NEVER = (-math.inf, 0.0)
+_OWN_MARK = b"\naiops_build_info{"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An inference server, or a port that looks like one."""
+
+    url: str
+    instance: str
+    dialect: Dialect
+    page: bytes
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one look found."""
+
+    found: Sequence[Found]
+    ports: int
+    """Listening sockets there are."""
+
+
+class Discovery:
+    """
+    Looks for servers, round after round.
+
+    Args:
+        http: For probes.
+        root: Where the file system begins.
+        dialects: Whose pages are recognised.
+        executor: Where /proc is read.
+        list_ports: Lists listening sockets.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        root: Path,
+        dialects: Dialects,
+        executor: Executor,
+        list_ports: Callable[[Path], Sequence[Listener]] = listening,
+    ) -> None:
+        self._http = http
+        self._root = root
+        self._dialects = dialects
+        self._executor = executor
+        self._list_ports = list_ports
+        self._asked: dict[str, tuple[float, float]] = {}
+        """Per socket: when it was asked, and how long it is left alone."""
+
+    async def look(self, now_s: float, known: Collection[str]) -> Round:
+        """
+        One round.
+
+        Args:
+            now_s: Wall time.
+            known: Instances that need no probe.
+
+        Raises:
+            OSError: the list of ports cannot be read.
+        """
+        listeners = await asyncio.get_running_loop().run_in_executor(self._executor, self._list_ports, self._root)
+        present = {listener.inode for listener in listeners}
+        self._asked = {inode: asked for inode, asked in self._asked.items() if inode in present}
+        # new sockets first, then those asked longest ago
+        due = sorted(
+            (listener for listener in listeners if self._is_due(listener, now_s, known)),
+            key=lambda listener: self._asked.get(listener.inode, _NEVER)[0],
+        )
+        turn = asyncio.Semaphore(_AT_ONCE)
+        probes = (self._probe(listener, now_s, turn) for listener in due[:_MAX_PROBES])
+        answers = await asyncio.gather(*probes)
+        return Round([found for found in answers if found is not None], len(listeners))
+
+    def _is_due(self, listener: Listener, now_s: float, known: Collection[str]) -> bool:
+        if listener.pid == os.getpid() or instance_of(listener) in known:
+            return False
+        if (listener.port < 1024 and listener.port != 80) or listener.port in _OTHER_SERVICES:
+            return False
+        asked_s, pause_s = self._asked.get(listener.inode, _NEVER)
+        return not 0.0 <= now_s - asked_s < pause_s
+
+    async def _probe(self, listener: Listener, now_s: float, turn: asyncio.Semaphore) -> Found | None:
+        instance = instance_of(listener)
+        url = f"http://{instance}/metrics"
+        self._asked[listener.inode] = (now_s, _AGAIN_S)
+        async with turn:
+            try:
+                page = await fetch_page(self._http, url, deadline_s=_PROBE_DEADLINE_S)
+            except SourceUnavailable:
+                self._asked[listener.inode] = (now_s, ROUND_S)  # silent: perhaps it still loads its model
+                return None
+            except SourceMalformed as error:
+                if isinstance(error.__cause__, httpx.ProtocolError):
+                    self._asked[listener.inode] = (now_s, math.inf)
+                return None
+        dialect = None if _OWN_MARK in b"\n" + page else self._dialects.recognise(page)
+        return None if dialect is None else Found(url, instance, dialect, page, listener.command)
+
+
+def instance_of(listener: Listener) -> str:
+    """``host:port`` under which a listener is reached from this machine."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 (what others are bound to)
+    host = local.get(listener.address, listener.address)
+    return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"

@@ -1,0 +1,84 @@
+"""
+A bounded GET of a metrics page from a server that may be sick or not what we think it is.
+
+Whatever it does, the answer is a page of limited size or one of two errors, within the deadline: it is not there
+(refused, reset, silent), or it is there and answers with something else (another status, HTML, a page without end).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from aiops.errors import SourceMalformed, SourceUnavailable
+
+MAX_PAGE_BYTES = 4 * 2**20
+"""vLLM's page has 0.1 MB, the largest exporters some 2 MB."""
+
+_HEADERS = {
+    "Accept": "text/plain;version=0.0.4, text/plain;q=0.5, */*;q=0.1",
+    # a compressed page could unpack into anything
+    "Accept-Encoding": "identity",
+}
+
+
+async def fetch_page(
+    http: httpx.AsyncClient, url: str, *, deadline_s: float, limit_bytes: int = MAX_PAGE_BYTES
+) -> bytes:
+    """
+    The body of the page at *url*.
+
+    Args:
+        http: The client; redirects are not followed, whatever it is set to.
+        url: Where to ask.
+        deadline_s: From the first packet to the last byte.
+        limit_bytes: A larger page is refused as soon as it shows.
+
+    Raises:
+        SourceUnavailable: nobody answers there, or not in time.
+        SourceMalformed: not HTTP, another status than 200, compressed, HTML, or too large.
+    """
+    try:
+        async with (
+            asyncio.timeout(deadline_s),
+            http.stream("GET", url, headers=_HEADERS, timeout=deadline_s, follow_redirects=False) as response,
+        ):
+            _check_head(response, limit_bytes)
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size > limit_bytes:
+                    raise SourceMalformed(f"a page of more than {limit_bytes} bytes")
+                chunks.append(chunk)
+    except (TimeoutError, httpx.TimeoutException) as error:
+        raise SourceUnavailable(f"no answer within {deadline_s:g} s") from error
+    except (httpx.ProtocolError, httpx.UnsupportedProtocol) as error:
+        raise SourceMalformed("does not speak HTTP") from error
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+        raise SourceUnavailable(_reason(error)) from error
+    page = b"".join(chunks)
+    if page[:512].lstrip()[:1] == b"<":
+        raise SourceMalformed("HTML instead of metrics")
+    return page
+
+
+def _check_head(response: httpx.Response, limit_bytes: int) -> None:
+    """Refuse by the head what need not be read."""
+    if response.status_code != httpx.codes.OK:
+        raise SourceMalformed(f"status {response.status_code} instead of 200")
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise SourceMalformed("a compressed page, which was not asked for")
+    if "html" in response.headers.get("content-type", "").lower():
+        raise SourceMalformed("HTML instead of metrics")
+    length = response.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > limit_bytes:
+        raise SourceMalformed(f"a page of more than {limit_bytes} bytes")
+
+
+def _reason(error: Exception) -> str:
+    """Why a connection failed, in words; the URL stays out, it may hold a password."""
+    if isinstance(error, httpx.ConnectError):
+        return "connection refused or host unreachable"
+    return f"connection broken ({type(error).__name__})"

@@ -1,0 +1,239 @@
+"""
+Inference servers: reads the metrics page of each, and finds those that run on this machine.
+
+Every target has its own request in flight, so that one that hangs neither delays nor fails the others: a round waits
+a moment for those that answered last time, takes what is there, and leaves the rest to the next round. What a page
+means is told by engines.py; who listens here by discovery.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import httpx
+
+from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
+from aiops.collect.engines import Dialects, Server, dialects
+from aiops.collect.fetch import fetch_page
+from aiops.document import Duration, doc
+from aiops.errors import SourceError
+from aiops.model import Labels, Observation, Sample, Sight
+from aiops.ports import World
+
+_MAX_TARGETS = 64
+_FORGET_S = 900.0
+"""How long a server that was found, and is gone, is still asked and reported as down."""
+_PATIENCE_S = 1.0
+_SHORT_PATIENCE_S = 0.1
+_FIRST_LOOK_S = 2.0
+_NAME = "inference"
+_NOTHING_HINT = "try `aiops demo`, or add collect.inference.targets"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetConfig:
+    """One server's page."""
+
+    url: str = field(metadata=doc("address of the metrics page; host and port as the gateway spells its upstream"))
+    gpu: str = field(default="", metadata=doc("index of the card the server runs on"))
+
+    def __post_init__(self) -> None:
+        instance_of(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of the inference collector."""
+
+    enabled: bool = field(default=True, metadata=doc("read the metrics pages of inference servers"))
+    interval: Duration = field(default=5.0, metadata=doc("time between readings; 1s while an incident is open"))
+    deadline: Duration = field(default=3.0, metadata=doc("a page that takes longer counts as down"))
+    discover: bool = field(default=True, metadata=doc("look for servers on local ports, once a minute"))
+    targets: tuple[TargetConfig, ...] = field(default=(), metadata=doc("servers that are always read"))
+
+
+def instance_of(url: str) -> str:
+    """
+    ``host:port`` of *url*.
+
+    Raises:
+        ValueError: *url* is no http or https address.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url: expected an address such as http://127.0.0.1:8000/metrics, found {url!r}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError(f"url: expected an address such as http://127.0.0.1:8000/metrics, found {url!r}")
+    port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    return f"[{parsed.host}]:{port}" if ":" in parsed.host else f"{parsed.host}:{port}"
+
+
+class Target:
+    """A page that is read again and again."""
+
+    def __init__(self, url: str, host: str, *, gpu: str = "", fixed: bool = True) -> None:
+        self.url = url
+        self.instance = instance_of(url)
+        self.fixed = fixed
+        self.gpu = Labels.of(host_name=host, instance=self.instance, gpu=gpu) if gpu else None
+        self.server: Server | None = None
+        self.request: asyncio.Task[bytes] | None = None
+        self.asked_s = 0.0
+        self.healthy = True
+        self.down_since_s: float | None = None
+        self.said = ""
+
+
+class Inference:
+    """The collector."""
+
+    def __init__(self, config: Config, world: World, table: Dialects, discovery: Discovery | None) -> None:
+        self.interval_s = config.interval
+        # a round ends by itself before this: it waits for no page to be given up
+        self.deadline_s = _PATIENCE_S + _SHORT_PATIENCE_S + _FIRST_LOOK_S + 2.0
+        self._page_deadline_s = config.deadline
+        self._http = world.http
+        self._host = world.host
+        self._dialects = table
+        self._discovery = discovery
+        self._look: asyncio.Task[Round] | None = None
+        self._looked_s = float("-inf")
+        self._said = ""
+        targets = [Target(target.url, world.host, gpu=target.gpu) for target in config.targets[:_MAX_TARGETS]]
+        self._targets = {target.instance: target for target in targets}
+
+    async def gather(self, now_s: float) -> Sequence[Observation]:
+        observations: list[Observation] = []
+        first = self._looked_s == float("-inf")
+        self._start_look(now_s)
+        self._ask(now_s)
+        await self._wait()
+        for target in list(self._targets.values()):
+            observations += self._take(target, now_s)
+        if self._look is not None and first:  # so that a single round shows what there is
+            await asyncio.wait({self._look}, timeout=_FIRST_LOOK_S)
+        if self._look is not None and self._look.done():
+            observations += self._take_look(self._look, now_s)
+            self._look = None
+        return observations
+
+    def _ask(self, now_s: float) -> None:
+        """Send a request to every target that has none in flight."""
+        for target in self._targets.values():
+            if target.request is None:
+                target.asked_s = now_s
+                page = fetch_page(self._http, target.url, deadline_s=self._page_deadline_s)
+                target.request = asyncio.create_task(page, name=f"page of {target.instance}")
+
+    async def _wait(self) -> None:
+        """Wait for those that answered last time, and hardly for the others."""
+        requests = {target.healthy: set[asyncio.Task[bytes]]() for target in self._targets.values()}
+        for target in self._targets.values():
+            if target.request is not None:
+                requests[target.healthy].add(target.request)
+        if healthy := requests.get(True):
+            await asyncio.wait(healthy, timeout=_PATIENCE_S)
+        if sick := requests.get(False):
+            await asyncio.wait(sick, timeout=_SHORT_PATIENCE_S)
+
+    def _take(self, target: Target, now_s: float) -> Iterator[Observation]:
+        """What *target* answered, if it has."""
+        if target.gpu is not None:
+            yield Sample("gen_ai_server_gpu", target.gpu, now_s, 1.0)
+        if target.request is None or not target.request.done():
+            return
+        request, target.request = target.request, None
+        try:
+            samples = self._read(target, request.result())
+        except SourceError as error:
+            yield from self._down(target, str(error))
+        else:
+            yield from samples
+            yield from self._up(target)
+
+    def _read(self, target: Target, page: bytes) -> list[Sample]:
+        if target.server is None or not target.server.dialect.name or not target.healthy:
+            dialect = self._dialects.recognise(page) or self._dialects.unknown
+            if target.server is None or target.server.dialect is not dialect:
+                target.server = Server(dialect, self._host, target.instance)
+        samples = target.server.read(page, target.asked_s)
+        return [Sample("gen_ai_server_up", target.server.labels, target.asked_s, 1.0), *samples]
+
+    def _up(self, target: Target) -> Iterator[Observation]:
+        target.healthy, target.down_since_s = True, None
+        server = target.server
+        if server is None:
+            return
+        title = server.dialect.title
+        if server.dialect.name and not server.dialect.readable:
+            yield from self._say(target, f"{title} is recognised, but its page is not read yet", seen=False)
+        else:
+            yield from self._say(target, f"{title}, model {server.model}" if server.model else title, seen=True)
+
+    def _down(self, target: Target, reason: str) -> Iterator[Observation]:
+        target.healthy = False
+        if target.down_since_s is None:
+            target.down_since_s = target.asked_s
+        labels = (
+            target.server.labels
+            if target.server is not None
+            else Labels.of(host_name=self._host, instance=target.instance, model="", server="")
+        )
+        yield Sample("gen_ai_server_up", labels, target.asked_s, 0.0)
+        yield from self._say(target, reason, seen=False)
+        if not target.fixed and not 0.0 <= target.asked_s - target.down_since_s < _FORGET_S:
+            del self._targets[target.instance]
+
+    def _say(self, target: Target, detail: str, *, seen: bool) -> Iterator[Sight]:
+        if detail != target.said:
+            target.said = detail
+            yield Sight(_NAME, f"server at {target.instance}", seen=seen, detail=detail)
+
+    def _start_look(self, now_s: float) -> None:
+        if self._discovery is None or self._look is not None or 0.0 <= now_s - self._looked_s < ROUND_S:
+            return
+        self._looked_s = now_s
+        look = self._discovery.look(now_s, frozenset(self._targets))
+        self._look = asyncio.create_task(look, name="look for inference servers")
+
+    def _take_look(self, look: asyncio.Task[Round], now_s: float) -> Iterator[Observation]:
+        """Take in what a look at the local ports found."""
+        try:
+            ended = look.result()
+        except OSError as error:
+            yield Sight(_NAME, "local ports", seen=False, detail=f"{error.filename}: {error.strerror}")
+            return
+        for found in ended.found:
+            yield from self._adopt(found, now_s)
+        if self._targets:
+            summary, seen = f"{len(self._targets)} known", True
+        else:
+            summary, seen = f"no inference server found on {ended.ports} local ports", False
+        if summary != self._said:
+            self._said = summary
+            yield Sight(_NAME, "inference servers", seen=seen, detail=summary, hint="" if seen else _NOTHING_HINT)
+
+    def _adopt(self, found: Found, now_s: float) -> Iterator[Observation]:
+        """Make what was found a target, and read the page that showed it."""
+        if found.instance in self._targets or len(self._targets) >= _MAX_TARGETS:
+            return
+        target = self._targets[found.instance] = Target(found.url, self._host, fixed=False)
+        target.asked_s = now_s
+        try:
+            yield from self._read(target, found.page)
+        except SourceError as error:
+            yield from self._down(target, str(error))
+        else:
+            yield from self._up(target)
+
+
+def build(config: Config, world: World) -> Inference:
+    """The collector over *world*'s HTTP client and root."""
+    table = dialects()
+    reader = ThreadPoolExecutor(1, thread_name_prefix="listeners")
+    discovery = Discovery(world.http, world.root, table, reader) if config.discover else None
+    return Inference(config, world, table, discovery)
