@@ -217,7 +217,9 @@ class Breach:
     since_s: float | None = None
     """When the condition began, if the detector can tell better than the evaluation time."""
     text: str = ""
-    """The finding in words, if the rule's summary is not enough."""
+    """The finding in words."""
+    starts: bool = True
+    """False for a value between the clearing and the firing limit: it keeps a firing alert, and starts none."""
 
 
 class AlertState(StrEnum):
@@ -506,6 +508,8 @@ class Message:
     facts: tuple[tuple[str, str], ...] = ()
     """For machines (generic webhook): incident, state, service, cause, place, probability, opened_at, first_bad_at,
     resolved_at; numbers as text, absent ones left out."""
+    language: str = "en"
+    """What the texts are written in; a vendor's own words (buttons) follow it."""
 
 
 @dataclass(frozen=True, slots=True)

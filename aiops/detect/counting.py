@@ -1,0 +1,82 @@
+"""
+Counters of bad and of all answers, read from the rings as steps: what was added, and when.
+
+Shared by the detectors of symptoms and of the error budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from aiops.catalog import CATALOG, MetricKind
+from aiops.document import FieldError
+from aiops.model import Labels
+from aiops.ports import SeriesReader
+from aiops.rulebook.alerts import Selector
+from aiops.stats import Floats, steps
+
+UNNAMED_SERVICE = "inference"
+"""What a service is called whose source does not name it."""
+
+
+class Counted(NamedTuple):
+    """What was added to a counter, and when; one element a sample after the first."""
+
+    labels: Labels
+    at_s: Floats
+    added: Floats
+    from_s: float
+    """Time of the sample before the first step."""
+
+    def between(self, after_s: float, by_s: float) -> float:
+        """What was added in (after_s, by_s]."""
+        first, end = np.searchsorted(self.at_s, (after_s, by_s), side="right")
+        return float(self.added[first:end].sum())
+
+
+def check_counters(bad: Selector, total: Sequence[Selector], service_label: str) -> None:
+    """
+    Check that these can be held against each other.
+
+    Raises:
+        FieldError: one is no counter, has no such label, or *total* is empty.
+    """
+    for place, selectors in (("bad", (bad,)), ("total", total)):
+        for selector in selectors:
+            if CATALOG[selector.name].kind is not MetricKind.COUNTER:
+                raise FieldError(place, f"expected counters; {selector.name} is none")
+            if service_label not in selector.labels:
+                raise FieldError("service_label", f"{selector.name} has no label {service_label!r}")
+    if not total:
+        raise FieldError("total", "expected at least one counter")
+
+
+def read_counted(
+    selectors: Iterable[Selector], series: SeriesReader, start_s: float, end_s: float, service_label: str
+) -> dict[str, list[Counted]]:
+    """Steps within [start_s, end_s] of every series that *selectors* choose, by the service its label names."""
+    found: dict[str, list[Counted]] = {}
+    for selector in selectors:
+        for window in series.window(selector.name, start_s, end_s, selector.match):
+            if window.at_s.size >= 2:
+                service = window.labels.get(service_label) or UNNAMED_SERVICE
+                counted = Counted(window.labels, window.at_s[1:], steps(window.values), float(window.at_s[0]))
+                found.setdefault(service, []).append(counted)
+    return found
+
+
+def last_added_s(counters: Iterable[Counted]) -> float:
+    """When any of *counters* last rose; minus infinity if none did."""
+    return max((float(each.at_s[each.added > 0][-1]) for each in counters if (each.added > 0).any()), default=-np.inf)
+
+
+def per_stretch(counters: Iterable[Counted], edges: Floats) -> Floats:
+    """What all *counters* added in each of the stretches between *edges*; steps outside count for the nearest."""
+    added = np.zeros(edges.size - 1)
+    for each in counters:
+        place = np.clip(np.searchsorted(edges, each.at_s, side="left") - 1, 0, added.size - 1)
+        added += np.bincount(place, weights=each.added, minlength=added.size)
+    return added
