@@ -23,6 +23,23 @@ _HEADERS = {
 }
 
 
+def instance_of(url: str) -> str:
+    """
+    ``host:port`` of *url*.
+
+    Raises:
+        ValueError: *url* is no http or https address.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url: expected an address such as http://127.0.0.1:8000/metrics, found {url!r}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError(f"url: expected an address such as http://127.0.0.1:8000/metrics, found {url!r}")
+    port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    return f"[{parsed.host}]:{port}" if ":" in parsed.host else f"{parsed.host}:{port}"
+
+
 async def fetch_page(
     http: httpx.AsyncClient, url: str, *, deadline_s: float, limit_bytes: int = MAX_PAGE_BYTES
 ) -> bytes:

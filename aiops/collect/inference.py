@@ -13,11 +13,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import httpx
-
 from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
 from aiops.collect.engines import Dialects, Server, dialects
-from aiops.collect.fetch import fetch_page
+from aiops.collect.fetch import fetch_page, instance_of
 from aiops.document import Duration, doc
 from aiops.errors import SourceError
 from aiops.model import Labels, Observation, Sample, Sight
@@ -53,23 +51,6 @@ class Config:
     deadline: Duration = field(default=3.0, metadata=doc("a page that takes longer counts as down"))
     discover: bool = field(default=True, metadata=doc("look for servers on local ports, once a minute"))
     targets: tuple[TargetConfig, ...] = field(default=(), metadata=doc("servers that are always read"))
-
-
-def instance_of(url: str) -> str:
-    """
-    ``host:port`` of *url*.
-
-    Raises:
-        ValueError: *url* is no http or https address.
-    """
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"url: expected an address such as http://127.0.0.1:8000/metrics, found {url!r}") from error
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise ValueError(f"url: expected an address such as http://127.0.0.1:8000/metrics, found {url!r}")
-    port = parsed.port or (443 if parsed.scheme == "https" else 80)
-    return f"[{parsed.host}]:{port}" if ":" in parsed.host else f"{parsed.host}:{port}"
 
 
 class Target:
