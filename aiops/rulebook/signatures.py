@@ -9,7 +9,7 @@ the file, with its line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -74,23 +74,23 @@ class _File:
     signatures: tuple[LogSignature, ...]
 
 
-def load_signatures(directories: Iterable[Path]) -> tuple[LogSignature, ...]:
+def load_signatures(folders: Sequence[Path]) -> tuple[LogSignature, ...]:
     """
-    The signatures of every ``*.yaml`` in *directories*, in the order given, files by name.
+    The signatures in ``logs/*.yaml`` of every folder; within a folder in the order of file names and lines.
 
-    The first signature that matches a line decides, so a directory named earlier overrides later ones.
+    The first signature that matches a line decides. Those of later folders come first, so that a person's own folder
+    (named after the shipped one) overrides what is shipped.
 
     Raises:
         ConfigError: every problem found in all files.
     """
     found: list[LogSignature] = []
     problems: list[Problem] = []
-    for directory in directories:
-        for path in sorted(directory.glob("*.yaml")):
-            try:
-                found.extend(_read(path))
-            except ConfigError as error:
-                problems.extend(error.problems)
+    for path in [path for folder in reversed(folders) for path in sorted(folder.glob("logs/*.yaml"))]:
+        try:
+            found.extend(_read(path))
+        except ConfigError as error:
+            problems.extend(error.problems)
     if problems:
         raise ConfigError(*problems)
     return tuple(found)
@@ -126,7 +126,10 @@ def _check(node: Node, signature: LogSignature) -> Iterator[Problem]:
         for place, pattern in zip(places["patterns"].elements(), signature.patterns, strict=True)
         if (complaint := _complaint(pattern, groups=None))
     ]
-    yield from broken or _check_samples(places["samples"], signature)
+    if broken:
+        yield from broken
+    elif signature.patterns:
+        yield from _check_samples(places["samples"], signature)
 
 
 def _check_samples(samples: Node, signature: LogSignature) -> Iterator[Problem]:

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aiops.logs.lexicon import Lexicon
+from aiops.model import LogSeverity
+from aiops.rulebook.signatures import LogClass, LogSignature, load_signatures
+
+LEXICON = Lexicon(load_signatures([Path(__file__).parents[3] / "rules"]))
+
+
+def signature(log_class: LogClass, *patterns: str, **extract: str) -> LogSignature:
+    return LogSignature(log_class, log_class.value, LogSeverity.ERROR, patterns, (), "", extract)
+
+
+def test_the_first_signature_that_matches_wins():
+    """Benign look-alikes stand first for this reason."""
+    lexicon = Lexicon(
+        [signature(LogClass.BENIGN, "temperature normal"), signature(LogClass.THERMAL_THROTTLE, "temperature")]
+    )
+
+    benign, hot = lexicon.classify(b"temperature normal"), lexicon.classify(b"temperature high")
+
+    assert benign is not None
+    assert hot is not None
+    assert (benign.number, benign.signature.log_class) == (0, LogClass.BENIGN)
+    assert (hot.number, hot.signature.log_class) == (1, LogClass.THERMAL_THROTTLE)
+    assert lexicon.classify(b"pressure high") is None
+
+
+def test_values_are_taken_from_the_raw_line():
+    """Masks hide just what matters: which card, which code."""
+    hit = LEXICON.classify(b"torch.OutOfMemoryError: CUDA out of memory. GPU 3 has a total capacity of 79.00 GiB")
+    xid = LEXICON.classify(b"NVRM: Xid (PCI:0000:44:00): 79, pid=1, GPU has fallen off the bus.")
+
+    assert hit is not None
+    assert xid is not None
+    assert hit.values == {"gpu": "3"}
+    assert xid.values == {"xid": "79", "pci": "0000:44:00"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "INFO [loggers.py:1] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: 2.0 tokens/s, GPU KV cache usage: 91.0%",
+            "benign",
+        ),
+        ("mce: CPU6: Core temperature/speed normal", "benign"),
+        ("node0:1:2 [1] NCCL INFO Connected all rings", "benign"),
+        ('INFO: 127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 200 OK', "benign"),
+        ('INFO: 127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 503 Service Unavailable', "upstream_unavailable"),
+        ('INFO: 127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 429 Too Many Requests', "rate_limit_queue_full"),
+        ("Decode out of memory happened. #retracted_reqs: 1", "kv_cache_preemption"),
+        ("Out of memory: Killed process 1 (python)", "host_oom"),
+        ("[ERROR] Worker (pid:17) was sent SIGKILL! Perhaps out of memory?", "worker_timeout"),
+        ("Health check failed. Server couldn't get a response from detokenizer for last 20 seconds.", "worker_timeout"),
+        ("NCCL WARN Cuda failure 'out of memory'", "vram_exhaustion"),
+        (
+            "sqlalchemy.exc.TimeoutError: QueuePool limit of size 5 overflow 10 reached, connection timed out",
+            "pool_exhausted",
+        ),
+        ("503 Service Unavailable: server busy", "rate_limit_queue_full"),
+    ],
+)
+def test_look_alikes_are_told_apart(line: str, expected: str):
+    """A memory that is full, a host that is full and a cache that is full have different causes."""
+    hit = LEXICON.classify(line.encode())
+
+    assert hit is not None
+    assert hit.signature.log_class == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["", "all is well", "model loaded in 12 s", "torch memory usage 71 GiB", "\x00\x01", "x" * 65_536]
+)
+def test_ordinary_lines_have_no_class(line: str):
+    """Evidence that is everywhere is no evidence."""
+    assert LEXICON.classify(line.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"2025 [CRITICAL] x", LogSeverity.CRITICAL),
+        (b"ERROR 05-01 warning later", LogSeverity.ERROR),
+        (b"ValueError: x", LogSeverity.ERROR),
+        (b"E0120 08:28:09 x", LogSeverity.ERROR),
+        (b"W0120 08:28:09 x", LogSeverity.WARNING),
+        (b"[warn] error while retrying", LogSeverity.WARNING),
+        (b"INFO: no error found", LogSeverity.INFO),
+        (b"hello", LogSeverity.INFO),
+        (b"." * 200 + b" ERROR", LogSeverity.INFO),
+        (b"", LogSeverity.INFO),
+    ],
+)
+def test_severity_is_the_first_word_that_names_one(line: bytes, expected: LogSeverity):
+    """Loggers put their level first; later words are the message."""
+    assert LEXICON.severity(line) is expected
+
+
+def test_without_signatures_nothing_has_a_class():
+    """An empty rules folder is no crash."""
+    assert Lexicon([]).classify(b"CUDA out of memory") is None
+
+
+def test_patterns_that_outgrow_the_set_still_decide():
+    """A set that runs out of memory answers nothing; the signatures are then asked one by one."""
+
+    class Gone:
+        def Match(self, line: bytes) -> list[int]:
+            return []
+
+    lexicon = Lexicon(
+        [signature(LogClass.DNS, "a"), signature(LogClass.NETWORK, "b"), signature(LogClass.DISK_FULL, "b")]
+    )
+    lexicon._which = Gone()
+
+    hit = lexicon.classify(b"xbx")
+
+    assert hit is not None
+    assert hit.number == 1
