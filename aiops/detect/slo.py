@@ -23,6 +23,7 @@ from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader
 from aiops.rulebook.alerts import AlertRule, Selector, placeholders
 from aiops.stats import Floats
+from aiops.units import format_quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Config:
 
     bad: tuple[Selector, ...] = field(metadata=doc("Counters of failed requests."))
     total: tuple[Selector, ...] = field(metadata=doc("Counters that together count all requests."))
-    burn: float = field(metadata=doc("Breach when the budget is spent this many times too fast."))
+    burn: float = field(metadata=doc("Breach when the budget is spent this many times faster than on time."))
     objective: Ratio = field(default=0.9995, metadata=doc("Promised share of good requests."))
     long: Duration = field(
         default=600.0, metadata=doc("The window that says it matters; half of it must be in memory.")
@@ -64,8 +65,8 @@ def build(rule: AlertRule, config: Config) -> BurnRate:
     """
     if rule.by:
         raise ValueError("by: this detector's alerts have the label service, no others")
-    for name in placeholders(rule.summary) - {"value", "limit", "service"}:
-        raise ValueError(f"summary: {{{name}}} is not one of value, limit, service")
+    for name in placeholders(rule.summary) - {"value", "limit", "share", "service"}:
+        raise ValueError(f"summary: {{{name}}} is not one of value, limit, share, service")
     return BurnRate(rule, config)
 
 
@@ -92,8 +93,18 @@ class BurnRate:
             rates = [self._rate(bad, total, now_s - over_s, now_s) for over_s in (config.long, config.short)]
             if all(rate > config.burn for rate in rates):
                 labels = Labels.of(service=service)
-                words = {"service": service, "value": f"{rates[0]:.0f}", "limit": f"{config.burn:.0f}"}
-                yield Breach(self.rule.alert, labels, now_s, rates[0], config.burn, None, self.rule.words(words))
+                yield Breach(self.rule.alert, labels, now_s, rates[0], config.burn, None, self._text(service, rates[0]))
+
+    def _text(self, service: str, rate: float) -> str:
+        share = rate * (1.0 - self.config.objective)
+        return self.rule.words(
+            {
+                "service": service,
+                "value": f"{rate:.1f}",
+                "limit": f"{self.config.burn:g}",
+                "share": format_quantity(share, "ratio"),
+            }
+        )
 
     def _rate(self, bad: Sequence[Counted], total: Sequence[Counted], after_s: float, by_s: float) -> float:
         # the first stretch takes what lies before the window

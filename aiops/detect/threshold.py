@@ -80,6 +80,11 @@ class Config:
         """1 when more is worse, -1 when less is."""
         return 1 if self.above is not None else -1
 
+    @property
+    def grows(self) -> bool:
+        """Whether more of the window can only make it worse, so that a part of it is enough for a breach."""
+        return self.reduce is Reduce.MIN if self.sign < 0 else self.reduce in {Reduce.MAX, Reduce.INCREASE}
+
 
 def build(rule: AlertRule, config: Config) -> Threshold:
     """
@@ -140,13 +145,14 @@ class Threshold:
         return {sample.labels: sample.value for sample in newest}
 
     def _reduced(self, window: Window, now_s: float) -> float:
-        """The window as one number; NaN when it holds less than half of its time."""
+        """The window as one number; NaN when it holds less than half of its time and more could change the verdict."""
         config = self.config
         if config.reduce is Reduce.LAST:
             return float(window.values[-1])
         inside = window.at_s >= now_s - config.over
         times, values = window.at_s[inside], window.values[inside]
-        if times.size < 2 or times[0] > now_s - config.over / 2:
+        short = times.size < 2 or times[0] > now_s - config.over / 2
+        if short and not (config.grows and times.size >= (1 if config.reduce in {Reduce.MIN, Reduce.MAX} else 2)):
             return math.nan
         if config.reduce is Reduce.MIN:
             return float(values.min())
