@@ -125,15 +125,19 @@ class HistorySqlite:
 
     def purge(self, before_s: float) -> None:
         """
-        Forget minutes before *before_s* and series without any.
+        Forget minutes before *before_s* and series without any. Reads all of history: for once a day.
 
         Raises:
             StateError: the file cannot be written.
         """
-        with self._database.transaction("purge of history") as connection:
-            connection.execute("DELETE FROM rollups WHERE minute < ?", (math.floor(before_s / 60),))
+        self._forget(math.floor(before_s / 60))
+        with self._database.transaction("purge of series") as connection:
             connection.execute("DELETE FROM series WHERE id NOT IN (SELECT series_id FROM rollups)")
             self._ids.clear()
+
+    def _forget(self, before_minute: int) -> None:
+        with self._database.transaction("purge of history") as connection:
+            connection.execute("DELETE FROM rollups WHERE minute < ?", (before_minute,))
 
     def stay_below(self, max_bytes: int) -> bool:
         """
@@ -150,8 +154,7 @@ class HistorySqlite:
             ((oldest, newest),) = self._database.read("SELECT min(minute), max(minute) FROM rollups")
             if oldest is None:
                 return False
-            step = min(_SWEEP_MINUTES, newest - oldest + 1)
-            self.purge((oldest + step) * 60.0)
+            self._forget(min(oldest + _SWEEP_MINUTES, newest + 1))
             shrunk = True
         if shrunk:
             self._database.shrink()
