@@ -8,15 +8,20 @@ decoded later, by its stage, with the same file:line in complaints. `example` wr
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+import textwrap
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
+from enum import Enum, StrEnum
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from aiops.document import Duration, FieldError, Node, Size, decode, doc
+from aiops.document import Duration, FieldError, Node, Size, Unit, decode, doc
 from aiops.document import load as load_document
 
 
@@ -223,3 +228,102 @@ def load(path: Path | None) -> Settings:
     """
     root = None if path is None else load_document(path)
     return Settings() if root is None else decode(root, Settings)
+
+
+# --- the example file -----------------------------------------------------------------------------------------------
+
+_COMMENT_WIDTH = 100
+_SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_TIMES = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"), (1.0, "s"))
+
+
+def example(collectors: Mapping[str, type], receivers: Mapping[str, type]) -> str:
+    """
+    A settings file with every key, its meaning and its default; keys without a default are commented out.
+
+    Args:
+        collectors: Plug-in name to its ``Config``, in the order to be shown.
+        receivers: Kind of receiver to its ``Config``, likewise.
+    """
+    lines = ["# Settings of aiops. Every key is optional; values given here are the defaults.", ""]
+    hints = typing.get_type_hints(Settings)
+    for group in dataclasses.fields(Settings):
+        kind = hints[group.name]
+        lines += _comment(group.metadata.get("doc") or _first_line(kind), 0)
+        lines.append(f"{group.name}:")
+        if dataclasses.is_dataclass(kind):
+            lines += _section(typing.cast("type", kind), 2)
+        for name, config in collectors.items() if group.name == "collect" else ():
+            lines += ["", *_comment(_first_line(config), 2), f"  {name}:", *_section(config, 4)]
+        if group.name == "notify":
+            lines += _receivers(receivers)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _receivers(kinds: Mapping[str, type]) -> Iterator[str]:
+    for name, config in kinds.items():
+        yield from ("", *_comment(f"{name}: {_first_line(config)}", 2))
+        for line in _section(config, 0):
+            yield "  #   " + line.removeprefix("# ") if line.startswith("# ") else f"  #   {line}"
+
+
+def _section(kind: type, indent: int) -> Iterator[str]:
+    """Lines of the fields of the dataclass *kind*."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for each in dataclasses.fields(kind):
+        if not each.init:
+            continue
+        name = each.metadata.get("key") or each.name
+        hint = hints[each.name]
+        yield from _comment(each.metadata.get("doc", ""), indent)
+        element = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+        if element is not Node and dataclasses.is_dataclass(element):
+            yield from _elements(typing.cast("type", element), indent)
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        shown = each.metadata.get("shown")
+        if shown is None and default is not MISSING and default is not None:
+            yield f"{' ' * indent}{name}: {_written(default, hint)}"
+        else:
+            yield f"{' ' * indent}# {name}:" + (f" {shown}" if shown else "")
+
+
+def _elements(kind: type, indent: int) -> Iterator[str]:
+    """Comment lines on a list whose elements are of the dataclass *kind*."""
+    yield " " * indent + "# A list of mappings:"
+    for each in dataclasses.fields(kind):
+        name = each.metadata.get("key") or each.name
+        yield from _comment(f"  {name}: {each.metadata.get('doc', '')}", indent)
+
+
+def _comment(text: str, indent: int) -> list[str]:
+    prefix = " " * indent + "# "
+    return textwrap.wrap(text, _COMMENT_WIDTH, initial_indent=prefix, subsequent_indent=prefix)
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").strip().partition("\n")[0]
+
+
+def _written(value: Any, hint: Any) -> str:
+    """*value* as it would be written in the file."""
+    if typing.get_origin(hint) is Annotated:
+        return _with_unit(value, hint.__metadata__[0])
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, Path):
+        return json.dumps(str(value))
+    if isinstance(value, tuple | list | frozenset):
+        element = (typing.get_args(hint) or (Any,))[0]
+        return "[" + ", ".join(_written(each, element) for each in value) + "]"
+    return json.dumps(value, ensure_ascii=False)  # text, numbers, booleans and empty mappings read the same in YAML
+
+
+def _with_unit(value: float, unit: Unit) -> str:
+    if unit.name == "ratio":
+        return f"{value * 100:g}%"
+    table: tuple[tuple[float, str], ...] = {"duration": _TIMES, "size": _SIZES}.get(unit.name, ())
+    for factor, suffix in table:
+        if value >= factor and value % factor == 0:
+            return f"{value / factor:g}{suffix}"
+    return f"{value:g}" if unit.name == "quantity" else f"{value:g}{'s' if unit.name == 'duration' else 'B'}"
