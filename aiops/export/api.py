@@ -106,7 +106,11 @@ class Api:
     async def status(self, _request: Request) -> Response:
         """``GET /api/v1/status``."""
         deps = self._deps
-        open_incidents = await self._read(deps.incidents.open_incidents)
+
+        def stored() -> tuple[list[str], int, int]:
+            return [i.id for i in deps.incidents.open_incidents()], deps.outbox_waiting(), deps.dead_letters()
+
+        open_incidents, waiting, dead = await self._read(stored)
         return _json(
             {
                 "host": deps.host,
@@ -114,10 +118,10 @@ class Api:
                 "time_s": deps.clock.now_s(),
                 "ready": deps.status.ready(),
                 "unready": list(deps.unready()),
-                "open_incidents": [incident.id for incident in open_incidents],
+                "open_incidents": open_incidents,
                 "firing": len(deps.status.firing()),
-                "outbox_waiting": deps.outbox_waiting(),
-                "dead_letters": deps.dead_letters(),
+                "outbox_waiting": waiting,
+                "dead_letters": dead,
                 "sights": list(deps.status.sights()),
             }
         )

@@ -123,7 +123,7 @@ class Plot:
 
 def common_span(charts: Sequence[Chart], zero_s: float) -> Span:
     """The time axis all of *charts* fit on; never empty."""
-    times = [t for chart in charts for line in chart.lines for t in (line.at_s[0], line.at_s[-1]) if line.at_s]
+    times = [t for chart in charts for line in chart.lines if line.at_s for t in (line.at_s[0], line.at_s[-1])]
     start_s, end_s = min([zero_s, *times]), max([zero_s, *times])
     if end_s - start_s < 1.0:
         start_s, end_s = start_s - 30.0, end_s + 30.0
@@ -162,7 +162,7 @@ def relative(at_s: float, zero_s: float, zero_name: str) -> str:
     offset_s = at_s - zero_s
     if abs(offset_s) < 1.0:
         return f"at the {zero_name}"
-    return f"{format_duration(abs(offset_s))} {'before' if offset_s < 0 else 'after'} the {zero_name}"
+    return f"{span_text(abs(offset_s))} {'before' if offset_s < 0 else 'after'} the {zero_name}"
 
 
 def offset(at_s: float, zero_s: float) -> str:
@@ -170,8 +170,12 @@ def offset(at_s: float, zero_s: float) -> str:
     seconds = at_s - zero_s
     if abs(seconds) < 0.05:
         return "0 s"
-    text = format_duration(abs(seconds)) if abs(seconds) >= 10 else f"{abs(seconds):.1f}".removesuffix(".0") + " s"
-    return ("−" if seconds < 0 else "+") + text
+    return ("−" if seconds < 0 else "+") + span_text(abs(seconds))
+
+
+def span_text(seconds: float) -> str:
+    """A length of time in words; whole seconds without a point."""
+    return format_duration(seconds) if seconds >= 10 else f"{seconds:.1f}".removesuffix(".0") + " s"
 
 
 def axis_text(value: float, step: float, unit: str) -> str:

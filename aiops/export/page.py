@@ -183,10 +183,10 @@ def _asset(name: str) -> str:
 def _card(incident: Incident, now_s: float) -> Card:
     shown = view(incident, now_s)
     since_s = now_s - (incident.resolved_at_s or incident.first_bad_s)
-    ago = format_duration(max(0.0, since_s))
-    facts = [shown.started.iso.replace("T", " ").replace("Z", " UTC"), f"{shown.state.lower()} {shown.lasted}"]
+    ago = format_duration(since_s) if since_s >= 1 else "a moment"
+    facts = [shown.started.iso.replace("T", " ").replace("Z", " UTC")]
     if not shown.is_open:
-        facts[1] = f"lasted {shown.lasted}"
+        facts.append(f"lasted {shown.lasted}")
     impact = incident.diagnosis.impact
     if impact.failed:
         facts.append(f"{impact.failed:,} of {impact.requests:,} requests failed")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from aiops.export.api import WITHHELD, may_leave
-from aiops.export.charts import Plot, common_span, offset, plot, relative
+from aiops.export.charts import Plot, common_span, offset, plot, relative, span_text
 from aiops.model import (
     Diagnosis,
     DiagnosisStatus,
@@ -39,6 +39,7 @@ _VERDICTS = {
     Verdict.NOT_TESTABLE: "not testable here",
 }
 _OUTCOMES = {
+    "503": "503 service unavailable",
     "5xx": "other 5xx",
     "429": "429 too many requests",
     "499": "499 client gave up",
@@ -152,6 +153,7 @@ class IncidentView:
     zero_name: str
     chain: tuple[Link, ...]
     tiles: tuple[Tile, ...]
+    outcomes: tuple[Tile, ...]
     roots: tuple[Cause, ...]
     others: tuple[Cause, ...]
     ruled_out: tuple[Cause, ...]
@@ -190,6 +192,7 @@ def view(incident: Incident, now_s: float) -> IncidentView:
         zero_name=zero_name,
         chain=_chain(diagnosis, zero_s, zero_name),
         tiles=_tiles(diagnosis.impact),
+        outcomes=tuple(Tile(f"{n:,}", _OUTCOMES.get(name, name)) for name, n in diagnosis.impact.outcomes),
         roots=tuple(causes[h] for h in roots),
         others=tuple(c for h, c in causes.items() if h not in roots and h.verdict not in apart),
         ruled_out=tuple(c for h, c in causes.items() if h.verdict is Verdict.RULED_OUT),
@@ -277,10 +280,10 @@ def _confidence(diagnosis: Diagnosis) -> str:
 
 def _noticed(incident: Incident, zero_name: str) -> str:
     after_s = max(0.0, incident.opened_at_s - incident.first_bad_s)
-    text = f"Noticed {format_duration(after_s)} after the {zero_name}"
+    text = f"Noticed {span_text(after_s)} after the {zero_name}"
     answer = next((e for e in incident.timeline if e.kind == "diagnosis"), None)
     if incident.diagnosis.roots and answer is not None:
-        text += f", explained after {format_duration(max(0.0, answer.at_s - incident.first_bad_s))}"
+        text += f", explained after {span_text(max(0.0, answer.at_s - incident.first_bad_s))}"
     return text
 
 
@@ -292,7 +295,7 @@ def _chain(diagnosis: Diagnosis, zero_s: float, zero_name: str) -> tuple[Link, .
     links = [Link(h.title, h.place, _began(h, zero_s), "root") for h in diagnosis.roots]
     for title in dict.fromkeys(title for h in diagnosis.roots for title in h.leads_to):
         state = by_title.get(title.casefold())
-        links.append(Link(title, state.place if state else "", _began(state, zero_s) if state else "", "state"))
+        links.append(Link(title, state.place if state else "", _began(state, zero_s) if state else "", "step"))
     kind = zero_name.removeprefix("first ")
     return (*links, Link(kind if kind == "503" else "Failures", "", "0 s", "felt"))
 
@@ -311,8 +314,6 @@ def _tiles(impact: Impact) -> tuple[Tile, ...]:
     if impact.by_gateway or impact.by_upstream:
         tiles.append(Tile(f"{impact.by_gateway:,}", "refused by the gateway itself"))
         tiles.append(Tile(f"{impact.by_upstream:,}", "failed by a replica"))
-    if len(impact.outcomes) > 1:
-        tiles.extend(Tile(f"{count:,}", _OUTCOMES.get(name, name)) for name, count in impact.outcomes)
     return tuple(tiles)
 
 
