@@ -1,0 +1,227 @@
+"""
+Requests of one service, counted into one-second buckets and written as samples, late lines included.
+
+Three views of the same entries. `Totals` counts completions: running totals, one point for each second in which
+something ended, stamped with that second's end, so that an increase over any interval is right however many seconds
+are written in one go. `Arrivals` counts by the second a request came in; a long request completes late, so buckets of
+the last ten minutes are revised under the timestamps they had. `Latencies` gives quantiles per upstream over windows
+of five seconds. Only full seconds are written: half a bucket would look like half the traffic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from aiops.model import Labels, Sample
+
+HORIZON_S = 600
+"""Arrivals further back are not revised any more, and lines as old are no news."""
+_REVISED_S = 60
+"""How late a line may be to still count in the second it belongs to; later ones count in the oldest such second."""
+_BEAT_S = 5
+"""A total that does not change is written this often."""
+_WINDOW_S = 5
+_MAX_KEPT = 1024
+"""Durations kept exactly in one window; of more, every second, fourth, … one."""
+_QUANTILES = ((0.5, "0.5"), (0.99, "0.99"))
+
+
+@dataclass(slots=True)
+class _Total:
+    """One running total."""
+
+    labels: Labels
+    first: int
+    """The second its zero stands at."""
+    folded: int = 0
+    """Count of seconds no longer kept apart."""
+    seconds: dict[int, int] = field(default_factory=dict)
+    stamps: set[int] = field(default_factory=set)
+    """Timestamps written and still revisable."""
+    last: int = -1
+    """Newest timestamp written."""
+    changed: int | None = None
+    """Oldest second counted into since the last writing."""
+
+
+class Totals:
+    """
+    Running totals per label set.
+
+    Args:
+        metric: The counter's name.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._totals: dict[Labels, _Total] = {}
+
+    def add(self, labels: Labels, at_s: float) -> None:
+        """Count one that ended at *at_s*."""
+        second = int(at_s)
+        total = self._totals.get(labels)
+        if total is None:
+            total = self._totals[labels] = _Total(labels, first=second)
+        if second < total.first:
+            if total.last < 0:
+                total.first = second
+            else:
+                second = total.first
+        total.seconds[second] = total.seconds.get(second, 0) + 1
+        if total.changed is None or second < total.changed:
+            total.changed = second
+
+    def samples(self, now_s: float) -> Iterator[Sample]:
+        """Points of all seconds that are over and changed, zeros of new totals first."""
+        end = int(now_s)
+        for total in self._totals.values():
+            if total.changed is not None and total.changed < end:
+                yield from self._points(total, end)
+            elif end - total.last >= _BEAT_S and total.last >= 0:
+                yield from self._point(total, end)
+            if total.seconds and min(total.seconds) < end - _REVISED_S:
+                _fold(total, end - _REVISED_S)
+
+    def _points(self, total: _Total, end: int) -> Iterator[Sample]:
+        changed = end if total.changed is None else total.changed
+        stamps = {stamp for stamp in total.stamps if stamp > changed}
+        for second in total.seconds:
+            if changed <= second < end:
+                # the unchanged value before it too, so that the step has a width of one second
+                stamps.update(stamp for stamp in (second, second + 1) if stamp > total.last)
+        running, seconds = total.folded, sorted(total.seconds.items())
+        position = 0
+        for stamp in sorted(stamps):
+            while position < len(seconds) and seconds[position][0] < stamp:
+                running += seconds[position][1]
+                position += 1
+            yield Sample(self._metric, total.labels, float(stamp), float(running))
+        total.stamps |= stamps
+        total.last = max(stamps, default=total.last)
+        # the second that is not over stays to be written
+        total.changed = min((second for second in total.seconds if second >= end), default=None)
+
+    def _point(self, total: _Total, stamp: int) -> Iterator[Sample]:
+        running = total.folded + sum(count for second, count in total.seconds.items() if second < stamp)
+        total.stamps.add(stamp)
+        total.last = stamp
+        yield Sample(self._metric, total.labels, float(stamp), float(running))
+
+
+def _fold(total: _Total, before: int) -> None:
+    """Forget which second each count before *before* came from."""
+    for second in [second for second in total.seconds if second < before]:
+        total.folded += total.seconds.pop(second)
+    total.stamps = {stamp for stamp in total.stamps if stamp >= before}
+    total.first = max(total.first, before)
+
+
+class Arrivals:
+    """
+    Arrivals per second of one service.
+
+    Args:
+        metric: The gauge's name.
+        labels: The service's.
+    """
+
+    def __init__(self, metric: str, labels: Labels) -> None:
+        self._metric = metric
+        self._labels = labels
+        self._counts: dict[int, int] = {}
+        self._changed: set[int] = set()
+        self._from: int | None = None
+        """The first second known whole; None while nothing is being watched."""
+        self._next = 0
+        """The first second not written yet."""
+
+    def watch(self, start_s: float) -> None:
+        """Seconds from *start_s* on are complete; does nothing while watching already."""
+        if self._from is None:
+            self._from = max(math.ceil(start_s), self._next)
+            self._next = self._from
+
+    def lose(self) -> None:
+        """The log cannot be read: from now on a bucket without arrivals says nothing."""
+        self._from = None
+
+    def add(self, at_s: float) -> None:
+        """Count one that arrived at *at_s*."""
+        second = int(at_s)
+        if self._from is None or second < self._from:
+            return  # before the log was watched: the rest of that second is not known
+        self._counts[second] = self._counts.get(second, 0) + 1
+        if second < self._next:
+            self._changed.add(second)
+
+    def samples(self, now_s: float) -> Iterator[Sample]:
+        """Buckets that are over and were not written yet, empty ones as 0; then revised ones."""
+        end = int(now_s)
+        if self._from is None:
+            return
+        revised, self._changed = sorted(self._changed), set()
+        self._next = max(self._next, end - HORIZON_S)
+        for second in (*revised, *range(self._next, end)):
+            yield Sample(self._metric, self._labels, float(second), float(self._counts.get(second, 0)))
+        self._next = max(self._next, end)
+        if len(self._counts) > HORIZON_S * 1.1:
+            self._from = max(self._from, end - HORIZON_S)
+            self._counts = {second: n for second, n in self._counts.items() if second >= end - HORIZON_S}
+
+
+@dataclass(slots=True)
+class _Reservoir:
+    """Durations of one window: all of them, or every *stride*-th."""
+
+    kept: list[float] = field(default_factory=list)
+    stride: int = 1
+    seen: int = 0
+
+    def add(self, value: float) -> None:
+        if self.seen % self.stride == 0:
+            if len(self.kept) >= _MAX_KEPT:
+                del self.kept[1::2]
+                self.stride *= 2
+            self.kept.append(value)
+        self.seen += 1
+
+
+class Latencies:
+    """
+    Quantiles of a duration per label set, over windows of five seconds.
+
+    Args:
+        metric: The gauge's name; the label ``quantile`` is added.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._windows: dict[Labels, _Reservoir] = {}
+        self._end: int | None = None
+        self._labels: dict[Labels, tuple[Labels, ...]] = {}
+
+    def add(self, labels: Labels, value_s: float) -> None:
+        """Take in one duration."""
+        self._windows.setdefault(labels, _Reservoir()).add(value_s)
+
+    def samples(self, now_s: float) -> Iterator[Sample]:
+        """Quantiles of the window that has just ended, for who answered anything in it."""
+        if self._end is None or self._end - now_s > _WINDOW_S:  # the clock may have been set back
+            self._end = (int(now_s) // _WINDOW_S + 1) * _WINDOW_S
+        if now_s < self._end:
+            return
+        windows, self._windows = self._windows, {}
+        stamp = float(int(now_s) // _WINDOW_S * _WINDOW_S)
+        self._end = int(stamp) + _WINDOW_S
+        for labels, reservoir in windows.items():
+            ordered = sorted(reservoir.kept)
+            for (quantile, _), named in zip(_QUANTILES, self._named(labels), strict=True):
+                value = ordered[math.ceil(quantile * len(ordered)) - 1]
+                yield Sample(self._metric, named, stamp, value)
+
+    def _named(self, labels: Labels) -> Iterable[Labels]:
+        if labels not in self._labels:
+            self._labels[labels] = tuple(labels.merge(quantile=text) for _, text in _QUANTILES)
+        return self._labels[labels]
