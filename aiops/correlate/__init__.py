@@ -1,1 +1,49 @@
-"""correlate."""
+"""
+Firing alerts into incidents with causes: evidence tested clause by clause, weighed, root told from consequence.
+
+`build` makes the correlator of a daemon; `diagnose` answers one question without any memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aiops.correlate.diagnose import diagnose
+from aiops.correlate.incidents import Compose, ComposeTickets, IncidentDesk, Receivers, Tempo
+from aiops.correlate.scene import IncidentContext
+from aiops.model import Diagnosis, Incident, Mover
+from aiops.ports import EventReader, SeriesReader, TemplateReader
+from aiops.rulebook.causes import CauseRule
+
+__all__ = ["IncidentContext", "IncidentDesk", "Tempo", "build", "diagnose"]
+
+DEFAULT_TEMPO = Tempo()
+
+
+def build(  # noqa: PLR0913 - wiring: everything the correlator touches
+    *,
+    causes: Sequence[CauseRule],
+    series: SeriesReader,
+    events: EventReader,
+    templates: TemplateReader,
+    compose: Compose,
+    compose_tickets: ComposeTickets,
+    receivers: Receivers,
+    restored: Iterable[Incident] = (),
+    tempo: Tempo = DEFAULT_TEMPO,
+) -> IncidentDesk:
+    """The correlator; see `IncidentDesk` for its arguments."""
+
+    def ask(context: IncidentContext, now_s: float, thorough: bool, movers: tuple[Mover, ...]) -> Diagnosis:  # noqa: FBT001
+        return diagnose(context, causes, series, events, templates, now_s, thorough=thorough, movers=movers)
+
+    return IncidentDesk(
+        ask=ask,
+        series=series,
+        events=events,
+        compose=compose,
+        compose_tickets=compose_tickets,
+        receivers=receivers,
+        restored=restored,
+        tempo=tempo,
+    )

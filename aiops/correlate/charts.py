@@ -1,0 +1,97 @@
+"""
+Pictures of the evidence, kept with the incident because the rings forget.
+
+At most eight charts, of the series behind what speaks for the first hypotheses; without a hypothesis, of what moved.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from aiops.catalog import CATALOG, MetricKind
+from aiops.correlate.findings import clean
+from aiops.correlate.scene import Scene
+from aiops.correlate.view import cut
+from aiops.model import Chart, EvidenceState, Hypothesis, Line, Mover, Onset, SeriesRef, Verdict
+from aiops.ports import Window
+from aiops.stats import Floats, rate_points
+
+MAX_CHARTS = 8
+MAX_LINES = 4
+MAX_POINTS = 240
+_HISTORY_S = 600.0
+_HYPOTHESES = 3
+
+
+def draw(hypotheses: Sequence[Hypothesis], movers: Sequence[Mover], scene: Scene) -> tuple[Chart, ...]:
+    """Charts for the first hypotheses that have any support, then for the movers."""
+    charts: list[Chart] = []
+    shown: set[str] = set()
+    for evidence_id, refs, onset in _wanted(hypotheses, movers):
+        metric = refs[0].metric
+        if len(charts) == MAX_CHARTS:
+            break
+        if metric in shown:
+            continue
+        chart = _chart(evidence_id, metric, refs, onset, scene)
+        if chart.lines:
+            shown.add(metric)
+            charts.append(chart)
+    return tuple(charts)
+
+
+def _wanted(
+    hypotheses: Sequence[Hypothesis], movers: Sequence[Mover]
+) -> Iterable[tuple[str, Sequence[SeriesRef], Onset | None]]:
+    supported = [h for h in hypotheses if h.verdict in {Verdict.ROOT, Verdict.CANDIDATE, Verdict.CONSEQUENCE}]
+    for hypothesis in supported[:_HYPOTHESES]:
+        present = [e for e in hypothesis.evidence if e.state is EvidenceState.PRESENT and e.series]
+        for evidence in sorted(present, key=lambda e: -abs(e.log_odds)):
+            yield evidence.id, evidence.series, evidence.onset
+    for mover in movers:
+        yield "mover", (mover.series,), mover.onset
+
+
+def _chart(evidence_id: str, metric: str, refs: Sequence[SeriesRef], onset: Onset | None, scene: Scene) -> Chart:
+    known = CATALOG[metric]
+    counter = known.kind is MetricKind.COUNTER
+    wanted = {ref.labels for ref in refs}
+    start_s = max(scene.now_s - _HISTORY_S, scene.view.start_s)
+    windows = [cut(w, start_s, scene.now_s) for w in scene.view.windows(metric) if w.labels in wanted]
+    windows.sort(key=_liveliness, reverse=True)
+    lines = [_line(w, counter=counter) for w in windows[:MAX_LINES]]
+    unit = f"{known.unit}/s" if counter else known.unit
+    return Chart(evidence_id, known.help.rstrip("."), unit, tuple(line for line in lines if line.at_s), onset)
+
+
+def _liveliness(window: Window) -> float:
+    """How much a line has to show."""
+    return float(np.ptp(window.values)) if window.values.size else 0.0
+
+
+def _line(window: Window, *, counter: bool) -> Line:
+    at_s, values = window.at_s, window.values
+    if counter:
+        at_s, values = at_s[1:], rate_points(at_s, values)
+    at_s, values = _thinned(at_s, values)
+    names = [clean(value) for name, value in window.labels.pairs if name not in {"host_name", "model", "server"}]
+    return Line(
+        name=" ".join(name for name in names if name) or "value",
+        at_s=tuple(round(at, 3) for at in at_s.tolist()),
+        values=tuple(round(value, 6) for value in values.tolist()),
+    )
+
+
+def _thinned(at_s: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """At most `MAX_POINTS` points; of each group the one furthest from the group's mean, so that peaks stay."""
+    if at_s.size <= MAX_POINTS:
+        return at_s, values
+    edges = np.linspace(0, at_s.size, MAX_POINTS + 1).astype(np.intp)
+    kept = [
+        first + int(np.argmax(np.abs(values[first:end] - values[first:end].mean())))
+        for first, end in itertools.pairwise(edges.tolist())
+    ]
+    return at_s[kept], values[kept]

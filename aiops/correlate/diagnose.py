@@ -1,0 +1,97 @@
+"""One diagnosis: what is known at a moment, weighed. Pure: the same series, events and time give the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiops.correlate.charts import draw
+from aiops.correlate.impact import count_impact
+from aiops.correlate.load import LoadAccount
+from aiops.correlate.movers import find_movers
+from aiops.correlate.rank import weigh_all
+from aiops.correlate.scene import IncidentContext, Scene
+from aiops.correlate.verdicts import Bench
+from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
+from aiops.ports import EventReader, SeriesReader, TemplateReader
+from aiops.rulebook.causes import CauseRule, LoadTest, reachable
+
+_STATES_AFTER_S = 20.0
+"""A state may be named this long after the incident opened: by then triggers had time to show in the data."""
+_TEMPLATES_BEFORE_S = 300.0
+_MAX_TEMPLATES = 20
+
+
+def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how thorough to be
+    context: IncidentContext,
+    causes: Sequence[CauseRule],
+    series: SeriesReader,
+    events: EventReader,
+    templates: TemplateReader,
+    now_s: float,
+    *,
+    thorough: bool = True,
+    movers: tuple[Mover, ...] = (),
+) -> Diagnosis:
+    """
+    The answer as it stands: NAMED when a root leads clearly at this moment, else PENDING.
+
+    Args:
+        context: What is asked.
+        causes: All cause files.
+        series: Recent samples.
+        events: Recent events.
+        templates: Log templates.
+        now_s: The time of the question.
+        thorough: Also score every series, draw charts and read templates: ten times the work of the rest.
+        movers: If not thorough, those found last.
+    """
+    scene = Scene(context, series, events, now_s)
+    bench = Bench(
+        weighed=weigh_all(causes, scene),
+        leads=reachable(causes),
+        states_may_lead=now_s - context.opened_at_s >= _STATES_AFTER_S,
+        shared=_shared(causes, scene.load),
+    )
+    hypotheses = bench.verdicts(scene.topology)
+    named = any(h.verdict is Verdict.ROOT for h in hypotheses)
+    found: tuple[LogTemplate, ...] = ()
+    if thorough:
+        movers = find_movers(series, context.first_bad_s, now_s)
+        found = tuple(templates.templates(context.first_bad_s - _TEMPLATES_BEFORE_S, now_s))[:_MAX_TEMPLATES]
+    return Diagnosis(
+        status=DiagnosisStatus.NAMED if named else DiagnosisStatus.PENDING,
+        at_s=now_s,
+        hypotheses=hypotheses,
+        movers=movers,
+        templates=found,
+        charts=draw(hypotheses, movers, scene) if thorough else (),
+        impact=count_impact(series, context.service, context.first_bad_s, now_s),
+        notes=_notes(scene),
+    )
+
+
+def _shared(causes: Sequence[CauseRule], load: LoadAccount) -> frozenset[str]:
+    """Causes whose necessary load term holds only a part of the rise, when two do."""
+    found: set[str] = set()
+    for rule in causes:
+        for clause in rule.evidence:
+            test = clause.test
+            if isinstance(test, LoadTest) and clause.necessary and load.holds(test.term, test.share):
+                share = load.share(test.term)
+                if share is not None and share < test.share:
+                    found.add(rule.cause)
+    return frozenset(found) if len(found) > 1 else frozenset()
+
+
+def _notes(scene: Scene) -> tuple[str, ...]:
+    """What limits the answer."""
+    notes: list[str] = []
+    if not scene.view.windows("http_server_requests_total", {"service": scene.context.service}):
+        notes.append("No gateway log: 503 and 500 cannot be told apart, and demand is what the engines saw.")
+    if not scene.has_change_feed:
+        notes.append("No deploy feed: a change cannot be seen. POST /api/v1/events takes them.")
+    if not scene.view.windows("gen_ai_server_up"):
+        notes.append("No page of an inference server is read.")
+    if not scene.view.windows("log_source_up"):
+        notes.append("No application log is followed.")
+    return tuple(notes)

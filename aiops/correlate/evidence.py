@@ -1,0 +1,338 @@
+"""
+Every clause of a cause, tested at a place: present, absent or unknown, told in words.
+
+Unknown is not absent: a metric without series, a log class where no log of that place is followed, a change event
+without a change feed, a pace without peers say nothing, and the text names what is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from aiops.correlate.findings import Finding, clean, factor, name_all, stated, unknown
+from aiops.correlate.levels import metric_finding
+from aiops.correlate.pace import against_peers, batch_share
+from aiops.correlate.scene import Scene
+from aiops.correlate.steps import level_step
+from aiops.correlate.topology import Place
+from aiops.correlate.view import cut_with_reference
+from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
+from aiops.ports import Window
+from aiops.rulebook.causes import (
+    Against,
+    CauseRule,
+    Clause,
+    EventTest,
+    LoadTest,
+    LogTest,
+    MetricTest,
+    PaceTest,
+    Scope,
+    Term,
+)
+from aiops.stats import increase
+from aiops.units import format_duration
+
+_AFTER_S = 5.0
+"""An event this long after the first bad second may still have come before it: clocks of two programs differ."""
+_MAX_AGE_S = 600.0
+_SURE_OF_EVENT = 0.98
+"""Chance that a change which caused an incident is seen, where there is a change feed."""
+
+
+def examine(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Evidence:
+    """The outcome of *clause* at *place*, with the log odds it would add by itself."""
+    finding = _find(clause, rule, scene, place)
+    return Evidence(
+        id=clause.id,
+        state=finding.state,
+        text=_tell(clause, finding, scene, place),
+        family=clause.family,
+        log_odds=_log_odds(clause, finding),
+        specific=clause.specific,
+        necessary=clause.necessary,
+        onset=finding.onset,
+        series=finding.series,
+    )
+
+
+def _find(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Finding:
+    test = clause.test
+    if isinstance(test, MetricTest):
+        return metric_finding(test, scene, place)
+    if isinstance(test, LogTest):
+        return log_finding(test, scene, place)
+    if isinstance(test, EventTest):
+        return event_finding(test, rule, scene, place)
+    if isinstance(test, LoadTest):
+        return load_finding(test, scene)
+    return pace_finding(test, rule, scene, place)
+
+
+def _log_odds(clause: Clause, finding: Finding) -> float:
+    if finding.state is EvidenceState.UNKNOWN:
+        return 0.0
+    if finding.state is EvidenceState.ABSENT:
+        return math.log(clause.odds.absent)
+    present = clause.odds.present
+    if finding.present_odds is not None and present > 1.0:
+        present = max(min(present, finding.present_odds), 1.0)
+    return math.log(present)
+
+
+def _tell(clause: Clause, finding: Finding, scene: Scene, place: Place) -> str:
+    if finding.state is EvidenceState.UNKNOWN:
+        return f"Not testable here: {finding.missing}."
+    words = dict.fromkeys(
+        ("value", "limit", "baseline", "ratio", "share", "count", "who", "action", "terms", "window"), "?"
+    )
+    words |= {"place": clean(place.text), "when": scene.when(finding.onset)} | dict(finding.words)
+    present = finding.state is EvidenceState.PRESENT
+    return (clause.text.present if present else clause.text.absent).format(**words)
+
+
+# --- logs -----------------------------------------------------------------------------------------------------------
+
+
+def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
+    """Lines of a class from *place*: since `in` before the first bad second, until now."""
+    start_s, end_s = scene.first_bad_s - test.within, min(scene.now_s, scene.first_bad_s + _MAX_AGE_S)
+    windows = [
+        w
+        for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
+        if _from_place(w, scene, place)
+    ]
+    count, onset = 0.0, None
+    for window in windows:
+        part = cut_with_reference(window, start_s, end_s)
+        if part.at_s.size < 2:
+            continue
+        count += increase(part.values)
+        moved = np.flatnonzero(np.diff(part.values) != 0)
+        if moved.size:
+            began = Onset(float(part.at_s[moved[0]]), float(part.at_s[moved[0] + 1]))
+            onset = began if onset is None or began.by_s < onset.by_s else onset
+    refs = tuple(SeriesRef("log_records_total", w.labels) for w in windows)
+    words = {
+        "count": f"{count:.0f}",
+        "window": format_duration(test.within),
+        "when": scene.when(onset),
+        "who": name_all((w.labels for w in windows), "instance") or "a log of this host",
+    }
+    if count >= test.at_least:
+        return Finding(EvidenceState.PRESENT, words, onset=onset, series=refs)
+    if not _followed(scene, place):
+        return unknown(f"no log of {clean(place.text)} is followed", refs)
+    return Finding(EvidenceState.ABSENT, words, series=refs)
+
+
+def _from_place(window: Window, scene: Scene, place: Place) -> bool:
+    """
+    Whether these lines speak of *place*.
+
+    A card named in a line is the process's own numbering (CUDA_VISIBLE_DEVICES renumbers from 0), so what is known of
+    the writing replica's card goes first.
+    """
+    instance, gpu = window.labels.get("instance"), window.labels.get("gpu")
+    if place.scope is Scope.GPU:
+        known = scene.topology.gpus_of.get(instance)
+        return bool(known & place.gpus) if known and (len(known) == 1 or not gpu) else gpu in place.gpus
+    if place.scope is Scope.INSTANCE:
+        return instance in place.instances
+    return True
+
+
+def _followed(scene: Scene, place: Place) -> bool:
+    sources = [w for w in scene.view.windows("log_source_up") if w.values[-1] > 0]
+    if place.scope in {Scope.SERVICE, Scope.HOST}:
+        return bool(sources)
+    return any(w.labels.get("instance") in place.instances for w in sources)
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place) -> list[Event]:
+    """Events of the kind on *place*, within the cause's lead, oldest first."""
+    start_s, end_s = scene.first_bad_s - rule.lead, min(scene.first_bad_s + _AFTER_S, scene.now_s)
+    return [
+        event
+        for event in scene.events
+        if event.kind is test.kind
+        and (not test.action or event.action in test.action)
+        and start_s <= event.at_s <= end_s
+        and concerns(event, scene, place)
+    ]
+
+
+def concerns(event: Event, scene: Scene, place: Place) -> bool:
+    """Whether *event* happened to *place*: a label it names must fit, one it leaves out says nothing."""
+    instance, gpu, model = event.labels.get("instance"), event.labels.get("gpu"), event.labels.get("model")
+    if instance and instance not in place.instances:
+        return False
+    if gpu and place.scope is Scope.GPU and gpu not in place.gpus:
+        return False
+    if model and model not in {scene.topology.models.get(name, model) for name in place.instances}:
+        return False
+    service = event.labels.get("service")
+    return not service or service == place.service
+
+
+def event_finding(test: EventTest, rule: CauseRule, scene: Scene, place: Place) -> Finding:
+    """Whether something happened to *place* shortly before; rated by how often such things happen here."""
+    found = matching_events(test, rule, scene, place)
+    words = {"window": format_duration(rule.lead), "count": str(len(found))}
+    if not found:
+        if test.kind is EventKind.CHANGE and not scene.has_change_feed:
+            return unknown("no deploy feed")
+        return Finding(EvidenceState.ABSENT, words)
+    event = found[-1]
+    onset = Onset(event.at_s - 1.0, event.at_s)
+    version = clean(event.labels.get("version"))
+    words |= {
+        "action": clean(event.action) + (f" of version {version}" if version else ""),
+        "when": scene.when(onset),
+        "who": name_all((e.labels for e in found), "instance") or clean(place.text),
+    }
+    by_chance = 1.0 - math.exp(-scene.changes_a_second(besides=len(found)) * rule.lead)
+    return Finding(EvidenceState.PRESENT, words, onset=onset, present_odds=_SURE_OF_EVENT / max(by_chance, 1e-6))
+
+
+# --- load -----------------------------------------------------------------------------------------------------------
+
+
+def load_finding(test: LoadTest, scene: Scene) -> Finding:
+    """Whether the rise of load over capacity comes from one term."""
+    load = scene.load
+    term = load.terms[test.term]
+    holds, share = load.holds(test.term, test.share), load.share(test.term)
+    if holds is None or share is None or term.change is None:
+        return unknown(term.missing or f"{test.term} cannot be measured", term.series)
+    change = math.exp(-term.change if test.term is Term.CAPACITY else term.change)
+    unit = " a second" if test.term is Term.ARRIVALS else ""
+    words = {
+        "share": f"{share * 100:.0f} %",
+        "ratio": factor(change),
+        "terms": load.in_words(),
+        "baseline": "unknown" if math.isnan(term.before) else f"{term.before:.1f}{unit}",
+        "value": "unknown" if math.isnan(term.after) else f"{term.after:.1f}{unit}",
+        "when": scene.when(term.onset),
+    }
+    return Finding(stated(holds=holds), words, onset=term.onset if holds else None, series=term.series)
+
+
+# --- pace -----------------------------------------------------------------------------------------------------------
+
+
+def pace_finding(test: PaceTest, rule: CauseRule, scene: Scene, place: Place) -> Finding:
+    """Whether the place's replicas work slower than the test's comparison allows."""
+    refs = tuple(scene.paces[name].series for name in sorted(place.instances) if name in scene.paces)
+    if not refs:
+        return unknown("no page of the inference server, no upstream latency", refs)
+    if test.against is Against.PEERS:
+        return _against_peers(test, scene, place, refs)
+    if test.against is Against.BASELINE:
+        return _against_baseline(test, scene, place, refs)
+    return _since_change(test, rule, scene, place, refs)
+
+
+def _against_peers(test: PaceTest, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
+    start_s, end_s = scene.first_bad_s - 10.0, min(scene.now_s, scene.first_bad_s + 60.0)
+    found = {name: against_peers(scene.paces, name, start_s, end_s) for name in place.instances}
+    gaps = {name: gap for name, gap in found.items() if gap is not None}
+    if not gaps:
+        return unknown("fewer than two peers", refs)
+    name = max(gaps, key=lambda key: gaps[key])
+    holds = gaps[name] >= math.log(test.above)
+    onset = next((s.step.onset for s in scene.load.shifts if s.instance == name and s.step is not None), None)
+    words = {"ratio": factor(math.exp(gaps[name])), "limit": factor(test.above), "who": clean(name)}
+    return Finding(stated(holds=holds), words, onset=onset if holds else None, series=refs)
+
+
+def _against_baseline(test: PaceTest, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
+    shifts = [shift for shift in scene.load.shifts if shift.instance in place.instances]
+    if not shifts:
+        return unknown("too little history of its pace", refs)
+    worst = max(shifts, key=lambda shift: shift.residual)
+    holds = worst.residual >= math.log(test.above)
+    words = {
+        "ratio": factor(math.exp(worst.residual)),
+        "limit": factor(test.above),
+        "who": clean(worst.instance),
+    }
+    onset = worst.step.onset if worst.step is not None and holds else None
+    return Finding(stated(holds=holds), words, onset=onset, series=refs)
+
+
+def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
+    """Replicas the newest change covers against themselves before it; the median one must be slower."""
+    if not scene.has_change_feed:
+        return unknown("no deploy feed", refs)
+    events = matching_events(EventTest(EventKind.CHANGE), rule, scene, place)
+    best: tuple[float, Event, Onset | None] | None = None
+    measured = False
+    for event in events:
+        residual, onset = _slowdown_since(event, scene, place)
+        if residual is None:
+            continue
+        measured = True
+        if best is None or residual > best[0]:
+            best = (residual, event, onset)
+    if events and not measured:
+        return unknown("too little of the pace before and after the change", refs)
+    residual = best[0] if best else 0.0
+    holds = best is not None and residual >= math.log(test.above)
+    words = {"ratio": factor(math.exp(residual)), "limit": factor(test.above), "who": _covered_text(best, place)}
+    return Finding(stated(holds=holds), words, onset=best[2] if best and holds else None, series=refs)
+
+
+def _covered_text(best: tuple[float, Event, Onset | None] | None, place: Place) -> str:
+    covered = place.instances if best is None else _covered(best[1], place)
+    return f"{len(covered)} of {len(place.instances)} replicas"
+
+
+def _covered(event: Event, place: Place) -> frozenset[str]:
+    instance = event.labels.get("instance")
+    return frozenset({instance}) & place.instances if instance else place.instances
+
+
+def _slowdown_since(event: Event, scene: Scene, place: Place) -> tuple[float | None, Onset | None]:
+    """The median residual slowdown of the replicas *event* covers, with the onset of the first; not before it."""
+    residuals: list[float] = []
+    onsets: list[Onset] = []
+    for name in _covered(event, place):
+        pace = scene.paces.get(name)
+        if pace is None:
+            continue
+        seen = pace.at_s <= scene.first_bad_s + 60.0
+        before = pace.at_s[seen] <= event.at_s
+        if int(before.sum()) < 3 or int((~before).sum()) < 2:
+            continue
+        step = level_step(
+            pace.at_s[seen], pace.log_s[seen],
+            earliest_s=event.at_s, latest_s=scene.first_bad_s + _AFTER_S, floor=0.025,
+        )  # fmt: skip
+        if step is None or _started_before(pace.at_s[seen], pace.log_s[seen], event.at_s, step.after):
+            residuals.append(0.0)
+            continue
+        raw = step.after - step.before
+        residuals.append(raw - batch_share(pace, step.onset.by_s, raw, scene.load.demand))
+        onsets.append(step.onset)
+    return _median(residuals), min(onsets, key=lambda onset: onset.by_s, default=None)
+
+
+def _started_before(at_s: np.ndarray, log_s: np.ndarray, event_s: float, after: float) -> bool:
+    """Whether the last readings before the change were already as slow as after it."""
+    last = log_s[at_s <= event_s][-3:]
+    first = log_s[at_s <= event_s][:-3]
+    if first.size < 3:
+        return False
+    return bool(np.median(last) > (np.median(first) + after) / 2)
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return float(np.median(found)) if found else None

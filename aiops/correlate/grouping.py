@@ -1,0 +1,29 @@
+"""Alerts into incidents: the symptoms of one service belong together, all else that fires is evidence beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiops.model import Alert
+
+UNKNOWN_SERVICE = "inference"
+"""Service of symptoms that name none: those read from the engines' own pages, without a gateway."""
+
+
+def service_of(alert: Alert) -> str:
+    """The service an alert is about."""
+    return alert.labels.get("service") or alert.labels.get("model") or UNKNOWN_SERVICE
+
+
+def symptoms_by_service(firing: Iterable[Alert]) -> dict[str, tuple[Alert, ...]]:
+    """Firing symptoms of each service, the earliest first."""
+    found: dict[str, list[Alert]] = {}
+    for alert in firing:
+        if alert.symptom:
+            found.setdefault(service_of(alert), []).append(alert)
+    return {name: tuple(sorted(alerts, key=lambda a: (a.since_s, a.rule))) for name, alerts in sorted(found.items())}
+
+
+def beside(firing: Iterable[Alert]) -> tuple[Alert, ...]:
+    """Firing alerts that are no symptoms, the earliest first."""
+    return tuple(sorted((a for a in firing if not a.symptom), key=lambda a: (a.since_s, a.rule)))

@@ -1,0 +1,308 @@
+"""
+Incidents from open to resolved, and whom to tell.
+
+A firing symptom opens an incident at once, whether or not its cause is known yet. While it is open it is diagnosed
+again and again; people are told when the answer changes, and once when users no longer feel it. What an evaluation
+changed leaves as one change set. Restored incidents continue where they stood: their answer was told, so they are not
+announced again, and their resolve still comes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from aiops.correlate import timeline
+from aiops.correlate.answers import Settler, answer_of
+from aiops.correlate.grouping import beside, symptoms_by_service
+from aiops.correlate.impact import NO_IMPACT, add, count_impact
+from aiops.correlate.scene import IncidentContext
+from aiops.correlate.tickets import TicketDesk
+from aiops.model import (
+    Alert,
+    AlertState,
+    ChangeKind,
+    ChangeSet,
+    Diagnosis,
+    DiagnosisStatus,
+    Impact,
+    Incident,
+    IncidentState,
+    Message,
+    Mover,
+    Notification,
+    Severity,
+    TimelineEntry,
+)
+from aiops.ports import EventReader, SeriesReader
+
+log = structlog.get_logger(__name__)
+
+Compose = Callable[[Incident, ChangeKind], Message]
+ComposeTickets = Callable[[Sequence[Alert]], Message]
+Receivers = Sequence[tuple[str, frozenset[Severity]]]
+Ask = Callable[[IncidentContext, float, bool, tuple[Mover, ...]], Diagnosis]
+"""Context, now, whether to be thorough, the movers found last."""
+
+_EVENTS_BEFORE_S = 900.0
+_ROLL_S = 300.0
+"""How often counted impact is put by: the rings forget after some ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tempo:
+    """How patient the desk is. Seconds."""
+
+    give_up_s: float = 45.0
+    """Without a clear lead for this long, the answer is "undetermined"."""
+    resolve_after_s: float = 20.0
+    """Symptoms must have been gone for this long."""
+    look_every_s: float = 1.0
+    """Between diagnoses while no cause is named."""
+    calm_look_every_s: float = 5.0
+    """Between diagnoses once one is named, or was not found for two minutes."""
+    thorough_every_s: float = 5.0
+    """Between diagnoses with movers and charts; three times as long once a cause is named."""
+    freeze_after_s: float = 600.0
+    """The rings no longer hold the onset then, so the answer stands."""
+    commit_every_s: float = 15.0
+    """An open incident is saved at least this often."""
+
+
+@dataclass(slots=True)
+class _Case:
+    """One open incident and what is remembered of it between evaluations."""
+
+    incident: Incident
+    settler: Settler
+    counted: Impact = NO_IMPACT
+    counted_to_s: float = 0.0
+    quiet_since_s: float | None = None
+    looked_s: float = float("-inf")
+    thorough_s: float = float("-inf")
+    saved_s: float = float("-inf")
+    noted: set[str] = field(default_factory=set)
+    """Fingerprints of alerts that stand in the timeline."""
+    entries: list[TimelineEntry] = field(default_factory=list)
+
+
+class IncidentDesk:
+    """
+    Firing alerts into incidents with causes; implements `ports.Correlator`.
+
+    Args:
+        ask: Makes a diagnosis.
+        series: For counting the impact.
+        events: For the timeline.
+        compose: An incident and its change as a message.
+        compose_tickets: Quiet rows as a message.
+        receivers: Names, with the severities each wants.
+        restored: Incidents that were open when the daemon stopped.
+        tempo: How patient it is.
+    """
+
+    def __init__(  # noqa: PLR0913 - everything it touches comes in here
+        self,
+        *,
+        ask: Ask,
+        series: SeriesReader,
+        events: EventReader,
+        compose: Compose,
+        compose_tickets: ComposeTickets,
+        receivers: Receivers,
+        restored: Iterable[Incident],
+        tempo: Tempo,
+    ) -> None:
+        self._ask, self._series, self._events = ask, series, events
+        self._compose, self._compose_tickets = compose, compose_tickets
+        self._receivers, self._tempo = tuple(receivers), tempo
+        self._tickets = TicketDesk()
+        self._last_error = ""
+        self._cases: dict[str, _Case] = {}
+        for incident in restored:
+            case = _Case(incident, Settler(tempo.give_up_s), incident.diagnosis.impact, incident.updated_at_s)
+            case.saved_s = incident.updated_at_s
+            self._cases[incident.service] = case
+
+    def open_count(self) -> int:
+        return len(self._cases)
+
+    def step(self, firing: Sequence[Alert], now_s: float) -> ChangeSet:
+        symptoms = symptoms_by_service(firing)
+        others = beside(firing)
+        incidents: list[Incident] = []
+        notifications: list[Notification] = []
+        for service in sorted(self._cases.keys() | symptoms.keys()):
+            case = self._cases.get(service)
+            opened = case is None
+            if case is None:
+                case = self._cases[service] = self._open(service, symptoms[service], now_s)
+            change = self._advance(case, symptoms.get(service, ()), others, now_s)
+            told = ChangeKind.OPENED if opened else change
+            if told is not None:
+                notifications.extend(self._tell(case, told, now_s))
+            if told is not None or self._worth_saving(case, now_s):
+                incidents.append(self._saved(case, now_s))
+            if case.incident.state is IncidentState.RESOLVED:
+                del self._cases[service]
+        rows = self._tickets.due(firing, now_s, incident_open=bool(self._cases))
+        if rows:
+            notifications.extend(
+                self._notify("tickets", ChangeKind.TICKET, int(now_s), self._compose_tickets(rows), now_s)
+            )
+        return ChangeSet(incidents=tuple(incidents), notifications=tuple(notifications))
+
+    # --- life of an incident ----------------------------------------------------------------------------------------
+
+    def _open(self, service: str, symptoms: tuple[Alert, ...], now_s: float) -> _Case:
+        first_bad_s = min(alert.since_s for alert in symptoms)
+        incident = Incident(
+            id=incident_id(service, first_bad_s, now_s),
+            service=service,
+            state=IncidentState.OPEN,
+            opened_at_s=now_s,
+            first_bad_s=first_bad_s,
+            updated_at_s=now_s,
+            symptoms=symptoms,
+            diagnosis=Diagnosis(DiagnosisStatus.PENDING, now_s),
+        )
+        return _Case(incident, Settler(self._tempo.give_up_s), counted_to_s=first_bad_s)
+
+    def _advance(
+        self, case: _Case, symptoms: tuple[Alert, ...], others: tuple[Alert, ...], now_s: float
+    ) -> ChangeKind | None:
+        """One evaluation of an open incident; what people should be told, if anything."""
+        before = answer_of(case.incident.diagnosis)
+        case.incident = replace(case.incident, symptoms=_merged(case.incident.symptoms, symptoms, now_s))
+        if symptoms:
+            case.quiet_since_s = None
+        elif case.quiet_since_s is None:
+            case.quiet_since_s = now_s
+        if self._should_look(case, now_s):
+            self._look(case, now_s)
+        self._count(case, now_s)
+        self._write(case, others, now_s)
+        if case.quiet_since_s is not None and now_s - case.quiet_since_s >= self._tempo.resolve_after_s:
+            case.incident = replace(case.incident, state=IncidentState.RESOLVED, resolved_at_s=now_s)
+            return ChangeKind.RESOLVED
+        after = answer_of(case.incident.diagnosis)
+        if after == before:
+            return None
+        case.entries.append(timeline.of_answer(case.incident.diagnosis))
+        return ChangeKind.UPDATED
+
+    def _should_look(self, case: _Case, now_s: float) -> bool:
+        incident = case.incident
+        if now_s - incident.first_bad_s > self._tempo.freeze_after_s:
+            return False
+        calm = incident.diagnosis.status is DiagnosisStatus.NAMED or now_s - incident.opened_at_s > 120.0
+        pause_s = self._tempo.calm_look_every_s if calm else self._tempo.look_every_s
+        return now_s - case.looked_s >= pause_s - 0.05  # ticks are not exactly a second apart
+
+    def _look(self, case: _Case, now_s: float) -> None:
+        held = case.incident.diagnosis
+        context = IncidentContext(
+            case.incident.service, case.incident.symptoms, case.incident.first_bad_s, case.incident.opened_at_s
+        )
+        pause_s = self._tempo.thorough_every_s * (3.0 if held.status is DiagnosisStatus.NAMED else 1.0)
+        thorough = now_s - case.thorough_s >= pause_s - 0.05
+        case.looked_s = now_s
+        try:
+            fresh = self._ask(context, now_s, thorough, held.movers)
+        except Exception as error:  # odd data in one clause must never keep the page from going out
+            if repr(error) != self._last_error:
+                log.exception("diagnosis failed", incident=case.incident.id)
+            self._last_error = repr(error)
+            return
+        if thorough:
+            case.thorough_s = now_s
+        else:
+            fresh = replace(fresh, charts=held.charts, templates=held.templates)
+        settled = case.settler.settle(held, fresh, now_s - case.incident.opened_at_s)
+        named_now = settled.status is DiagnosisStatus.NAMED and held.status is not DiagnosisStatus.NAMED
+        if named_now and not thorough:
+            case.thorough_s = float("-inf")  # its charts come with the next look
+        case.incident = replace(case.incident, diagnosis=settled)
+
+    def _count(self, case: _Case, now_s: float) -> None:
+        impact = add(case.counted, count_impact(self._series, case.incident.service, case.counted_to_s, now_s))
+        if now_s - case.counted_to_s > _ROLL_S:
+            case.counted, case.counted_to_s = impact, now_s
+        case.incident = replace(case.incident, diagnosis=replace(case.incident.diagnosis, impact=impact))
+
+    def _write(self, case: _Case, others: tuple[Alert, ...], now_s: float) -> None:
+        """Bring the timeline up to date."""
+        incident = case.incident
+        for alert in (*incident.symptoms, *others):
+            if alert.fingerprint not in case.noted:  # once: its summary may name the value of the moment
+                case.noted.add(alert.fingerprint)
+                case.entries.append(timeline.of_symptom(alert) if alert.symptom else timeline.of_alert(alert))
+        events = self._events.events(incident.first_bad_s - _EVENTS_BEFORE_S, now_s)
+        case.entries.extend(timeline.of_event(event) for event in events)
+        case.entries.extend(
+            timeline.of_template(template)
+            for template in incident.diagnosis.templates
+            if template.log_class != "benign"
+        )
+
+    # --- telling and saving -----------------------------------------------------------------------------------------
+
+    def _tell(self, case: _Case, change: ChangeKind, now_s: float) -> list[Notification]:
+        case.entries.append(timeline.of_message(change, now_s))
+        incident = replace(
+            case.incident,
+            revision=case.incident.revision + 1,
+            updated_at_s=now_s,
+            timeline=timeline.extend(case.incident.timeline, case.entries),
+        )
+        case.incident, case.entries = incident, []
+        return self._notify(incident.id, change, incident.revision, self._compose(incident, change), now_s)
+
+    def _notify(
+        self, subject: str, change: ChangeKind, revision: int, message: Message, now_s: float
+    ) -> list[Notification]:
+        return [
+            Notification(f"{subject}:{change.value}:{revision}:{name}", subject, name, now_s, message)
+            for name, wanted in self._receivers
+            if message.severity in wanted
+        ]
+
+    def _worth_saving(self, case: _Case, now_s: float) -> bool:
+        """Whether a person could see a difference, or it is time anyway."""
+        extended = timeline.extend(case.incident.timeline, case.entries)
+        case.entries = []
+        grown = len(extended) > len(case.incident.timeline)
+        case.incident = replace(case.incident, timeline=extended)
+        return grown or now_s - case.saved_s >= self._tempo.commit_every_s
+
+    def _saved(self, case: _Case, now_s: float) -> Incident:
+        case.incident = replace(case.incident, updated_at_s=now_s)
+        case.saved_s = now_s
+        return case.incident
+
+
+def incident_id(service: str, first_bad_s: float, opened_at_s: float) -> str:
+    """The same id for the same service and time, in every process: "inc-20261123T210501Z-3f9a"."""
+    stamp = datetime.fromtimestamp(opened_at_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+    digest = hashlib.blake2b(f"{service}\n{first_bad_s:.3f}".encode("utf-8", "surrogatepass"), digest_size=2)
+    return f"inc-{stamp}-{digest.hexdigest()}"
+
+
+def _merged(held: tuple[Alert, ...], firing: tuple[Alert, ...], now_s: float) -> tuple[Alert, ...]:
+    """Symptoms seen so far, in the state they are in now."""
+    known = {alert.fingerprint: alert for alert in held}
+    current = {alert.fingerprint: alert for alert in firing}
+    merged: list[Alert] = []
+    for name, alert in known.items():
+        if name in current:
+            merged.append(replace(current[name], since_s=min(alert.since_s, current[name].since_s)))
+        elif alert.state is not AlertState.RESOLVED:
+            merged.append(replace(alert, state=AlertState.RESOLVED, resolved_at_s=now_s))
+        else:
+            merged.append(alert)
+    merged.extend(alert for name, alert in current.items() if name not in known)
+    return tuple(merged)

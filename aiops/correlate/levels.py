@@ -1,0 +1,245 @@
+"""
+Metric clauses: a window of a metric against a level, its own baseline, its peers, or the whole.
+
+The window starts `over` before the first bad second and ends now. Several series can lie at one place (three replicas
+of a service); the one that speaks loudest for the clause is taken, and named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiops.catalog import CATALOG, MetricKind
+from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
+from aiops.correlate.scene import Scene
+from aiops.correlate.steps import level_step
+from aiops.correlate.topology import NOBODY, Place
+from aiops.correlate.view import cut, cut_with_reference
+from aiops.model import Labels, Onset, SeriesRef
+from aiops.ports import Window
+from aiops.rulebook.causes import MetricTest, Reduce
+from aiops.stats import Floats, increase, rate_points
+from aiops.units import format_duration, format_quantity
+
+_GUARD_S = 15.0
+"""Seconds before the first bad one that are never part of a baseline."""
+_MIN_BASELINE_S = 30.0
+_MIN_WHOLE = 5.0
+"""A share of fewer things than this says nothing."""
+_MAX_RATIO = 1000.0
+_MAX_AGE_S = 600.0
+"""Evidence is sought until this long after the first bad second; later the world has moved on."""
+
+_REDUCERS: Mapping[Reduce, Callable[[Floats], float]] = {
+    Reduce.LAST: lambda values: float(values[-1]),
+    Reduce.MAX: lambda values: float(values.max()),
+    Reduce.MEAN: lambda values: float(values.mean()),
+    Reduce.MIN: lambda values: float(values.min()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One series reduced to one number."""
+
+    labels: Labels
+    value: float
+    baseline: float = math.nan
+    onset: Onset | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Value over baseline, bounded."""
+        if self.baseline <= 0:
+            return _MAX_RATIO if self.value > 0 else 1.0
+        return min(self.value / self.baseline, _MAX_RATIO)
+
+
+def metric_finding(test: MetricTest, scene: Scene, place: Place) -> Finding:
+    """The outcome of *test* for *place*."""
+    return _Case(test, scene, place).finding()
+
+
+class _Case:
+    """A metric test at a place, with the series it looks at."""
+
+    def __init__(self, test: MetricTest, scene: Scene, place: Place) -> None:
+        self._test, self._scene, self._place = test, scene, place
+        self._windows = _windows(test, scene)
+        self._own = [w for w in self._windows if place.holds(test.bound_by, w.labels.get(test.bound_by))]
+        self._refs = tuple(SeriesRef(test.name, w.labels) for w in self._own)
+        self._start_s = scene.first_bad_s - test.over
+        self._end_s = min(scene.now_s, scene.first_bad_s + _MAX_AGE_S)
+
+    def finding(self) -> Finding:
+        """Present, absent or unknown."""
+        if not self._own:
+            about = f" for {self._place.text}" if self._windows else ""
+            return unknown(f"no {self._test.name}{about}")
+        if self._test.share is not None:
+            return self._share()
+        if self._test.ratio_to_peers is not None:
+            return self._against_peers()
+        if self._test.ratio_to_baseline is not None:
+            return self._against_baseline()
+        return self._against_level()
+
+    # --- against a level --------------------------------------------------------------------------------------------
+
+    def _against_level(self) -> Finding:
+        readings = [
+            _Reading(w.labels, value, onset=self._crossing(w))
+            for w in self._own
+            if (value := self._reduced(w)) is not None
+        ]
+        return self._loudest(readings, lambda reading: reading.value, f"no recent {self._test.name}")
+
+    def _crossing(self, window: Window) -> Onset | None:
+        """When the bound was first crossed; for increases, when the counter first moved."""
+        part = cut_with_reference(window, self._start_s, self._end_s)
+        if self._test.reduce in {Reduce.INCREASE, Reduce.RATE}:
+            crossed = np.flatnonzero(np.diff(part.values) != 0) + 1
+        else:
+            crossed = np.flatnonzero([self._test.limit.holds(value) for value in part.values.tolist()])
+        if not crossed.size:
+            return None
+        first = int(crossed[0])
+        return Onset(float(part.at_s[first - 1]) if first else -math.inf, float(part.at_s[first]))
+
+    # --- against itself, before -------------------------------------------------------------------------------------
+
+    def _against_baseline(self) -> Finding:
+        readings = [found for w in self._own if (found := self._shifted(w)) is not None]
+        return self._loudest(
+            readings, lambda reading: reading.ratio, f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}"
+        )
+
+    def _shifted(self, window: Window) -> _Reading | None:
+        """A series at its step inside the window; without a step, its last seconds against all before."""
+        part = cut(window, self._scene.view.start_s, self._end_s)
+        at_s, values = part.at_s, part.values
+        if CATALOG[self._test.name].kind is MetricKind.COUNTER:
+            at_s, values = at_s[1:], rate_points(at_s, values)
+        first_bad_s = self._scene.first_bad_s
+        if not at_s.size or first_bad_s - float(at_s[0]) < _MIN_BASELINE_S:
+            return None
+        floor = max(0.005 * float(np.median(np.abs(values))), 1e-9)
+        step = level_step(
+            at_s, values, earliest_s=self._start_s, latest_s=self._end_s, floor=floor,
+            min_before_s=_MIN_BASELINE_S / 2,
+        )  # fmt: skip
+        if step is not None:
+            return _Reading(window.labels, step.after, step.before, step.onset)
+        past, recent = values[at_s < first_bad_s - _GUARD_S], values[at_s >= first_bad_s - _GUARD_S]
+        if not past.size or not recent.size:
+            return None
+        return _Reading(window.labels, float(np.median(recent)), float(np.median(past)))
+
+    # --- against others ---------------------------------------------------------------------------------------------
+
+    def _against_peers(self) -> Finding:
+        others = [value for w in self._windows if self._is_peer(w) and (value := self._reduced(w)) is not None]
+        if len(others) < 2:
+            return unknown("fewer than two peers", self._refs)
+        normal = float(np.median(others))
+        readings = [_Reading(w.labels, value, normal) for w in self._own if (value := self._reduced(w)) is not None]
+        return self._loudest(readings, lambda reading: reading.ratio, f"no recent {self._test.name}")
+
+    def _is_peer(self, window: Window) -> bool:
+        label = self._test.bound_by
+        value = window.labels.get(label)
+        return not self._place.holds(label, value) and self._scene.topology.whole(self._place.scope).holds(label, value)
+
+    def _share(self) -> Finding:
+        """The place's share of the whole; for a whole service, the share of its largest part."""
+        test = self._test
+        parts = self._parts()
+        whole = sum(parts.values())
+        if len(parts) < 2:
+            return unknown("fewer than two replicas to compare", self._refs)
+        if whole < _MIN_WHOLE:
+            return unknown(f"too little {test.name} to compare", self._refs)
+        mine = [value for name, value in parts.items() if self._place.holds(test.bound_by, name)]
+        share = (max(mine) if len(mine) == len(parts) else sum(mine)) / whole
+        words = {
+            "share": f"{share * 100:.0f} %",
+            "count": f"{whole:.0f}",
+            "limit": f"{test.limit.value * 100:.0f} %",
+            "who": name_all((w.labels for w in self._own), test.bound_by),
+        }
+        return Finding(stated(holds=test.limit.holds(share)), words, series=self._refs)
+
+    def _parts(self) -> dict[str, float]:
+        """What each replica (or card) of the service adds to the whole; those without a series add nothing."""
+        label = self._test.bound_by
+        service = self._scene.topology.whole(self._place.scope)
+        names = service.gpus if label == "gpu" else service.instances
+        parts = dict.fromkeys(names, 0.0)
+        for window in self._windows:
+            name = window.labels.get(label)
+            if name in parts and name != NOBODY:
+                parts[name] += self._reduced(window) or 0.0
+        return parts
+
+    # --- common -----------------------------------------------------------------------------------------------------
+
+    def _reduced(self, window: Window) -> float | None:
+        if self._test.reduce in {Reduce.INCREASE, Reduce.RATE}:
+            part = cut_with_reference(window, self._start_s, self._end_s)
+            if part.at_s.size < 2:
+                return None
+            added = increase(part.values)
+            return added if self._test.reduce is Reduce.INCREASE else added / float(np.ptp(part.at_s))
+        part = cut(window, self._start_s, self._end_s)
+        return _REDUCERS[self._test.reduce](part.values) if part.values.size else None
+
+    def _loudest(self, readings: Sequence[_Reading], number: Callable[[_Reading], float], missing: str) -> Finding:
+        """The reading that speaks most for the clause, told."""
+        if not readings:
+            return unknown(missing, self._refs)
+        test, limit = self._test, self._test.limit
+        ordered = sorted(readings, key=number, reverse=limit.above is not None)
+        passing = [reading for reading in ordered if limit.holds(number(reading))]
+        unit = "ratio" if test.divide_by else CATALOG[test.name].unit
+        first = ordered[0]
+        plain = test.above is not None or test.below is not None
+        words = {
+            "value": format_quantity(first.value, unit),
+            "limit": format_quantity(limit.value, unit) if plain else factor(limit.value),
+            "baseline": "unknown" if math.isnan(first.baseline) else format_quantity(first.baseline, unit),
+            "ratio": factor(number(first)),
+            "who": name_all((reading.labels for reading in passing or [first]), test.bound_by),
+            "window": format_duration(test.over),
+            "count": f"{len(passing)} of {len(readings)}",
+        }
+        onset = _earliest(reading.onset for reading in passing)
+        return Finding(stated(holds=bool(passing)), words, onset=onset, series=self._refs)
+
+
+def _windows(test: MetricTest, scene: Scene) -> Sequence[Window]:
+    windows = scene.view.windows(test.name, test.match)
+    if "service" in CATALOG[test.name].labels:
+        windows = [w for w in windows if w.labels.get("service") == scene.context.service]
+    return _quotients(test, scene, windows) if test.divide_by else windows
+
+
+def _quotients(test: MetricTest, scene: Scene, windows: Iterable[Window]) -> list[Window]:
+    """Each series over the divisor that shares its labels."""
+    names = [name for name in CATALOG[test.divide_by].labels if name in CATALOG[test.name].labels]
+    divisors = {w.labels.only(names): w for w in scene.view.windows(test.divide_by)}
+    quotients: list[Window] = []
+    for window in windows:
+        divisor = divisors.get(window.labels.only(names))
+        if divisor is not None and bool((divisor.values > 0).all()):
+            values = window.values / np.interp(window.at_s, divisor.at_s, divisor.values)
+            quotients.append(Window(window.labels, window.at_s, values))
+    return quotients
+
+
+def _earliest(onsets: Iterable[Onset | None]) -> Onset | None:
+    found = [onset for onset in onsets if onset is not None]
+    return min(found, key=lambda onset: onset.by_s, default=None)

@@ -1,0 +1,202 @@
+"""
+How fast each replica works: seconds a token, set right for SM clock and batch.
+
+A replica can look slow for three reasons that are not its own: the card's clock was cut (heat, power), the batch is
+larger (more is asked of it), or requests are longer. The clock is divided out reading by reading. The batch is set
+right by the part of its growth that demand explains: with elasticity e of seconds a token to batch, Little's law lets
+a demand that grew by d (logarithm) grow the batch by d / (1 - e); what the batch grew beyond that, it grew because the
+replica became slower, and may not excuse it.
+
+Readings are the differences of the server's own running sums. Where a server has no page, the gateway's time to first
+byte stands in for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiops.correlate.steps import Step, level_step
+from aiops.correlate.topology import Topology
+from aiops.correlate.view import View
+from aiops.model import SeriesRef
+from aiops.ports import Window
+from aiops.stats import Floats
+
+_SUM = "gen_ai_server_time_per_output_token_seconds_sum"
+_COUNT = "gen_ai_server_time_per_output_token_seconds_count"
+_RUNNING = "gen_ai_server_requests_running"
+_FIRST_BYTE = "http_server_time_to_first_byte_seconds"
+_MIN_TOKENS = 3
+"""Fewer tokens between two readings make no mean."""
+_SPREAD_FLOOR = 0.05
+"""Smallest spread of ln(seconds a token) to believe in: 5 %."""
+_DEFAULT_ELASTICITY = 0.5
+"""Between 0 (decode bound by memory bandwidth, small batches) and 1 (bound by compute); used when no fit is possible."""
+_ELASTICITY_RANGE = (0.3, 0.9)
+"""A fit outside is noise: the batch is read at an instant, tokens over an interval, which pulls slopes to 0."""
+_MIN_FIT_POINTS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """One replica's pace over time."""
+
+    instance: str
+    at_s: Floats
+    log_s: Floats
+    """ln(seconds a token), clock set right; of the time to first byte where there is no page."""
+    log_batch: Floats
+    """ln(requests running), same times; empty when not known."""
+    clock_known: bool
+    series: SeriesRef
+
+    def between(self, start_s: float, end_s: float) -> Floats:
+        """Readings of (start_s, end_s]."""
+        return self.log_s[(self.at_s > start_s) & (self.at_s <= end_s)]
+
+
+def read_paces(view: View, topology: Topology) -> dict[str, Pace]:
+    """The pace of every replica of the service that can be read, by instance."""
+    clocks = _clocks(view, topology)
+    counts = {window.labels: window for window in view.windows(_COUNT)}
+    running = {window.labels.get("instance"): window for window in view.windows(_RUNNING)}
+    paces: dict[str, Pace] = {}
+    for window in view.windows(_SUM):
+        instance = window.labels.get("instance")
+        count = counts.get(window.labels)
+        if instance in topology.instances and count is not None:
+            pace = _from_page(window, count, running.get(instance), clocks.get(instance))
+            if pace is not None:
+                paces[instance] = pace
+    return paces or _from_gateway(view, topology)
+
+
+def _from_page(sums: Window, counts: Window, running: Window | None, clock: Window | None) -> Pace | None:
+    at_s, where_sum, where_count = np.intersect1d(sums.at_s, counts.at_s, return_indices=True)
+    if at_s.size < 2:
+        return None
+    seconds, tokens = np.diff(sums.values[where_sum]), np.diff(counts.values[where_count])
+    good = (tokens >= _MIN_TOKENS) & (seconds > 0)  # a restart makes both negative and is left out
+    if not good.any():
+        return None
+    times = at_s[1:][good]
+    log_s = np.log(seconds[good] / tokens[good])
+    if clock is not None:
+        hertz = np.interp(times, clock.at_s, clock.values)
+        log_s = log_s + np.log(hertz / np.median(clock.values))
+    batch = np.empty(0)
+    if running is not None:
+        ends = np.interp(times, running.at_s, running.values)
+        starts = np.interp(at_s[:-1][good], running.at_s, running.values)
+        batch = np.log(np.maximum((starts + ends) / 2, 0.5))
+    ref = SeriesRef(_SUM, sums.labels)
+    return Pace(sums.labels.get("instance"), times, log_s, batch, clock is not None, ref)
+
+
+def _from_gateway(view: View, topology: Topology) -> dict[str, Pace]:
+    """Time to first byte by upstream: coarser, since it holds the queue too."""
+    paces: dict[str, Pace] = {}
+    for window in view.windows(_FIRST_BYTE, {"service": topology.service, "quantile": "0.5"}):
+        instance = window.labels.get("upstream")
+        positive = window.values > 0
+        if instance in topology.instances and positive.any():
+            times, log_s = window.at_s[positive], np.log(window.values[positive])
+            ref = SeriesRef(_FIRST_BYTE, window.labels)
+            paces[instance] = Pace(instance, times, log_s, np.empty(0), clock_known=False, series=ref)
+    return paces
+
+
+def _clocks(view: View, topology: Topology) -> Mapping[str, Window]:
+    """The SM clock of each replica's card; replicas on several cards are left out."""
+    by_gpu = {w.labels.get("gpu"): w for w in view.windows("hw_gpu_clock_hertz") if bool((w.values > 0).all())}
+    found: dict[str, Window] = {}
+    for instance, gpus in topology.gpus_of.items():
+        if len(gpus) == 1 and (window := by_gpu.get(next(iter(gpus)))) is not None:
+            found[instance] = window
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class PaceShift:
+    """How much slower a replica became, as logarithms."""
+
+    instance: str
+    raw: float
+    """ln(after / before) of seconds a token, clock set right."""
+    residual: float
+    """The same with the batch that demand explains set right."""
+    step: Step | None
+    """None when no step stands out: then both are 0."""
+
+
+def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: float, min_before_s: float) -> PaceShift:
+    """
+    How *pace* changed at its most likely step.
+
+    Args:
+        pace: One replica's readings.
+        earliest_s: The first slow reading may not be older.
+        latest_s: … nor newer.
+        demand: How much more is asked of the service, ln(after / before); 0 or less excuses nothing.
+        min_before_s: Time the old pace must have been watched.
+    """
+    step = level_step(
+        pace.at_s, pace.log_s,
+        earliest_s=earliest_s, latest_s=latest_s, floor=_SPREAD_FLOOR / 2, min_before_s=min_before_s,
+    )  # fmt: skip
+    if step is None:
+        return PaceShift(pace.instance, 0.0, 0.0, None)
+    raw = step.after - step.before
+    return PaceShift(pace.instance, raw, raw - batch_share(pace, step.onset.by_s, raw, demand), step)
+
+
+def batch_share(pace: Pace, onset_s: float, raw: float, demand: float) -> float:
+    """The part of a slowdown *raw* that a batch grown by *demand* explains; logarithms, 0 to *raw*."""
+    if raw <= 0 or demand <= 0:
+        return 0.0
+    e = elasticity(pace, onset_s)
+    grown = demand / (1.0 - e)
+    if pace.log_batch.size:
+        before, after = pace.log_batch[pace.at_s < onset_s], pace.log_batch[pace.at_s >= onset_s]
+        if before.size and after.size:
+            grown = min(grown, max(float(np.median(after) - np.median(before)), 0.0))
+    return min(e * grown, raw)
+
+
+def elasticity(pace: Pace, until_s: float) -> float:
+    """Slope of ln(seconds a token) over ln(batch) before *until_s*; a default where the batch hardly varied."""
+    if not pace.log_batch.size:
+        return _DEFAULT_ELASTICITY
+    normal = pace.at_s < until_s
+    x, y = pace.log_batch[normal], pace.log_s[normal]
+    if x.size < _MIN_FIT_POINTS or float(x.std()) < 0.15:
+        return _DEFAULT_ELASTICITY
+    x, y = x - x.mean(), y - y.mean()
+    low, high = _ELASTICITY_RANGE
+    return float(np.clip((x @ y) / (x @ x), low, high))
+
+
+def typical(shifts: Iterable[PaceShift]) -> float | None:
+    """Mean residual of the replicas: what the service as a whole lost; None without replicas."""
+    residuals = [shift.residual for shift in shifts]
+    return sum(residuals) / len(residuals) if residuals else None
+
+
+def against_peers(paces: Mapping[str, Pace], instance: str, start_s: float, end_s: float) -> float | None:
+    """
+    ln(pace of *instance* / median pace of the others) in a window; None with fewer than two others.
+
+    A slow replica works at a larger batch because it is slow, so nothing is set right for the batch here.
+    """
+    own = paces.get(instance)
+    if own is None:
+        return None
+    mine = own.between(start_s, end_s)
+    others = [p.between(start_s, end_s) for name, p in paces.items() if name != instance]
+    medians = [float(np.median(values)) for values in others if values.size]
+    if not mine.size or len(medians) < 2:
+        return None
+    return float(np.median(mine)) - float(np.median(medians))

@@ -1,0 +1,137 @@
+"""
+Hypotheses weighed: each cause at each place against "undetermined".
+
+A hypothesis starts from its cause's prior and gets one vote from every family of clauses: its strongest. The order of
+onsets corrects by at most a factor of three, and only where intervals do not overlap. What the weights mean for the
+others is decided in `verdicts`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from aiops.correlate.evidence import examine
+from aiops.correlate.scene import Scene
+from aiops.correlate.topology import Place
+from aiops.model import Evidence, EvidenceState, Onset
+from aiops.rulebook.causes import ANY_SYMPTOM, CauseRule
+
+MAX_SHOWN = 0.9
+"""A higher probability is shown only after 30 confirmed incidents."""
+MIN_TESTED = 0.6
+MIN_FAMILIES = 2
+_MIN_PROBABILITY = 0.5
+_ORDER = math.log(3.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A cause at a place, on the scales."""
+
+    rule: CauseRule
+    place: Place
+    evidence: tuple[Evidence, ...]
+    score: float
+    """Log odds against undetermined."""
+    tested: float
+    """Share of the clauses' weight that could be tested, 0 to 1."""
+
+    @property
+    def cause(self) -> str:
+        """The cause's id."""
+        return self.rule.cause
+
+    @property
+    def probability(self) -> float:
+        """Chance that this cause is at work, whatever others are; capped as it may be shown."""
+        return min(1.0 / (1.0 + math.exp(-self.score)), MAX_SHOWN)
+
+    @property
+    def families(self) -> int:
+        """Families with a present clause that speaks for the cause."""
+        return len({e.family for e in self.evidence if e.state is EvidenceState.PRESENT and e.log_odds >= 0})
+
+    @property
+    def specific(self) -> bool:
+        """Whether a clause specific to this cause is present."""
+        return any(e.specific and e.state is EvidenceState.PRESENT for e in self.evidence)
+
+    @property
+    def ruled_out(self) -> bool:
+        """Whether a necessary clause was tested and is absent."""
+        return any(e.necessary and e.state is EvidenceState.ABSENT for e in self.evidence)
+
+    @property
+    def may_be_root(self) -> bool:
+        """Whether it has what a root needs."""
+        return (
+            not self.ruled_out
+            and self.specific
+            and self.families >= MIN_FAMILIES
+            and self.tested >= MIN_TESTED
+            and self.probability >= _MIN_PROBABILITY
+        )
+
+
+def weigh_all(causes: Iterable[CauseRule], scene: Scene) -> list[Weighed]:
+    """Every cause that can explain the symptoms, at every place it could be at; most likely first."""
+    explained = scene.context.explained_by | {ANY_SYMPTOM}
+    weighed = [
+        weigh(rule, scene, place)
+        for rule in causes
+        if explained & set(rule.explains)
+        for place in scene.topology.places(rule.scope)
+    ]
+    return sorted(weighed, key=lambda w: -w.score)
+
+
+def weigh(rule: CauseRule, scene: Scene, place: Place) -> Weighed:
+    """Test every clause of *rule* at *place* and add up."""
+    tested = [examine(clause, rule, scene, place) for clause in rule.evidence]
+    evidence, votes = vote(tested)
+    score = math.log(rule.prior / (1.0 - rule.prior)) + votes + order(evidence, scene.context.onset)
+    weights = [abs(math.log(clause.odds.present / clause.odds.absent)) for clause in rule.evidence]
+    known = [weight for weight, e in zip(weights, evidence, strict=True) if e.state is not EvidenceState.UNKNOWN]
+    return Weighed(rule, place, evidence, score, sum(known) / sum(weights))
+
+
+def vote(evidence: Sequence[Evidence]) -> tuple[tuple[Evidence, ...], float]:
+    """
+    One vote a family: its strongest clause.
+
+    Args:
+        evidence: Clauses with the log odds each would add by itself.
+
+    Returns:
+        The evidence with the log odds of outvoted clauses set to 0, and the sum of the votes.
+    """
+    strongest: dict[str, int] = {}
+    for index, found in enumerate(evidence):
+        held = strongest.get(found.family)
+        if held is None or _louder(found.log_odds, evidence[held].log_odds):
+            strongest[found.family] = index
+    chosen = set(strongest.values())
+    told = tuple(e if index in chosen else replace(e, log_odds=0.0) for index, e in enumerate(evidence))
+    return told, sum(e.log_odds for e in told)
+
+
+def _louder(one: float, other: float) -> bool:
+    """The larger magnitude; of two alike the one that speaks for the cause."""
+    return (abs(one), one) > (abs(other), other)
+
+
+def order(evidence: Iterable[Evidence], symptom: Onset) -> float:
+    """
+    What the order of onsets takes away: at most ln 3, and never more than the late clauses themselves gave.
+
+    Zero as soon as one present clause did not certainly begin after the symptom.
+    """
+    gain = 0.0
+    for e in evidence:
+        if e.state is EvidenceState.PRESENT and e.onset is not None and e.log_odds > 0:
+            if not symptom.before(e.onset):
+                return 0.0
+            gain += e.log_odds
+    return -min(_ORDER, gain)

@@ -1,0 +1,95 @@
+"""What one diagnosis looks at, put together once: the incident's question, the series in sight, events, edges, load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from aiops.correlate.load import LoadAccount, account
+from aiops.correlate.pace import Pace, read_paces
+from aiops.correlate.topology import Topology, read_topology
+from aiops.correlate.view import View
+from aiops.model import Alert, Event, EventKind, Onset
+from aiops.ports import EventReader, SeriesReader
+from aiops.units import format_duration
+
+SIGHT_S = 900.0
+"""How far back before the first bad second series are read: the longest lead and its baseline."""
+_DAY_S = 86_400.0
+_TOGETHER_S = 1.5
+"""Closer than this to the first bad second is "as": buckets are a second long."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentContext:
+    """What is asked: why did this service hurt from then on?"""
+
+    service: str
+    symptoms: tuple[Alert, ...]
+    first_bad_s: float
+    opened_at_s: float
+
+    @property
+    def onset(self) -> Onset:
+        """When the symptom began."""
+        return Onset(self.first_bad_s - 1.0, self.first_bad_s + 1.0)
+
+    @property
+    def explained_by(self) -> frozenset[str]:
+        """Names a cause may give under `explains`: symptom rules and their outcomes."""
+        return frozenset(name for alert in self.symptoms for name in (alert.rule, alert.labels.get("outcome")) if name)
+
+
+class Scene:
+    """
+    Everything the clauses of one diagnosis are tested on.
+
+    Args:
+        context: The question.
+        series: Recent samples.
+        events: Recent events.
+        now_s: The time of the diagnosis.
+    """
+
+    def __init__(self, context: IncidentContext, series: SeriesReader, events: EventReader, now_s: float) -> None:
+        self.context = context
+        self.now_s = now_s
+        self.first_bad_s = context.first_bad_s
+        self.view = View(series, context.first_bad_s - SIGHT_S, now_s)
+        self.topology: Topology = read_topology(self.view, context.service)
+        self.events: Sequence[Event] = events.events(context.first_bad_s - _DAY_S, now_s)
+        self.has_change_feed = events.has_change_feed()
+
+    @cached_property
+    def paces(self) -> dict[str, Pace]:
+        """The pace of every replica."""
+        return read_paces(self.view, self.topology)
+
+    @cached_property
+    def load(self) -> LoadAccount:
+        """The load accounting up to the first bad second."""
+        return account(self.view, self.topology, self.paces, self.first_bad_s)
+
+    def changes_a_second(self, *, besides: int) -> float:
+        """
+        How often this node sees a change event.
+
+        One a day is assumed before any was counted, so that the first deploy ever seen is not taken for a rarity.
+
+        Args:
+            besides: Events that are being explained and do not count.
+        """
+        counted = sum(event.kind is EventKind.CHANGE for event in self.events) - besides
+        return (1.0 + max(counted, 0)) / (2 * _DAY_S)
+
+    def when(self, onset: Onset | None) -> str:
+        """An onset against the first bad answer, in words."""
+        if onset is None:
+            return "at an unknown time"
+        ahead_s = self.first_bad_s - onset.by_s
+        if abs(ahead_s) <= _TOGETHER_S:
+            return "as the first bad answer came"
+        if ahead_s > 0:
+            return f"{format_duration(ahead_s)} before the first bad answer"
+        return f"{format_duration(-ahead_s)} after the first bad answer"

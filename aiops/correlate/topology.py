@@ -1,0 +1,118 @@
+"""
+What belongs to what: GPU -> replica -> model -> service, as far as the series tell.
+
+Edges come from `gen_ai_server_gpu{instance,gpu}`, from labels that series share, and from the access log, whose
+``upstream`` is spelled as ``instance``. Where an edge is unknown nothing is assumed: a clause that needs it is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aiops.correlate.view import View
+from aiops.model import Labels
+from aiops.rulebook.causes import Scope
+
+NOBODY = "none"
+"""Upstream of a request that the gateway passed to nobody."""
+_MAX_PLACES = 64
+"""Places of one kind that are looked at; more than any node has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a hypothesis is bound, and which labels lie inside."""
+
+    scope: Scope
+    where: Labels
+    text: str
+    service: str
+    instances: frozenset[str] = frozenset()
+    gpus: frozenset[str] = frozenset()
+
+    def holds(self, label: str, value: str) -> bool:
+        """Whether a series whose *label* is *value* belongs to this place."""
+        if label in {"instance", "upstream"}:
+            return value in self.instances
+        if label == "gpu":
+            return value in self.gpus
+        if label == "service":
+            return value == self.service
+        return True  # host_name: there is one host here
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The edges of one node, from one service's point of view."""
+
+    service: str
+    host: str
+    instances: tuple[str, ...]
+    """Replicas of the service, sorted."""
+    gpus_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    gpus: tuple[str, ...] = ()
+    """Cards of this host, sorted."""
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    def places(self, scope: Scope) -> tuple[Place, ...]:
+        """Every place of that kind the service could be hurt from."""
+        if scope is Scope.GPU:
+            return tuple(self._gpu(gpu) for gpu in self._service_gpus()[:_MAX_PLACES])
+        if scope is Scope.INSTANCE:
+            return tuple(self._instance(instance) for instance in self.instances[:_MAX_PLACES])
+        return (self.whole(scope),)
+
+    def whole(self, scope: Scope) -> Place:
+        """The service with all its replicas and their cards."""
+        if scope is Scope.HOST:
+            where, text = Labels.of(host_name=self.host), f"host {self.host}" if self.host else "this host"
+        else:
+            where, text = Labels.of(service=self.service), f"service {self.service}"
+        known = frozenset(self._service_gpus())
+        return Place(scope, where, text, self.service, frozenset(self.instances), known)
+
+    def _service_gpus(self) -> list[str]:
+        linked = {gpu for instance in self.instances for gpu in self.gpus_of.get(instance, ())}
+        return sorted(linked or self.gpus, key=_by_number)
+
+    def _gpu(self, gpu: str) -> Place:
+        users = frozenset(instance for instance in self.instances if gpu in self.gpus_of.get(instance, ()))
+        return Place(Scope.GPU, Labels.of(gpu=gpu), f"GPU {gpu}", self.service, users, frozenset({gpu}))
+
+    def _instance(self, instance: str) -> Place:
+        gpus = self.gpus_of.get(instance, frozenset())
+        where = Labels.of(instance=instance)
+        return Place(Scope.INSTANCE, where, f"replica {instance}", self.service, frozenset({instance}), gpus)
+
+
+def _by_number(text: str) -> tuple[int, str]:
+    return (int(text) if text.isdecimal() else 1 << 30, text)
+
+
+def read_topology(view: View, service: str) -> Topology:
+    """The edges that the series of *view* show, for *service*."""
+    upstreams = _values(view, "http_server_requests_total", "upstream", {"service": service}) - {NOBODY, ""}
+    pages = _values(view, "gen_ai_server_up", "instance")
+    gpus_of: dict[str, set[str]] = {}
+    for labels in view.labels("gen_ai_server_gpu"):
+        if labels.get("gpu"):
+            gpus_of.setdefault(labels.get("instance"), set()).add(labels.get("gpu"))
+    hosts = {labels.get("host_name") for name in _HOST_SOURCES for labels in view.labels(name)} - {""}
+    cards = _values(view, "hw_gpu_memory_utilization_ratio", "gpu") | _values(view, "hw_gpu_utilization_ratio", "gpu")
+    return Topology(
+        service=service,
+        host=min(hosts, default=""),
+        instances=tuple(sorted(upstreams or pages)),
+        gpus_of={instance: frozenset(gpus) for instance, gpus in gpus_of.items()},
+        gpus=tuple(sorted(cards - {""}, key=_by_number)),
+        models={labels.get("instance"): labels.get("model") for labels in view.labels("gen_ai_server_up")},
+    )
+
+
+_HOST_SOURCES = ("gen_ai_server_up", "http_server_requests_total", "system_cpu_utilization_ratio", "hw_gpu_up")
+
+
+def _values(view: View, metric: str, label: str, match: Mapping[str, str] | None = None) -> set[str]:
+    found: Iterable[Labels] = view.labels(metric)
+    return {labels.get(label) for labels in found if match is None or labels.matches(match)}

@@ -1,0 +1,165 @@
+"""
+Weighed hypotheses held against one another: root, consequence, candidate, ruled out, not testable.
+
+A state is never named while a trigger or fault that leads to it is present; the first hypothesis is named only if it
+leads the next independent one clearly; causes that share a rise in load are named together. Otherwise nothing is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from aiops.correlate.rank import MIN_FAMILIES, MIN_TESTED, Weighed
+from aiops.correlate.topology import Topology
+from aiops.model import CauseLevel, EvidenceState, Hypothesis, Verdict
+from aiops.rulebook.causes import Scope
+
+LEAD = math.log(3.0)
+"""Log odds by which the first must lead the next independent one."""
+_HINTED = 0.3
+"""A trigger or fault this likely, with a specific clause, keeps the states it leads to from being named."""
+_MAX_PLACES = 3
+"""Places of one cause that are told."""
+
+_RANKS = {
+    Verdict.ROOT: 0,
+    Verdict.CANDIDATE: 1,
+    Verdict.CONSEQUENCE: 2,
+    Verdict.NOT_TESTABLE: 3,
+    Verdict.RULED_OUT: 4,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """
+    All hypotheses of one diagnosis, and what decides between them.
+
+    Args:
+        weighed: Every cause at every place, most likely first.
+        leads: Per cause, all it can lead to, nearest first.
+        states_may_lead: False while triggers may still be on their way into the data.
+        shared: Causes that hold the rise of load together; empty when one holds it.
+    """
+
+    weighed: Sequence[Weighed]
+    leads: Mapping[str, tuple[str, ...]]
+    states_may_lead: bool
+    shared: frozenset[str] = frozenset()
+
+    def verdicts(self, topology: Topology) -> tuple[Hypothesis, ...]:
+        """Hypotheses, best first, ruled-out ones last; the first is a root if one leads clearly."""
+        roots = self.roots()
+        told = [self._tell(w, roots) for w in self._worth_telling()]
+        return tuple(sorted(_gather(told, topology), key=lambda h: (_RANKS[h.verdict], -h.probability)))
+
+    def roots(self) -> list[Weighed]:
+        """What is named: the first if it leads clearly, at every place it is at, with its equal in load."""
+        fit = [
+            w
+            for w in self.weighed
+            if w.may_be_root and not self._origin(w) and (self.states_may_lead or w.rule.level is not CauseLevel.STATE)
+        ]
+        if not fit:
+            return []
+        first = fit[0]
+        together = self.shared if first.cause in self.shared else frozenset({first.cause})
+        following = {cause for origin in together for cause in self.leads.get(origin, ())}
+        rivals = [w for w in self.weighed if w.cause not in together | following and w.specific and not w.ruled_out]
+        if any(first.score - rival.score < LEAD for rival in rivals):
+            return []
+        return [w for w in fit if w.cause in together and (w.cause != first.cause or first.score - w.score < LEAD)]
+
+    def _origin(self, w: Weighed) -> Weighed | None:
+        """The most likely present hypothesis that leads to *w*."""
+        return next(
+            (
+                other
+                for other in self.weighed
+                if w.cause in self.leads.get(other.cause, ()) and other.cause != w.cause and self._counts(other)
+            ),
+            None,
+        )
+
+    def _counts(self, w: Weighed) -> bool:
+        """Whether *w* is present enough to make what it leads to a consequence."""
+        if w.rule.level is CauseLevel.STATE:
+            return w.may_be_root
+        return w.may_be_root or (w.specific and not w.ruled_out and w.probability >= _HINTED)
+
+    def _worth_telling(self) -> list[Weighed]:
+        """Of a cause that fits nowhere only the best place: a list of twelve absences helps nobody."""
+        kept: dict[str, list[Weighed]] = {}
+        for w in self.weighed:
+            held = kept.setdefault(w.cause, [])
+            if not held or (w.specific and not w.ruled_out and len(held) < _MAX_PLACES):
+                held.append(w)
+        return [w for held in kept.values() for w in held]
+
+    def _tell(self, w: Weighed, roots: Sequence[Weighed]) -> Hypothesis:
+        verdict, reason = self._verdict(w, roots)
+        chain: tuple[str, ...] = ()
+        if verdict is Verdict.ROOT:
+            titles = {o.cause: o.rule.title for o in self.weighed if o.specific and not o.ruled_out}
+            chain = tuple(titles[cause] for cause in self.leads.get(w.cause, ()) if cause in titles)
+        return Hypothesis(
+            cause=w.cause,
+            title=w.rule.title,
+            level=w.rule.level,
+            where=w.place.where,
+            place=w.place.text,
+            probability=0.0 if verdict is Verdict.RULED_OUT else round(w.probability, 4),
+            verdict=verdict,
+            reason=reason,
+            evidence=w.evidence,
+            leads_to=chain,
+            advice=w.rule.advice,
+            runbook_url=w.rule.runbook_url,
+        )
+
+    def _verdict(self, w: Weighed, roots: Sequence[Weighed]) -> tuple[Verdict, str]:
+        if w.ruled_out:
+            return Verdict.RULED_OUT, next(
+                e.text for e in w.evidence if e.necessary and e.state is EvidenceState.ABSENT
+            )
+        if w in roots:
+            return Verdict.ROOT, f"{w.families} independent kinds of evidence agree, and nothing else comes near."
+        origin = self._origin(w)
+        if origin is not None and w.specific:
+            return Verdict.CONSEQUENCE, f"Follows from: {origin.rule.title} ({origin.place.text})."
+        missing = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN]
+        needed = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN and e.necessary]
+        if not w.specific and (needed or w.tested < MIN_TESTED):
+            return Verdict.NOT_TESTABLE, (needed or missing)[0]
+        return Verdict.CANDIDATE, _shortcoming(w, missing)
+
+
+def _shortcoming(w: Weighed, missing: Sequence[str]) -> str:
+    """What keeps a candidate from being named."""
+    if not w.specific:
+        return "Nothing was found that shows in this cause alone."
+    if w.families < MIN_FAMILIES:
+        return "Only one kind of evidence speaks for it; a root needs two."
+    if w.tested < MIN_TESTED:
+        return f"Only {w.tested * 100:.0f} % of its evidence can be tested. {missing[0]}"
+    if not w.may_be_root:
+        return "More speaks against it than for it."
+    return "Another cause is about as likely, or it is too early to tell."
+
+
+def _gather(told: Sequence[Hypothesis], topology: Topology) -> list[Hypothesis]:
+    """One root for a cause at work in several places of a kind: "3 replicas", instead of three roots."""
+    gathered: list[Hypothesis] = []
+    for cause in dict.fromkeys(h.cause for h in told):
+        group = [h for h in told if h.cause == cause]
+        roots = [h for h in group if h.verdict is Verdict.ROOT]
+        if len(roots) < 2:
+            gathered.extend(group)
+            continue
+        whole = topology.whole(Scope.SERVICE)
+        text = f"{whole.text} ({', '.join(sorted(h.place for h in roots))})"
+        gathered.append(replace(roots[0], where=whole.where, place=text))
+        gathered.extend(h for h in group if h not in roots)
+    return gathered

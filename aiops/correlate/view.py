@@ -1,0 +1,61 @@
+"""
+The series of one diagnosis, each metric read once.
+
+A diagnosis asks for the same windows again and again: every clause at every place. Copying them out of the rings once
+makes the rest of it plain arrays, and makes sure that all clauses see the same instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from aiops.model import Labels
+from aiops.ports import SeriesReader, Window
+
+
+class View:
+    """
+    A frozen look at recent series.
+
+    Args:
+        series: Where they are read from.
+        start_s: Nothing older is seen.
+        now_s: Nothing newer is seen.
+    """
+
+    def __init__(self, series: SeriesReader, start_s: float, now_s: float) -> None:
+        self.start_s = start_s
+        self.now_s = now_s
+        self._series = series
+        self._held: dict[str, tuple[Window, ...]] = {}
+
+    def windows(self, metric: str, match: Mapping[str, str] | None = None) -> Sequence[Window]:
+        """All series of *metric* in sight whose labels match; a wanted value may name alternatives with ``|``."""
+        held = self._held.get(metric)
+        if held is None:
+            held = tuple(self._series.window(metric, self.start_s, self.now_s))
+            self._held[metric] = held
+        if not match:
+            return held
+        wanted = {name: frozenset(value.split("|")) for name, value in match.items()}
+        return [w for w in held if all(w.labels.get(name) in values for name, values in wanted.items())]
+
+    def labels(self, metric: str) -> list[Labels]:
+        """Label sets of *metric* in sight."""
+        return [window.labels for window in self.windows(metric)]
+
+
+def cut(window: Window, start_s: float, end_s: float) -> Window:
+    """*window* between two times, both included."""
+    first = int(np.searchsorted(window.at_s, start_s, "left"))
+    end = int(np.searchsorted(window.at_s, end_s, "right"))
+    return Window(window.labels, window.at_s[first:end], window.values[first:end])
+
+
+def cut_with_reference(window: Window, start_s: float, end_s: float) -> Window:
+    """As `cut`, with the last sample before *start_s*: what a counter is measured from."""
+    first = max(int(np.searchsorted(window.at_s, start_s, "left")) - 1, 0)
+    end = int(np.searchsorted(window.at_s, end_s, "right"))
+    return Window(window.labels, window.at_s[first:end], window.values[first:end])

@@ -1,0 +1,356 @@
+"""
+Cause files: what a fault looks like in the data, as YAML that a person can review.
+
+A cause lists clauses. Each clause is one test on data (`metric`, `log`, `event`, `load` or `pace`) with the odds that
+its outcome shifts: how much likelier it is under this cause than without it, when present and when absent. Everything
+that can be wrong in such a file is found here, with file and line, before anything runs; `correlate` reads the result
+and never sees YAML.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from aiops.catalog import CATALOG
+from aiops.document import Duration, Node, Quantity, Ratio, decode, doc, load
+from aiops.errors import ConfigError, Problem
+from aiops.model import CauseLevel, EventKind
+from aiops.rulebook.signatures import LogClass
+
+ANY_SYMPTOM = "any"
+PLACEHOLDERS = frozenset(
+    {"place", "value", "limit", "baseline", "ratio", "share", "count", "when", "who", "action", "terms", "window"}
+)
+"""What a text template may name; which of them a test fills stands with the test."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{1,63}")
+
+
+class Scope(StrEnum):
+    """What a hypothesis of a cause is bound to."""
+
+    GPU = "gpu"
+    INSTANCE = "instance"
+    SERVICE = "service"
+    HOST = "host"
+
+
+class Reduce(StrEnum):
+    """How a window becomes one number."""
+
+    LAST = "last"
+    MAX = "max"
+    MEAN = "mean"
+    MIN = "min"
+    INCREASE = "increase"
+    """Of a counter: what was added."""
+    RATE = "rate"
+    """Of a counter: what was added a second."""
+
+
+class Term(StrEnum):
+    """What can make load outgrow capacity."""
+
+    ARRIVALS = "arrivals"
+    WORK = "work"
+    """Tokens a request."""
+    PACE = "pace"
+    """Seconds a token, at equal batch."""
+    CAPACITY = "capacity"
+
+
+class Against(StrEnum):
+    """What a replica's pace is held against."""
+
+    CHANGE = "change"
+    """Its own pace before the change event that covers it."""
+    BASELINE = "baseline"
+    """Its own pace before the incident."""
+    PEERS = "peers"
+    """The other replicas of the service, at least two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """Likelihood ratios of a clause: P(outcome | this cause) over P(outcome | not this cause); unknown counts as 1."""
+
+    present: float
+    absent: float
+
+    def __post_init__(self) -> None:
+        supports = self.present > 1.0 > self.absent > 0.0
+        opposes = self.absent > 1.0 > self.present > 0.0
+        # with p and q the probabilities of "present" with and without the cause, these are exactly the pairs
+        # (p/q, (1-p)/(1-q)) that some p, q in (0, 1) can produce
+        if not (supports or opposes):
+            message = (
+                f"odds no probabilities can produce: present {self.present:g}, absent {self.absent:g}; "
+                "one must be above 1, the other between 0 and 1"
+            )
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound; exactly one side."""
+
+    above: Quantity | None = None
+    below: Quantity | None = None
+
+    def __post_init__(self) -> None:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("expected either above or below")
+
+    @property
+    def value(self) -> float:
+        """The bound itself."""
+        if self.above is not None:
+            return self.above
+        assert self.below is not None  # noqa: S101 - __post_init__ saw to it
+        return self.below
+
+    def holds(self, value: float) -> bool:
+        """Whether *value* lies on the named side of the bound."""
+        return value > self.value if self.above is not None else value < self.value
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTest:
+    """A metric's window against a level, its own baseline, its peers, or the whole."""
+
+    name: str = field(metadata=doc("a metric of the catalogue"))
+    over: Duration = field(metadata=doc("how long before the first bad second the window starts; it ends now"))
+    match: dict[str, str] = field(default_factory=dict, metadata=doc("label values; alternatives with |"))
+    by: str = field(default="", metadata=doc("label that binds a series to the place; default from the catalogue"))
+    reduce: Reduce = Reduce.LAST
+    divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
+    above: Quantity | None = None
+    below: Quantity | None = None
+    ratio_to_baseline: Limit | None = field(default=None, metadata=doc("against before the onset"))
+    ratio_to_peers: Limit | None = field(default=None, metadata=doc("against the median of at least two others"))
+    share: Limit | None = field(default=None, metadata=doc("of the whole over all places, at least two"))
+
+    def __post_init__(self) -> None:
+        for name in (self.name, self.divide_by):
+            if name and name not in CATALOG:
+                raise ValueError(f"unknown metric {name}")
+        labels = CATALOG[self.name].labels
+        for label in (*self.match, self.by):
+            if label and label not in labels:
+                raise ValueError(f"{self.name} has no label {label}; it has {', '.join(labels)}")
+        level = self.above is not None or self.below is not None
+        chosen = [level, *(limit is not None for limit in (self.ratio_to_baseline, self.ratio_to_peers, self.share))]
+        if sum(chosen) != 1:
+            raise ValueError("expected exactly one of above/below, ratio_to_baseline, ratio_to_peers, share")
+
+    @property
+    def limit(self) -> Limit:
+        """The bound, whatever the value is held against."""
+        against = self.ratio_to_baseline or self.ratio_to_peers or self.share
+        return against if against is not None else Limit(self.above, self.below)
+
+    @property
+    def bound_by(self) -> str:
+        """Label that says which place a series belongs to."""
+        if self.by:
+            return self.by
+        labels = CATALOG[self.name].labels
+        return next((name for name in ("upstream", "gpu", "instance", "service") if name in labels), "")
+
+
+@dataclass(frozen=True, slots=True)
+class LogTest:
+    """At least so many lines of a class."""
+
+    log_class: LogClass = field(metadata=doc("one of the closed list", key="class"))
+    within: Duration = field(metadata=doc("how long before the first bad second lines count; until now", key="in"))
+    at_least: int = 1
+
+    def __post_init__(self) -> None:
+        if self.at_least < 1:
+            raise ValueError("at_least must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class EventTest:
+    """An event on the place within the cause's lead."""
+
+    kind: EventKind
+    action: tuple[str, ...] = field(default=(), metadata=doc("any of these; empty means all"))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTest:
+    """A term of the load accounting holds at least this share of the rise."""
+
+    term: Term
+    share: Ratio = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class PaceTest:
+    """Seconds a token, normalised by SM clock and batch, against something; the ratio must pass `above`."""
+
+    against: Against
+    above: float = field(metadata=doc("ratio; 1.2 is 20 % slower"))
+
+    def __post_init__(self) -> None:
+        if self.above <= 1.0:
+            raise ValueError("above must be more than 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseText:
+    """How findings are told; placeholders in braces."""
+
+    present: str
+    absent: str
+
+    def __post_init__(self) -> None:
+        for text in (self.present, self.absent):
+            named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+            if unknown := named - PLACEHOLDERS:
+                raise ValueError(f"unknown placeholder {{{min(unknown)}}}; known: {', '.join(sorted(PLACEHOLDERS))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One piece of evidence: a test, what it is worth, and how it is told."""
+
+    id: str
+    family: str = field(metadata=doc("clauses of one family share one vote: the strongest"))
+    odds: Odds
+    source: str = field(metadata=doc("where the odds and limits come from"))
+    text: ClauseText
+    specific: bool = field(default=False, metadata=doc("shows this cause and hardly any other"))
+    necessary: bool = field(default=False, metadata=doc("when tested and absent, the cause is ruled out"))
+    metric: MetricTest | None = None
+    log: LogTest | None = None
+    event: EventTest | None = None
+    load: LoadTest | None = None
+    pace: PaceTest | None = None
+
+    def __post_init__(self) -> None:
+        _require_name("id", self.id)
+        _require_name("family", self.family)
+        given = [test for test in (self.metric, self.log, self.event, self.load, self.pace) if test is not None]
+        if len(given) != 1:
+            raise ValueError("expected exactly one of metric, log, event, load, pace")
+
+    @property
+    def test(self) -> MetricTest | LogTest | EventTest | LoadTest | PaceTest:
+        """The one test of this clause."""
+        found = self.metric or self.log or self.event or self.load or self.pace
+        assert found is not None  # noqa: S101 - __post_init__ saw to it
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRule:
+    """A cause file."""
+
+    cause: str
+    title: str
+    level: CauseLevel
+    explains: tuple[str, ...] = field(metadata=doc("outcomes (503, 429…) or symptom alerts it can explain, or any"))
+    scope: Scope
+    lead: Duration = field(metadata=doc("how long before the symptom its traces may start"))
+    prior: Ratio = field(metadata=doc("share of incidents it explains; counted in docs/causes.md"))
+    evidence: tuple[Clause, ...]
+    advice: str
+    leads_to: tuple[str, ...] = field(default=(), metadata=doc("causes it brings about, in order"))
+    runbook_url: str = ""
+
+    def __post_init__(self) -> None:
+        _require_name("cause", self.cause)
+        if not self.explains:
+            raise ValueError("explains: expected at least one outcome or symptom, or any")
+        if not 0.0 < self.prior < 1.0:
+            raise ValueError("prior: expected a share between 0 and 1")
+        ids = [clause.id for clause in self.evidence]
+        if len(set(ids)) != len(ids):
+            raise ValueError("evidence: an id stands twice")
+        if len({clause.family for clause in self.evidence}) < 2:
+            raise ValueError("evidence: expected at least two families, a root needs two")
+        if not any(clause.specific for clause in self.evidence):
+            raise ValueError("evidence: expected at least one specific clause, a root needs one")
+
+
+def _require_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{what}: expected a name in snake_case, found {name!r}")
+
+
+def load_causes(folders: Iterable[Path]) -> tuple[CauseRule, ...]:
+    """
+    All causes in ``causes/*.yaml`` of every folder, sorted by id.
+
+    Raises:
+        ConfigError: every problem of every file; also a cause given twice, or one leading to a cause nobody wrote.
+    """
+    problems: list[Problem] = []
+    read: dict[str, tuple[CauseRule, Node]] = {}
+    for path in [path for folder in folders for path in sorted(folder.glob("causes/*.yaml"))]:
+        try:
+            rule, root = load_cause(path)
+        except ConfigError as error:
+            problems.extend(error.problems)
+            continue
+        if rule.cause in read:
+            problems.append(root.problem(f"cause: {rule.cause} also stands in {read[rule.cause][1].file}"))
+            continue
+        read[rule.cause] = (rule, root)
+    if not problems:  # a file that could not be read may be the one that is missed
+        problems.extend(_dangling(read))
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(read[cause][0] for cause in sorted(read))
+
+
+def load_cause(path: Path) -> tuple[CauseRule, Node]:
+    """
+    The cause in the file at *path*, and its place for later complaints.
+
+    Raises:
+        ConfigError: every problem of the file.
+    """
+    root = load(path)
+    if root is None:
+        raise ConfigError(Problem(str(path), 1, "expected a cause, found nothing"))
+    rule = decode(root, CauseRule)
+    if rule.cause != path.stem:
+        raise ConfigError(root.problem(f"cause: expected {path.stem}, as the file is named, found {rule.cause}"))
+    return rule, root
+
+
+def _dangling(read: Mapping[str, tuple[CauseRule, Node]]) -> list[Problem]:
+    problems: list[Problem] = []
+    for rule, root in read.values():
+        places = {name: value for name, _, value in root.items()}
+        for index, cause in enumerate(rule.leads_to):
+            if cause not in read:
+                place = places["leads_to"].elements()[index]
+                problems.append(place.problem(f"leads_to: no cause {cause}; known: {', '.join(sorted(read))}"))
+    return problems
+
+
+def reachable(causes: Sequence[CauseRule]) -> Mapping[str, tuple[str, ...]]:
+    """Per cause all it can lead to, nearest first; never itself."""
+    direct = {rule.cause: rule.leads_to for rule in causes}
+    found: dict[str, tuple[str, ...]] = {}
+    for cause, first in direct.items():
+        order: list[str] = []
+        waiting = list(first)
+        while waiting:
+            following = waiting.pop(0)
+            if following != cause and following not in order:
+                order.append(following)
+                waiting.extend(direct.get(following, ()))
+        found[cause] = tuple(order)
+    return MappingProxyType(found)
