@@ -263,9 +263,7 @@ def example(collectors: Mapping[str, type], receivers: Mapping[str, type]) -> st
 
 def _receivers(kinds: Mapping[str, type]) -> Iterator[str]:
     for name, config in kinds.items():
-        yield from ("", *_comment(f"{name}: {_first_line(config)}", 2))
-        for line in _section(config, 0):
-            yield "  #   " + line.removeprefix("# ") if line.startswith("# ") else f"  #   {line}"
+        yield from ("", *_comment(f"kind: {name}. {_first_line(config)}", 2), *_fields_in_words(config, 2))
 
 
 def _section(kind: type, indent: int) -> Iterator[str]:
@@ -279,7 +277,8 @@ def _section(kind: type, indent: int) -> Iterator[str]:
         yield from _comment(each.metadata.get("doc", ""), indent)
         element = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
         if element is not Node and dataclasses.is_dataclass(element):
-            yield from _elements(typing.cast("type", element), indent)
+            yield from _comment("A list of mappings:", indent)
+            yield from _fields_in_words(typing.cast("type", element), indent)
         default = each.default_factory() if each.default_factory is not MISSING else each.default
         shown = each.metadata.get("shown")
         if shown is None and default is not MISSING and default is not None:
@@ -288,9 +287,8 @@ def _section(kind: type, indent: int) -> Iterator[str]:
             yield f"{' ' * indent}# {name}:" + (f" {shown}" if shown else "")
 
 
-def _elements(kind: type, indent: int) -> Iterator[str]:
-    """Comment lines on a list whose elements are of the dataclass *kind*."""
-    yield " " * indent + "# A list of mappings:"
+def _fields_in_words(kind: type, indent: int) -> Iterator[str]:
+    """Comment lines: each field of the dataclass *kind* and its meaning."""
     for each in dataclasses.fields(kind):
         name = each.metadata.get("key") or each.name
         yield from _comment(f"  {name}: {each.metadata.get('doc', '')}", indent)
