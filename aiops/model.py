@@ -175,7 +175,7 @@ class LogTemplate:
     """
     The constant part of many log lines.
 
-    ``distinct`` counts different raw lines behind it, up to a cap of 20: below 20 the template may still hold somebody's
+    ``distinct`` counts lines behind it that differ in more than digits, up to a cap of 20: below 20 the template may still hold somebody's
     text and leaves this host only if ``title`` (lexicon text) can stand for it.
     """
 

@@ -56,7 +56,7 @@ class _Trace:
     first_at_s: float
     last_at_s: float
     lines: set[int] = field(default_factory=set)
-    """Hashes of different raw lines, at most twenty."""
+    """Hashes of lines that differ in more than digits, at most twenty."""
     buckets: array[int] = field(default_factory=lambda: array("q"))
     counts: array[int] = field(default_factory=lambda: array("q"))
 
@@ -180,7 +180,8 @@ class LogPath:
                 self._traces.popitem(last=False)
         else:
             self._traces.move_to_end(key)
-        trace.add(record.at_s, hash(line), record.labels)
+        # digits left out: one text logged under twenty time stamps is still one text, and may be somebody's prompt
+        trace.add(record.at_s, similar, record.labels)
         return True
 
     def _cluster_of(self, line: bytes, hit: Hit | None) -> Cluster | None:
