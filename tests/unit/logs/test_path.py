@@ -75,7 +75,7 @@ def test_many_lines_are_one_template_with_a_title(path: LogPath):
 
 def test_distinct_lines_are_counted_by_their_words(path: LogPath):
     """Twenty users' different words have been masked out of the template; one user's have not."""
-    names = [chr(97 + i % 26) * (4 + i // 26) for i in range(60)]
+    names = [chr(97 + i % 26) * (4 + i // 26) for i in range(400)]
     feed(path, *[f"tenant '{name}' was throttled by policy" for name in names])
 
     assert max(template.distinct for template in path.templates(0.0, 200.0)) == 20
