@@ -1,0 +1,18 @@
+"""Programs the integration tests talk to: skipped when missing at a desk, a failure in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def require_program(name: str) -> str:
+    """The path of program *name*; without it the test is skipped, or fails where CI promises to have it."""
+    path = shutil.which(name)
+    if path is None and os.environ.get("CI"):
+        pytest.fail(f"{name} is missing, though .ci/run installs it")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
