@@ -121,22 +121,25 @@ class Node:
         """A complaint about this place."""
         return Problem(self.file, self.line, text)
 
-    def items(self) -> list[tuple[str, Node, Node]]:
+    def items(self, where: str = "") -> list[tuple[str, Node, Node]]:
         """
         Entries of a mapping: name, the key's place, the value's place.
+
+        Args:
+            where: The path so far, put before names in complaints.
 
         Raises:
             ConfigError: this is no mapping, a key is no text, or a key stands twice.
         """
         if not isinstance(self.yaml, yaml.MappingNode):
-            raise ConfigError(self.problem(f"expected a mapping, found {_describe(self.yaml)}"))
+            raise _expected(self, where, "a mapping")
         found: dict[str, tuple[str, Node, Node]] = {}
         for key_node, value_node in self.yaml.value:
             key = Node(self.file, key_node)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(key.problem("expected a name before the colon"))
             if key_node.value in found:
-                raise ConfigError(key.problem(f"{key_node.value}: given twice"))
+                raise ConfigError(key.problem(f"{_join(where, key_node.value)}: given twice"))
             found[key_node.value] = (key_node.value, key, Node(self.file, value_node))
         return list(found.values())
 
@@ -152,15 +155,18 @@ class Node:
         mapping = yaml.MappingNode(self.yaml.tag, rest, self.yaml.start_mark, self.yaml.end_mark)
         return found, Node(self.file, mapping)
 
-    def elements(self) -> list[Node]:
+    def elements(self, where: str = "") -> list[Node]:
         """
         Elements of a list.
+
+        Args:
+            where: The path so far, put before names in complaints.
 
         Raises:
             ConfigError: this is no list.
         """
         if not isinstance(self.yaml, yaml.SequenceNode):
-            raise ConfigError(self.problem(f"expected a list, found {_describe(self.yaml)}"))
+            raise _expected(self, where, "a list")
         return [Node(self.file, element) for element in self.yaml.value]
 
 
@@ -189,16 +195,29 @@ def parse(text: str, file: str) -> Node | None:
         ConfigError: no YAML, or nested deeper or larger than any honest file.
     """
     try:
+        _refuse_deep(text, file)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(Problem(file, line, f"no valid YAML: {error.problem}")) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(Problem(file, 1, f"no valid YAML: {error}")) from error
+        raise ConfigError(Problem(file, line, f"no valid YAML: {error.problem or error.context}")) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(Problem(file, 1, f"no valid YAML: {str(error).partition(chr(10))[0]}")) from error
     if root is None:
         return None
     _measure(Node(file, root))
     return Node(file, root)
+
+
+def _refuse_deep(text: str, file: str) -> None:
+    """Count nesting on the stream of events first: composing recurses in C, where too deep is a crash."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise ConfigError(Problem(file, event.start_mark.line + 1 if event.start_mark else 1, "nested too deep"))
 
 
 def _measure(root: Node) -> None:
@@ -281,11 +300,11 @@ def _decode(node: Node, kind: Any, where: str) -> Any:
     if origin is tuple:
         element = typing.get_args(kind)[0]
         return _all(
-            [functools.partial(_decode, e, element, f"{where}[{i}]") for i, e in enumerate(node.elements())], tuple
+            [functools.partial(_decode, e, element, f"{where}[{i}]") for i, e in enumerate(node.elements(where))], tuple
         )
     if origin in {dict, Mapping}:
         element = typing.get_args(kind)[1]
-        entries = node.items()
+        entries = node.items(where)
         values = _all([functools.partial(_decode, v, element, _join(where, n)) for n, _, v in entries], tuple)
         return dict(zip([name for name, _, _ in entries], values, strict=True))
     if dataclasses.is_dataclass(kind):
@@ -342,7 +361,7 @@ def _with_unit(node: Node, unit: Unit, where: str) -> Any:
 def _secret(node: Node, where: str) -> Secret:
     if isinstance(node.yaml, yaml.ScalarNode):
         return Secret(str(node.yaml.value))
-    entries = node.items()
+    entries = node.items(where)
     if len(entries) != 1 or entries[0][0] not in {"file", "env"}:
         raise _expected(node, where, "text, {file: PATH} or {env: NAME}")
     source, _, value = entries[0]
@@ -394,7 +413,7 @@ def _dataclass(node: Node, kind: type, where: str) -> Any:
     places: dict[str, tuple[str, Node]] = {}
     problems: list[Problem] = []
     # a section with nothing after its colon is an empty one
-    for name, key, value in [] if _is_null(node) else node.items():
+    for name, key, value in [] if _is_null(node) else node.items(where):
         if name not in fields:
             known = ", ".join(sorted(fields))
             problems.append(key.problem(f"{_join(where, name)}: unknown key; expected one of {known}"))
