@@ -165,6 +165,7 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
         and (not test.action or event.action in test.action)
         and start_s <= event.at_s <= end_s
         and concerns(event, scene, place)
+        and (not test.named or event.labels.get("instance") or event.labels.get("gpu"))
     ]
 
 
@@ -271,7 +272,8 @@ def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, r
     """Replicas the newest change covers against themselves before it; the median one must be slower."""
     if not scene.has_change_feed:
         return unknown("no deploy feed", refs)
-    events = matching_events(EventTest(EventKind.CHANGE), rule, scene, place)
+    wanted = next((c.event for c in rule.evidence if c.event is not None), EventTest(EventKind.CHANGE))
+    events = matching_events(wanted, rule, scene, place)
     best: tuple[float, Event, Onset | None] | None = None
     measured = False
     for event in events:
@@ -319,7 +321,7 @@ def _slowdown_since(event: Event, scene: Scene, place: Place) -> tuple[float | N
             residuals.append(0.0)
             continue
         raw = step.after - step.before
-        residuals.append(raw - batch_share(pace, step.onset.by_s, raw, scene.load.demand))
+        residuals.append(raw - batch_share(pace, step.onset, raw, scene.load.demand))
         onsets.append(step.onset)
     return _median(residuals), min(onsets, key=lambda onset: onset.by_s, default=None)
 

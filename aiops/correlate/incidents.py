@@ -49,6 +49,8 @@ Ask = Callable[[IncidentContext, float, bool, tuple[Mover, ...]], Diagnosis]
 """Context, now, whether to be thorough, the movers found last."""
 
 _EVENTS_BEFORE_S = 900.0
+_NEW_SPIKE_S = 60.0
+"""A page this long after an incident's first bad second has its own onset."""
 _ROLL_S = 300.0
 """How often counted impact is put by: the rings forget after some ten minutes."""
 
@@ -79,6 +81,10 @@ class _Case:
 
     incident: Incident
     settler: Settler
+    anchor_s: float
+    """The first bad second that is diagnosed; moves when a quiet incident becomes a page."""
+    began_s: float
+    """Since when an answer is owed."""
     counted: Impact = NO_IMPACT
     counted_to_s: float = 0.0
     quiet_since_s: float | None = None
@@ -124,7 +130,8 @@ class IncidentDesk:
         self._last_error = ""
         self._cases: dict[str, _Case] = {}
         for incident in restored:
-            case = _Case(incident, Settler(tempo.give_up_s), incident.diagnosis.impact, incident.updated_at_s)
+            case = self._case(incident)
+            case.counted, case.counted_to_s = incident.diagnosis.impact, incident.updated_at_s
             case.saved_s = incident.updated_at_s
             self._cases[incident.service] = case
 
@@ -170,14 +177,18 @@ class IncidentDesk:
             symptoms=symptoms,
             diagnosis=Diagnosis(DiagnosisStatus.PENDING, now_s),
         )
-        return _Case(incident, Settler(self._tempo.give_up_s), counted_to_s=first_bad_s)
+        return self._case(incident)
+
+    def _case(self, incident: Incident) -> _Case:
+        settler = Settler(self._tempo.give_up_s)
+        return _Case(incident, settler, incident.first_bad_s, incident.opened_at_s, counted_to_s=incident.first_bad_s)
 
     def _advance(
         self, case: _Case, symptoms: tuple[Alert, ...], others: tuple[Alert, ...], now_s: float
     ) -> ChangeKind | None:
         """One evaluation of an open incident; what people should be told, if anything."""
         before = answer_of(case.incident.diagnosis)
-        case.incident = replace(case.incident, symptoms=_merged(case.incident.symptoms, symptoms, now_s))
+        escalated = self._take_symptoms(case, symptoms, now_s)
         if symptoms:
             case.quiet_since_s = None
         elif case.quiet_since_s is None:
@@ -189,25 +200,34 @@ class IncidentDesk:
         if case.quiet_since_s is not None and now_s - case.quiet_since_s >= self._tempo.resolve_after_s:
             case.incident = replace(case.incident, state=IncidentState.RESOLVED, resolved_at_s=now_s)
             return ChangeKind.RESOLVED
-        after = answer_of(case.incident.diagnosis)
-        if after == before:
-            return None
-        case.entries.append(timeline.of_answer(case.incident.diagnosis))
-        return ChangeKind.UPDATED
+        if answer_of(case.incident.diagnosis) != before:
+            case.entries.append(timeline.of_answer(case.incident.diagnosis))
+            return ChangeKind.UPDATED
+        return ChangeKind.UPDATED if escalated else None
+
+    def _take_symptoms(self, case: _Case, symptoms: tuple[Alert, ...], now_s: float) -> bool:
+        """Bring the symptoms up to date; whether an incident that woke nobody now has to."""
+        held = case.incident.symptoms
+        case.incident = replace(case.incident, symptoms=_merged(held, symptoms, now_s))
+        pages = [alert for alert in symptoms if alert.severity is Severity.PAGE]
+        if not pages or any(alert.severity is Severity.PAGE for alert in held):
+            return False
+        since_s = min(alert.since_s for alert in pages)
+        if since_s > case.anchor_s + _NEW_SPIKE_S:
+            case.anchor_s, case.began_s = since_s, now_s
+        return True
 
     def _should_look(self, case: _Case, now_s: float) -> bool:
         incident = case.incident
-        if now_s - incident.first_bad_s > self._tempo.freeze_after_s:
+        if now_s - case.anchor_s > self._tempo.freeze_after_s:
             return False
-        calm = incident.diagnosis.status is DiagnosisStatus.NAMED or now_s - incident.opened_at_s > 120.0
+        calm = incident.diagnosis.status is DiagnosisStatus.NAMED or now_s - case.began_s > 120.0
         pause_s = self._tempo.calm_look_every_s if calm else self._tempo.look_every_s
         return now_s - case.looked_s >= pause_s - 0.05  # ticks are not exactly a second apart
 
     def _look(self, case: _Case, now_s: float) -> None:
         held = case.incident.diagnosis
-        context = IncidentContext(
-            case.incident.service, case.incident.symptoms, case.incident.first_bad_s, case.incident.opened_at_s
-        )
+        context = IncidentContext(case.incident.service, case.incident.symptoms, case.anchor_s, case.began_s)
         pause_s = self._tempo.thorough_every_s * (3.0 if held.status is DiagnosisStatus.NAMED else 1.0)
         thorough = now_s - case.thorough_s >= pause_s - 0.05
         case.looked_s = now_s
@@ -222,7 +242,7 @@ class IncidentDesk:
             case.thorough_s = now_s
         else:
             fresh = replace(fresh, charts=held.charts, templates=held.templates)
-        settled = case.settler.settle(held, fresh, now_s - case.incident.opened_at_s)
+        settled = case.settler.settle(held, fresh, now_s - case.began_s)
         named_now = settled.status is DiagnosisStatus.NAMED and held.status is not DiagnosisStatus.NAMED
         if named_now and not thorough:
             case.thorough_s = float("-inf")  # its charts come with the next look

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiops.correlate.pace import Pace, PaceShift, pace_shift, typical
+from aiops.correlate.pace import Demand, Pace, PaceShift, pace_shift, typical
 from aiops.correlate.steps import Step, level_step, rate_rise
 from aiops.correlate.topology import Topology
 from aiops.correlate.view import View
@@ -84,9 +84,9 @@ class LoadAccount:
         return shared and own >= shares[1]
 
     @property
-    def demand(self) -> float:
-        """Logarithm of how much more is asked: arrivals and work."""
-        return sum(self.terms[term].change or 0.0 for term in (Term.ARRIVALS, Term.WORK))
+    def demand(self) -> Demand:
+        """How much more is asked: arrivals and work."""
+        return demand_of(self.terms[Term.ARRIVALS], self.terms[Term.WORK])
 
     def in_words(self) -> str:
         """All four terms as factors: "arrivals x3.4, work x1.0, pace x1.2, capacity x1.0"."""
@@ -102,12 +102,18 @@ def account(view: View, topology: Topology, paces: Mapping[str, Pace], first_bad
     """The load accounting of *topology*'s service up to *first_bad_s*."""
     arrived = arrivals_change(view, topology, first_bad_s)
     worked = work_change(view, topology, first_bad_s)
-    demand = (arrived.change or 0.0) + (worked.change or 0.0)
-    paced, shifts = pace_change(paces, first_bad_s, view.now_s, demand)
+    paced, shifts = pace_change(paces, first_bad_s, view.now_s, demand_of(arrived, worked))
     capable = capacity_change(view, topology, first_bad_s)
     return LoadAccount(
         {Term.ARRIVALS: arrived, Term.WORK: worked, Term.PACE: paced, Term.CAPACITY: capable}, tuple(shifts)
     )
+
+
+def demand_of(arrived: TermChange, worked: TermChange) -> Demand:
+    """Both terms together; the earlier onset is the demand's."""
+    onsets = [term.onset for term in (arrived, worked) if term.onset is not None and (term.change or 0.0) > 0]
+    onset = min(onsets, key=lambda o: o.by_s, default=None)
+    return Demand((arrived.change or 0.0) + (worked.change or 0.0), onset)
 
 
 # --- arrivals -------------------------------------------------------------------------------------------------------
@@ -288,7 +294,7 @@ def _term(step: Step | None, series: tuple[SeriesRef, ...]) -> TermChange:
 
 
 def pace_change(
-    paces: Mapping[str, Pace], first_bad_s: float, now_s: float, demand: float
+    paces: Mapping[str, Pace], first_bad_s: float, now_s: float, demand: Demand
 ) -> tuple[TermChange, list[PaceShift]]:
     """How the replicas' pace changed, at equal clock and batch."""
     refs = tuple(pace.series for pace in paces.values())

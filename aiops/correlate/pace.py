@@ -5,7 +5,7 @@ A replica can look slow for three reasons that are not its own: the card's clock
 larger (more is asked of it), or requests are longer. The clock is divided out reading by reading. The batch is set
 right by the part of its growth that demand explains: with elasticity e of seconds a token to batch, Little's law lets
 a demand that grew by d (logarithm) grow the batch by d / (1 - e); what the batch grew beyond that, it grew because the
-replica became slower, and may not excuse it.
+replica became slower, and may not excuse it. Nor may a demand that grew only after the replica was slow.
 
 Readings are the differences of the server's own running sums. Where a server has no page, the gateway's time to first
 byte stands in for them.
@@ -21,7 +21,7 @@ import numpy as np
 from aiops.correlate.steps import Step, level_step
 from aiops.correlate.topology import Topology
 from aiops.correlate.view import View
-from aiops.model import SeriesRef
+from aiops.model import Onset, SeriesRef
 from aiops.ports import Window
 from aiops.stats import Floats
 
@@ -120,6 +120,14 @@ def _clocks(view: View, topology: Topology) -> Mapping[str, Window]:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """How much more is asked of the service: ln(after / before) of arrivals and work, and since when."""
+
+    change: float = 0.0
+    onset: Onset | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PaceShift:
     """How much slower a replica became, as logarithms."""
 
@@ -132,7 +140,7 @@ class PaceShift:
     """None when no step stands out: then both are 0."""
 
 
-def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: float, min_before_s: float) -> PaceShift:
+def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: Demand, min_before_s: float) -> PaceShift:
     """
     How *pace* changed at its most likely step.
 
@@ -140,7 +148,7 @@ def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: float,
         pace: One replica's readings.
         earliest_s: The first slow reading may not be older.
         latest_s: … nor newer.
-        demand: How much more is asked of the service, ln(after / before); 0 or less excuses nothing.
+        demand: How much more is asked of the service; nothing more excuses nothing.
         min_before_s: Time the old pace must have been watched.
     """
     step = level_step(
@@ -150,17 +158,17 @@ def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: float,
     if step is None:
         return PaceShift(pace.instance, 0.0, 0.0, None)
     raw = step.after - step.before
-    return PaceShift(pace.instance, raw, raw - batch_share(pace, step.onset.by_s, raw, demand), step)
+    return PaceShift(pace.instance, raw, raw - batch_share(pace, step.onset, raw, demand), step)
 
 
-def batch_share(pace: Pace, onset_s: float, raw: float, demand: float) -> float:
+def batch_share(pace: Pace, onset: Onset, raw: float, demand: Demand) -> float:
     """The part of a slowdown *raw* that a batch grown by *demand* explains; logarithms, 0 to *raw*."""
-    if raw <= 0 or demand <= 0:
+    if raw <= 0 or demand.change <= 0 or (demand.onset is not None and onset.before(demand.onset)):
         return 0.0
-    e = elasticity(pace, onset_s)
-    grown = demand / (1.0 - e)
+    e = elasticity(pace, onset.by_s)
+    grown = demand.change / (1.0 - e)
     if pace.log_batch.size:
-        before, after = pace.log_batch[pace.at_s < onset_s], pace.log_batch[pace.at_s >= onset_s]
+        before, after = pace.log_batch[pace.at_s < onset.by_s], pace.log_batch[pace.at_s >= onset.by_s]
         if before.size and after.size:
             grown = min(grown, max(float(np.median(after) - np.median(before)), 0.0))
     return min(e * grown, raw)

@@ -100,13 +100,20 @@ def read_topology(view: View, service: str) -> Topology:
             gpus_of.setdefault(labels.get("instance"), set()).add(labels.get("gpu"))
     hosts = {labels.get("host_name") for name in _HOST_SOURCES for labels in view.labels(name)} - {""}
     cards = _values(view, "hw_gpu_memory_utilization_ratio", "gpu") | _values(view, "hw_gpu_utilization_ratio", "gpu")
+    models = {labels.get("instance"): labels.get("model") for labels in view.labels("gen_ai_server_up")}
+    if not upstreams:  # no gateway log: the service is a model, or whatever serves here
+        pages = {name for name in pages if models[name] == service} or pages
+    instances = upstreams if upstreams & pages else upstreams | pages
+    cards -= {""}
+    if len(cards) == 1:
+        gpus_of = {instance: set(cards) for instance in instances}
     return Topology(
         service=service,
         host=min(hosts, default=""),
-        instances=tuple(sorted(upstreams or pages)),
+        instances=tuple(sorted(instances - {""})),
         gpus_of={instance: frozenset(gpus) for instance, gpus in gpus_of.items()},
-        gpus=tuple(sorted(cards - {""}, key=_by_number)),
-        models={labels.get("instance"): labels.get("model") for labels in view.labels("gen_ai_server_up")},
+        gpus=tuple(sorted(cards, key=_by_number)),
+        models=models,
     )
 
 

@@ -8,6 +8,7 @@ leads the next independent one clearly; causes that share a rise in load are nam
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -53,7 +54,9 @@ class Bench:
         """Hypotheses, best first, ruled-out ones last; the first is a root if one leads clearly."""
         roots = self.roots()
         told = [self._tell(w, roots) for w in self._worth_telling()]
-        return tuple(sorted(_gather(told, topology), key=lambda h: (_RANKS[h.verdict], -h.probability)))
+        places = Counter(w.cause for w in self.weighed)
+        gathered = _gather([_widened(h, places[h.cause], topology) for h in told], topology)
+        return tuple(sorted(gathered, key=lambda h: (_RANKS[h.verdict], -h.probability)))
 
     def roots(self) -> list[Weighed]:
         """What is named: the first if it leads clearly, at every place it is at, with its equal in load."""
@@ -134,6 +137,14 @@ class Bench:
         if not w.specific and (needed or w.tested < MIN_TESTED):
             return Verdict.NOT_TESTABLE, (needed or missing)[0]
         return Verdict.CANDIDATE, _shortcoming(w, missing)
+
+
+def _widened(hypothesis: Hypothesis, places: int, topology: Topology) -> Hypothesis:
+    """A cause that fits at none of several places is told of the service, not of the place it fits least badly."""
+    if places < 2 or hypothesis.verdict not in {Verdict.RULED_OUT, Verdict.NOT_TESTABLE}:
+        return hypothesis
+    whole = topology.whole(Scope.SERVICE)
+    return replace(hypothesis, where=whole.where, place=whole.text)
 
 
 def _shortcoming(w: Weighed, missing: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from aiops.catalog import CATALOG
-from aiops.document import Duration, Node, Quantity, Ratio, decode, doc, load
+from aiops.document import Duration, FieldError, Node, Quantity, Ratio, decode, doc, load
 from aiops.errors import ConfigError, Problem
 from aiops.model import CauseLevel, EventKind
 from aiops.rulebook.signatures import LogClass
@@ -137,13 +137,13 @@ class MetricTest:
     share: Limit | None = field(default=None, metadata=doc("of the whole over all places, at least two"))
 
     def __post_init__(self) -> None:
-        for name in (self.name, self.divide_by):
-            if name and name not in CATALOG:
-                raise ValueError(f"unknown metric {name}")
+        for key, name in (("name", self.name), ("divide_by", self.divide_by)):
+            if name not in CATALOG and (name or key == "name"):
+                raise FieldError(key, f"unknown metric {name}")
         labels = CATALOG[self.name].labels
-        for label in (*self.match, self.by):
+        for key, label in (*(("match", name) for name in self.match), ("by", self.by)):
             if label and label not in labels:
-                raise ValueError(f"{self.name} has no label {label}; it has {', '.join(labels)}")
+                raise FieldError(key, f"{self.name} has no label {label}; it has {', '.join(labels)}")
         level = self.above is not None or self.below is not None
         chosen = [level, *(limit is not None for limit in (self.ratio_to_baseline, self.ratio_to_peers, self.share))]
         if sum(chosen) != 1:
@@ -174,7 +174,7 @@ class LogTest:
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
-            raise ValueError("at_least must be 1 or more")
+            raise FieldError("at_least", f"expected 1 or more, found {self.at_least}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +183,7 @@ class EventTest:
 
     kind: EventKind
     action: tuple[str, ...] = field(default=(), metadata=doc("any of these; empty means all"))
+    named: bool = field(default=False, metadata=doc("only events that name the replica or card itself"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ class PaceTest:
 
     def __post_init__(self) -> None:
         if self.above <= 1.0:
-            raise ValueError("above must be more than 1")
+            raise FieldError("above", f"expected more than 1, found {self.above:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +214,14 @@ class ClauseText:
     absent: str
 
     def __post_init__(self) -> None:
-        for text in (self.present, self.absent):
-            named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+        for key, text in (("present", self.present), ("absent", self.absent)):
+            try:
+                named = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+            except ValueError as error:
+                raise FieldError(key, f"braces: {error}") from error
             if unknown := named - PLACEHOLDERS:
-                raise ValueError(f"unknown placeholder {{{min(unknown)}}}; known: {', '.join(sorted(PLACEHOLDERS))}")
+                known = ", ".join(sorted(PLACEHOLDERS))
+                raise FieldError(key, f"unknown placeholder {{{min(unknown)}}}; known: {known}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,21 +275,21 @@ class CauseRule:
     def __post_init__(self) -> None:
         _require_name("cause", self.cause)
         if not self.explains:
-            raise ValueError("explains: expected at least one outcome or symptom, or any")
+            raise FieldError("explains", "expected at least one outcome or symptom, or any")
         if not 0.0 < self.prior < 1.0:
-            raise ValueError("prior: expected a share between 0 and 1")
+            raise FieldError("prior", f"expected a share between 0 and 1, found {self.prior:g}")
         ids = [clause.id for clause in self.evidence]
         if len(set(ids)) != len(ids):
-            raise ValueError("evidence: an id stands twice")
+            raise FieldError("evidence", "an id stands twice")
         if len({clause.family for clause in self.evidence}) < 2:
-            raise ValueError("evidence: expected at least two families, a root needs two")
+            raise FieldError("evidence", "expected at least two families, a root needs two")
         if not any(clause.specific for clause in self.evidence):
-            raise ValueError("evidence: expected at least one specific clause, a root needs one")
+            raise FieldError("evidence", "expected at least one specific clause, a root needs one")
 
 
 def _require_name(what: str, name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{what}: expected a name in snake_case, found {name!r}")
+        raise FieldError(what, f"expected a name in snake_case, found {name!r}")
 
 
 def load_causes(folders: Iterable[Path]) -> tuple[CauseRule, ...]:
