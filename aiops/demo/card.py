@@ -9,28 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
-class OutOfMemory(Exception):  # noqa: N818 - the driver's word
-    """The card refused an allocation. All sizes in MiB."""
+class OutOfMemory(Exception):
+    """The card refused an allocation; the text is PyTorch's, because that is what people's logs hold."""
 
-    gpu: int
-    asked_mib: float
-    free_mib: float
-    total_mib: float
-    own_mib: float
-
-    def __str__(self) -> str:
-        """As PyTorch words it, because that is what people's logs hold."""
-        return (
-            f"CUDA out of memory. Tried to allocate {self.asked_mib:.2f} MiB. "
-            f"GPU {self.gpu} has a total capacity of {self.total_mib / 1024:.2f} GiB "
-            f"of which {self.free_mib:.2f} MiB is free. Including non-PyTorch memory, "
-            f"this process has {self.own_mib / 1024:.2f} GiB memory in use."
+    def __init__(self, gpu: int, asked_mib: float, answer: dict[str, Any]) -> None:
+        super().__init__(
+            f"CUDA out of memory. Tried to allocate {asked_mib:.2f} MiB. "
+            f"GPU {gpu} has a total capacity of {answer['total'] / 1024:.2f} GiB "
+            f"of which {answer['free']:.2f} MiB is free. Including non-PyTorch memory, "
+            f"this process has {answer['own'] / 1024:.2f} GiB memory in use."
         )
 
 
@@ -57,7 +48,7 @@ class Card:
         answer = await self._ask({"op": "alloc", "gpu": gpu, "mib": mib})
         if answer["ok"]:
             return int(answer["id"])
-        raise OutOfMemory(gpu, mib, answer["free"], answer["total"], answer["own"])
+        raise OutOfMemory(gpu, mib, answer)
 
     async def free(self, handle: int) -> None:
         """Give memory back."""

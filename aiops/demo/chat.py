@@ -1,6 +1,4 @@
-"""
-The chat: takes webhooks, prints them as a person would see them, and keeps them for whoever asks.
-"""
+"""The chat: takes webhooks, prints them as a person would see them, and keeps them for whoever asks."""
 
 from __future__ import annotations
 

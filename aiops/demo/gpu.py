@@ -171,7 +171,6 @@ async def card_process(count: int, socket: Path) -> AsyncIterator[dict[str, Any]
     finally:
         server.close()
         web.close()
-        socket.unlink(missing_ok=True)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ _VOCABULARY = tuple(f"w{n}" for n in range(400))
 class Shape:
     """What users ask for. Rates are requests a second, lengths are tokens."""
 
-    rate: float = 13.5
+    rate: float = 13.0
     prompt: tuple[int, int] = (70, 170)
     output: tuple[int, int] = (36, 92)
 

@@ -149,15 +149,15 @@ def _unavailable(reason: str) -> wire.Reply:
 async def model_server(identity: Identity) -> AsyncIterator[dict[str, Any]]:
     """Load the weights and serve."""
     card = await Card.connect(identity.card)
-    log = ServerLog(identity.log)
+    journal = ServerLog(identity.log)
     pool = ConnectionPool(identity.metadata_port, size=5, overflow=5, timeout_s=1.5, seed=identity.seed)
     batcher = Batcher(KV_BLOCKS, BLOCK_SIZE, MAX_RUNNING, MAX_WAITING)
     metrics = ServerMetrics(MODEL, batcher, pool)
-    engine = Engine(identity.gpu, card, batcher, metrics, log)
+    engine = Engine(identity.gpu, card, batcher, metrics, journal)
     await engine.load_weights(TOTAL_MIB)
-    server = ModelServer(engine, pool, metrics, log, identity.seed)
+    server = ModelServer(engine, pool, metrics, journal, identity.seed)
     listening = await wire.serve(server.handle, identity.port)
-    log.info("api_server.py:1500", f"Starting server on http://{wire.HOST}:{wire.port_of(listening)}, "
+    journal.info("api_server.py:1500", f"Starting server on http://{wire.HOST}:{wire.port_of(listening)}, "
              f"model {MODEL}, pid {os.getpid()}")  # fmt: skip
     try:
         async with stage.background(engine.run(), engine.report()):
@@ -166,7 +166,7 @@ async def model_server(identity: Identity) -> AsyncIterator[dict[str, Any]]:
         listening.close()
         pool.close()
         card.close()
-        log.close()
+        journal.close()
 
 
 def main() -> None:

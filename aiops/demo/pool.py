@@ -23,7 +23,7 @@ from aiops.demo.wire import HOST
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class PoolTimeout(Exception):  # noqa: N818 - named as the failure is in the field
+class PoolTimeout(Exception):
     """No connection came free in time."""
 
 

@@ -1,6 +1,4 @@
-"""
-Starts the actors, each a process of its own group on a leash, and ends every one of them again.
-"""
+"""Starts the actors, each a process of its own group on a leash, and ends every one of them again."""
 
 from __future__ import annotations
 
@@ -70,18 +68,22 @@ class Processes:
         self._folder = folder
         self._started: list[Process] = []
 
-    async def start(self, name: str, command: Sequence[str], *, ends_by: int = signal.SIGKILL) -> Process:
+    async def start(
+        self, name: str, command: Sequence[str], *, ends_by: int = signal.SIGKILL, output: Path | None = None
+    ) -> Process:
         """
-        Start *command*; it gets the signal *ends_by* if this process dies.
+        Start *command*; it gets the signal *ends_by* if this process dies. Its standard output is piped to us, or
+        appended to the file *output*.
 
         Raises:
             OSError: it cannot be started.
         """
         errors = self._folder / f"{name}.err"
         leash = (sys.executable, "-m", "aiops.demo.leash", str(os.getpid()), str(int(ends_by)))
-        with errors.open("ab") as sink:
+        with errors.open("ab") as sink, contextlib.ExitStack() as stack:
+            out = asyncio.subprocess.PIPE if output is None else stack.enter_context(output.open("ab"))
             handle = await asyncio.create_subprocess_exec(
-                *leash, *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=sink,
+                *leash, *command, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=sink,
                 start_new_session=True,  # Ctrl-C reaches only us; we end the others in order
             )  # fmt: skip
         process = Process(name, handle, errors)

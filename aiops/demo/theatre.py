@@ -1,0 +1,218 @@
+"""
+Everything the demo needs, running: card, metadata service, replicas, gateway, users, chat, and the daemon.
+
+The daemon is started as anybody would start it, with a settings file that says where things are and nothing about what
+will happen to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aiops.demo.proc_usage import Usage, usage
+from aiops.demo.processes import Process, Processes, last_words
+from aiops.demo.wire import HOST, Client
+from aiops.errors import ChildError
+
+REPLICAS = 3
+SERVICE = "chat"
+_READY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One model server."""
+
+    index: int
+    """Also the index of its card."""
+    process: Process
+    client: Client
+    log: Path
+
+    @property
+    def address(self) -> str:
+        """As the gateway's log spells it."""
+        return f"{HOST}:{self.client.port}"
+
+    async def switch(self, what: str, **value: Any) -> None:
+        """
+        Change what this server really does.
+
+        Raises:
+            ChildError: it did not take it.
+        """
+        status, _ = await self.client.call("POST", f"/admin/{what}", value)
+        if status != 200:
+            raise ChildError(f"replica {self.index} answered {status} to {what}")
+
+
+class Theatre:
+    """The running demo. Use `open_theatre`."""
+
+    def __init__(self, folder: Path, processes: Processes, seed: int) -> None:
+        self.folder, self.processes = folder, processes
+        self.random = random.Random(seed)
+        self.replicas: list[Replica] = []
+        self.card_socket = folder / "card.sock"
+        self.state = folder / "state"
+        self.url = ""
+        self._seed = seed
+        self._card: Process
+        self._daemon: Process
+        self._load: Client
+        self._chat: Client
+        self._web: Client
+
+    async def start(self, daemon: Sequence[str]) -> None:
+        """
+        Start everything; *daemon* is its command, to which ``-c FILE`` is added.
+
+        Raises:
+            ChildError: something did not start.
+        """
+        actor = self.processes.actor
+        self._card = await actor("card", "gpu", "--count", str(REPLICAS), "--socket", str(self.card_socket))
+        metadata = await actor("metadata", "pool")
+        chat = await actor("chat", "chat")
+        self.replicas = [await self._replica(index, metadata) for index in range(REPLICAS)]
+        upstreams = [word for r in self.replicas for word in ("--upstream", str(r.client.port))]
+        access_log = self.folder / "access.log"
+        gateway = await actor("gateway", "gateway", *upstreams, "--log", str(access_log))
+        self._chat = Client(chat.ready["port"])
+        await self._start_daemon(daemon, access_log)
+        load = await actor("load", "load", "--gateway", str(gateway.ready["port"]), "--seed", str(self._seed))
+        self._load = Client(load.ready["port"])
+
+    async def stats(self) -> dict[str, Any]:
+        """What users got so far."""
+        found: dict[str, Any] = (await self._load.call("GET", "/stats"))[1]
+        return found
+
+    async def set_rate(self, factor: float, ramp_s: float = 0.0) -> None:
+        """Let users come *factor* times as often as normally."""
+        await self._load.call("POST", "/admin/rate", {"factor": factor, "ramp_s": ramp_s})
+
+    async def messages(self) -> tuple[list[dict[str, Any]], int]:
+        """What the chat got so far, each with its time of arrival, and how many bytes that was."""
+        answer = (await self._chat.call("GET", "/messages"))[1]
+        return answer["messages"], answer["bytes"]
+
+    async def announce(self, action: str, message: str, **labels: str) -> None:
+        """
+        Tell the daemon of a change, as a deployer does.
+
+        Raises:
+            ChildError: it was not taken.
+        """
+        token = (self.state / "token").read_text(encoding="ascii").strip()
+        event = {"kind": "change", "action": action, "message": message, "labels": labels}
+        status, answer = await self._web.call("POST", "/api/v1/events", event, (("authorization", f"Bearer {token}"),))
+        if status >= 300:
+            raise ChildError(f"the daemon answered {status} to a change event: {answer}")
+
+    async def free_vram_mib(self, gpu: int) -> float:
+        """Free memory of a card, as its page says."""
+        client = Client(self._card.ready["port"])
+        page = (await (await client.send("GET", "/metrics")).read()).decode()
+        client.close()
+        line = next(li for li in page.splitlines() if li.startswith(f'DCGM_FI_DEV_FB_FREE{{gpu="{gpu}"'))
+        return float(line.rsplit(" ", 1)[1])
+
+    def daemon_usage(self) -> Usage:
+        """
+        CPU and memory of the daemon.
+
+        Raises:
+            ChildError: it has ended.
+        """
+        self.check_alive()
+        return usage(self._daemon.pid)
+
+    def check_alive(self) -> None:
+        """
+        Nothing may have ended by itself.
+
+        Raises:
+            ChildError: something did; the text holds its last words.
+        """
+        for process in self.processes.dead():
+            raise ChildError(f"{process.name} ended: {last_words(process.errors)}")
+
+    async def _replica(self, index: int, metadata: Process) -> Replica:
+        log = self.folder / f"replica-{index}.log"
+        process = await self.processes.actor(
+            f"replica-{index}", "model_server",
+            "--gpu", str(index), "--card", str(self.card_socket), "--log", str(log),
+            "--metadata-port", str(metadata.ready["port"]), "--seed", str(self._seed + index),
+        )  # fmt: skip
+        return Replica(index, process, Client(process.ready["port"]), log)
+
+    async def _start_daemon(self, command: Sequence[str], access_log: Path) -> None:
+        self.state.mkdir(mode=0o700)
+        port = free_port()
+        self.url, self._web = f"http://{HOST}:{port}", Client(port)
+        settings = self.folder / "aiops.yaml"
+        settings.write_text(yaml.safe_dump(self._settings(port, access_log), sort_keys=False))
+        self._daemon = await self.processes.start(
+            "daemon", (*command, "-c", str(settings)), ends_by=signal.SIGTERM, output=self.folder / "daemon.out"
+        )
+        deadline = asyncio.get_running_loop().time() + _READY_S
+        while asyncio.get_running_loop().time() < deadline:
+            self.check_alive()
+            with contextlib.suppress(OSError):
+                status, _ = await self._web.call("GET", "/readyz")
+                if status == 200:
+                    return
+            await asyncio.sleep(0.1)
+        raise ChildError(f"the daemon was not ready within {_READY_S:.0f} s: {last_words(self._daemon.errors)}")
+
+    def _settings(self, port: int, access_log: Path) -> dict[str, Any]:
+        return {
+            "web": {"listen": f"{HOST}:{port}"},
+            "state": {"dir": str(self.state)},
+            "collect": {
+                "inference": {
+                    "discover": False,
+                    "targets": [{"url": f"http://{r.address}/metrics", "gpu": str(r.index)} for r in self.replicas],
+                },
+                "dcgm": {"urls": [f"http://{HOST}:{self._card.ready['port']}/metrics"]},
+                "gpu_nvml": {"enabled": False},  # a real card's index would mean the simulated one's
+                "access_log": {"paths": [str(access_log)], "service": SERVICE},
+                "log_tail": {"files": [{"path": str(r.log), "instance": r.address} for r in self.replicas]},
+            },
+            "notify": {"receivers": [{"name": "chat", "kind": "webhook", "url": f"http://{HOST}:{self._chat.port}/"}]},
+        }
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+DAEMON = (sys.executable, "-m", "aiops", "run")
+
+
+@asynccontextmanager
+async def open_theatre(folder: Path, seed: int, daemon: Sequence[str] = DAEMON) -> AsyncIterator[Theatre]:
+    """Start everything, and end every process after the block."""
+    processes = Processes(folder)
+    theatre = Theatre(folder, processes, seed)
+    try:
+        await theatre.start(daemon)
+        yield theatre
+    finally:
+        await processes.stop()
