@@ -185,7 +185,7 @@ def sample_diagnosis() -> Diagnosis:
 def sample_incident(*, resolved: bool = False, incident_id: str = "20251009-085320-chat") -> Incident:
     """An open incident with everything a page can show, or the same one after its end."""
     symptom = Alert(
-        "GatewayErrors503", SERVICE, Severity.PAGE, True, AlertState.FIRING, FIRST_BAD_S, FIRST_BAD_S + 118, 0.19, 0.02,
+        "GatewayErrors503", SERVICE.merge(outcome="503"), Severity.PAGE, True, AlertState.FIRING, FIRST_BAD_S, FIRST_BAD_S + 118, 0.19, 0.02,
         "19 % of answers of chat are 503", FIRST_BAD_S + 2,
     )  # fmt: skip
     incident = Incident(

@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from aiops.export.api import WITHHELD, may_leave
-from aiops.export.charts import Plot, common_span, offset, plot, relative, span_text
+from aiops.export.charts import Plot, common_span, offset, plot, span_text
 from aiops.model import (
     Diagnosis,
-    DiagnosisStatus,
     Evidence,
     EvidenceState,
     Hypothesis,
@@ -28,6 +27,7 @@ from aiops.model import (
     TimelineEntry,
     Verdict,
 )
+from aiops.narrative.sentences import finding, first_failure, headline, strongest, symptom, unnamed_sentence
 from aiops.units import format_duration
 
 _SYMBOLS = {EvidenceState.PRESENT: "✓", EvidenceState.ABSENT: "✕", EvidenceState.UNKNOWN: "?"}
@@ -173,7 +173,7 @@ class IncidentView:
 def view(incident: Incident, now_s: float) -> IncidentView:
     """*incident* as it is shown at *now_s*."""
     diagnosis, zero_s = incident.diagnosis, incident.first_bad_s
-    zero_name = first_failure(incident)
+    zero_name = first_failure(incident).removeprefix("the ")
     span = common_span(diagnosis.charts, zero_s)
     causes = {h: _cause(h, zero_s) for h in sorted(diagnosis.hypotheses, key=lambda h: -h.probability)}
     roots = diagnosis.roots
@@ -184,13 +184,13 @@ def view(incident: Incident, now_s: float) -> IncidentView:
         css="open" if incident.state is IncidentState.OPEN else "resolved",
         state="Open" if incident.state is IncidentState.OPEN else "Resolved",
         headline=headline(incident),
-        lead=_lead(diagnosis, zero_s, zero_name),
+        lead=_lead(incident),
         confidence=_confidence(diagnosis),
         started=when(zero_s, zero_s),
         noticed=_noticed(incident, zero_name),
         lasted=format_duration(max(0.0, (incident.resolved_at_s or now_s) - zero_s)),
         zero_name=zero_name,
-        chain=_chain(diagnosis, zero_s, zero_name),
+        chain=_chain(incident),
         tiles=_tiles(diagnosis.impact),
         outcomes=tuple(Tile(f"{n:,}", _OUTCOMES.get(name, name)) for name, n in diagnosis.impact.outcomes),
         roots=tuple(causes[h] for h in roots),
@@ -203,26 +203,6 @@ def view(incident: Incident, now_s: float) -> IncidentView:
         timeline=tuple(_entries(incident.timeline, zero_s)),
         notes=diagnosis.notes,
     )
-
-
-def headline(incident: Incident) -> str:
-    """What it is, in a line: the named cause and its place, else what users feel."""
-    roots = incident.diagnosis.roots
-    if roots:
-        return " and ".join(f"{h.title} on {h.place}" if h.place else h.title for h in roots)
-    felt = "503s" if first_failure(incident) == "first 503" else "Failing requests"
-    unknown = {
-        DiagnosisStatus.PENDING: "looking for the cause",
-        DiagnosisStatus.UNDETERMINED: "cause undetermined",
-        DiagnosisStatus.NAMED: "cause undetermined",
-    }
-    return f"{felt} on {incident.service}: {unknown[incident.diagnosis.status]}"
-
-
-def first_failure(incident: Incident) -> str:
-    """What the moment zero of this incident is called."""
-    outcomes = [name for name, _ in incident.diagnosis.impact.outcomes]
-    return "first failure" if outcomes and "503" not in outcomes else "first 503"
 
 
 def when(at_s: float, zero_s: float) -> When:
@@ -259,17 +239,12 @@ def _clause(evidence: Evidence, zero_s: float) -> Clause:
     )
 
 
-def _lead(diagnosis: Diagnosis, zero_s: float, zero_name: str) -> str:
-    """The sentence under the headline: the strongest finding, or what little is known."""
-    if diagnosis.roots:
-        found = [e for e in diagnosis.roots[0].evidence if e.state is EvidenceState.PRESENT]
-        loudest = max(found, key=lambda e: (e.specific, e.log_odds), default=None)
-        return loudest.text if loudest else diagnosis.roots[0].reason
-    if diagnosis.movers:
-        mover = diagnosis.movers[0]
-        since = f", {relative(mover.onset.by_s, zero_s, zero_name)}" if mover.onset else ""
-        return f"Moved first: {mover.series.metric} ({mover.series.labels}), {mover.text}{since}."
-    return "" if diagnosis.status is not DiagnosisStatus.PENDING else "Evidence is being collected every second."
+def _lead(incident: Incident) -> str:
+    """The sentence under the headline: the strongest finding, or how little is known."""
+    for root in incident.diagnosis.roots:
+        loudest = strongest(root)
+        return finding(incident, loudest) if loudest else root.reason
+    return unnamed_sentence(incident)
 
 
 def _confidence(diagnosis: Diagnosis) -> str:
@@ -287,8 +262,9 @@ def _noticed(incident: Incident, zero_name: str) -> str:
     return text
 
 
-def _chain(diagnosis: Diagnosis, zero_s: float, zero_name: str) -> tuple[Link, ...]:
+def _chain(incident: Incident) -> tuple[Link, ...]:
     """From the root over the states it led to, down to what users felt; empty while no root is named."""
+    diagnosis, zero_s = incident.diagnosis, incident.first_bad_s
     if not diagnosis.roots:
         return ()
     by_title = {h.title.casefold(): h for h in reversed(diagnosis.hypotheses)}
@@ -296,8 +272,8 @@ def _chain(diagnosis: Diagnosis, zero_s: float, zero_name: str) -> tuple[Link, .
     for title in dict.fromkeys(title for h in diagnosis.roots for title in h.leads_to):
         state = by_title.get(title.casefold())
         links.append(Link(title, state.place if state else "", _began(state, zero_s) if state else "", "step"))
-    kind = zero_name.removeprefix("first ")
-    return (*links, Link(kind if kind == "503" else "Failures", "", "0 s", "felt"))
+    felt = symptom(incident)
+    return (*links, Link(felt[:1].upper() + felt[1:], "", "0 s", "felt"))
 
 
 def _began(hypothesis: Hypothesis, zero_s: float) -> str:

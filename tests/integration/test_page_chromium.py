@@ -223,7 +223,7 @@ def test_the_headline_is_on_the_first_screen_of_a_phone(served, browser):
     browser.open(served.server.url + OPEN, width=390)
 
     headline = "document.querySelector('h1')"
-    assert browser.evaluate(f"{headline}.textContent") == "Traffic burst on service chat"
+    assert browser.evaluate(f"{headline}.textContent") == "503 on chat: Traffic burst"
     assert browser.evaluate(f"{headline}.getBoundingClientRect().bottom") < 300
     assert browser.evaluate("document.querySelector('.advice').getBoundingClientRect().top") < 640
 

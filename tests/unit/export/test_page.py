@@ -123,7 +123,7 @@ def test_the_first_page_shows_incidents_alerts_sights_and_blind_spots(full):
     text = Page(full.get("/").text).text
 
     for expected in (
-        "Traffic burst on service chat", "503s on embed: cause undetermined", "19 % of answers of chat are 503",
+        "503 on chat: Traffic burst", "503 on embed: cause undetermined", "19 % of answers of chat are 503",
         "vLLM at 10.0.0.11:8000", "Blind spots", "permission denied", "Join group adm.",
     ):  # fmt: skip
         assert expected in text

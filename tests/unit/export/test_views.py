@@ -40,7 +40,7 @@ def test_a_named_cause_is_the_headline_with_its_place_and_its_strongest_finding(
     """Woken at three, one reads one line."""
     page = shown(sample_incident())
 
-    assert page.headline == "Traffic burst on service chat"
+    assert page.headline == "503 on chat: Traffic burst"
     assert page.lead == "First attempts rose from 31 to 93 a second, 42 s before the first 503."
     assert page.confidence == "87 %"
     assert page.noticed == "Noticed 2 s after the first 503, explained after 6 s"
@@ -85,8 +85,9 @@ def test_an_undetermined_incident_leads_with_what_moved_first():
     """No cause is named without support; the earliest movers are the next best thing."""
     page = shown(sample_undetermined())
 
-    assert page.headline == "503s on embed: cause undetermined"
-    assert page.lead.startswith("Moved first: http_server_arrival_rate (service=chat)")
+    assert page.headline == "503 on embed: cause undetermined"
+    assert page.movers[0].metric == "http_server_arrival_rate"
+    assert page.movers[0].when == "−42 s"
     assert page.roots == page.chain == ()
     assert page.confidence == ""
 
@@ -96,7 +97,7 @@ def test_a_fresh_incident_says_that_the_search_is_on():
     incident = replace(sample_incident(), diagnosis=Diagnosis(DiagnosisStatus.PENDING, FIRST_BAD_S), timeline=())
     page = shown(incident)
 
-    assert page.headline == "503s on chat: looking for the cause"
+    assert page.headline == "503 on chat: cause not yet known"
     assert page.tiles == page.plots == page.movers == ()
     assert page.lead
 
@@ -110,7 +111,7 @@ def test_two_roots_are_both_named():
     )  # fmt: skip
     page = shown(with_diagnosis(hypotheses=(first, second)))
 
-    assert page.headline == "Traffic burst on service chat and Longer prompts on service chat"
+    assert page.headline == "503 on chat: Traffic burst and Longer prompts"
     assert page.confidence == "87 % and 60 %"
     assert [link.title for link in page.chain].count("Queue grows") == 1
 
@@ -147,7 +148,7 @@ def test_zero_is_called_a_failure_when_nobody_saw_a_503():
     page = shown(with_diagnosis(impact=Impact(100, 9, 0, 9, (("truncated", 9),))))
 
     assert page.zero_name == "first failure"
-    assert page.chain[-1].title == "Failures"
+    assert page.chain[-1].title == "Truncated answers"
     assert "first failure" in page.noticed
 
 
