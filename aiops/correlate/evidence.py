@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,12 +34,14 @@ from aiops.rulebook.causes import (
     Scope,
     Term,
 )
-from aiops.stats import increase
+from aiops.stats import Floats, increase
 from aiops.units import format_duration
 
 _AFTER_S = 5.0
 """An event this long after the first bad second may still have come before it: clocks of two programs differ."""
 _MAX_AGE_S = 600.0
+_LOOK_AFTER_S = 60.0
+"""Pace is read this long after the first bad second; later, what was done about it shows."""
 _SURE_OF_EVENT = 0.98
 """Chance that a change which caused an incident is seen, where there is a change feed."""
 
@@ -241,7 +244,7 @@ def pace_finding(test: PaceTest, rule: CauseRule, scene: Scene, place: Place) ->
 
 
 def _against_peers(test: PaceTest, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
-    start_s, end_s = scene.first_bad_s - 10.0, min(scene.now_s, scene.first_bad_s + 60.0)
+    start_s, end_s = scene.first_bad_s - 10.0, min(scene.now_s, scene.first_bad_s + _LOOK_AFTER_S)
     found = {name: against_peers(scene.paces, name, start_s, end_s) for name in place.instances}
     gaps = {name: gap for name, gap in found.items() if gap is not None}
     if not gaps:
@@ -269,72 +272,80 @@ def _against_baseline(test: PaceTest, scene: Scene, place: Place, refs: tuple[Se
 
 
 def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
-    """Replicas the newest change covers against themselves before it; the median one must be slower."""
+    """Replicas that a change covers against themselves before it, and against those it does not cover."""
     if not scene.has_change_feed:
         return unknown("no deploy feed", refs)
     wanted = next((c.event for c in rule.evidence if c.event is not None), EventTest(EventKind.CHANGE))
     events = matching_events(wanted, rule, scene, place)
-    best: tuple[float, Event, Onset | None] | None = None
-    measured = False
-    for event in events:
-        residual, onset = _slowdown_since(event, scene, place)
-        if residual is None:
-            continue
-        measured = True
-        if best is None or residual > best[0]:
-            best = (residual, event, onset)
-    if events and not measured:
+    rollouts = [r for name in {_version(e) for e in events} if (r := _rollout(name, events, scene, place)) is not None]
+    if events and not rollouts:
         return unknown("too little of the pace before and after the change", refs)
-    residual = best[0] if best else 0.0
-    holds = best is not None and residual >= math.log(test.above)
-    words = {"ratio": factor(math.exp(residual)), "limit": factor(test.above), "who": _covered_text(best, place)}
-    return Finding(stated(holds=holds), words, onset=best[2] if best and holds else None, series=refs)
+    worst = max(rollouts, key=lambda r: r.residual, default=_Rollout(0.0, len(place.instances)))
+    holds = worst.residual >= math.log(test.above)
+    words = {
+        "ratio": factor(math.exp(max(worst.residual, 0.0))),
+        "limit": factor(test.above),
+        "who": f"{worst.covered} of {len(place.instances)} replicas",
+    }
+    return Finding(stated(holds=holds), words, onset=worst.onset if holds else None, series=refs)
 
 
-def _covered_text(best: tuple[float, Event, Onset | None] | None, place: Place) -> str:
-    covered = place.instances if best is None else _covered(best[1], place)
-    return f"{len(covered)} of {len(place.instances)} replicas"
+@dataclass(frozen=True, slots=True)
+class _Rollout:
+    """One change on one or more replicas, and what became of their pace."""
+
+    residual: float
+    """ln of how much slower the covered replicas became, less what the others became."""
+    covered: int
+    onset: Onset | None = None
 
 
-def _covered(event: Event, place: Place) -> frozenset[str]:
-    instance = event.labels.get("instance")
-    return frozenset({instance}) & place.instances if instance else place.instances
+def _version(event: Event) -> str:
+    """What makes several events one rollout."""
+    return event.labels.get("version") or event.action
 
 
-def _slowdown_since(event: Event, scene: Scene, place: Place) -> tuple[float | None, Onset | None]:
-    """The median residual slowdown of the replicas *event* covers, with the onset of the first; not before it."""
-    residuals: list[float] = []
-    onsets: list[Onset] = []
-    for name in _covered(event, place):
-        pace = scene.paces.get(name)
-        if pace is None:
-            continue
-        seen = pace.at_s <= scene.first_bad_s + 60.0
-        before = pace.at_s[seen] <= event.at_s
-        if int(before.sum()) < 3 or int((~before).sum()) < 2:
-            continue
-        step = level_step(
-            pace.at_s[seen], pace.log_s[seen],
-            earliest_s=event.at_s, latest_s=scene.first_bad_s + _AFTER_S, floor=0.025,
-        )  # fmt: skip
-        if step is None or _started_before(pace.at_s[seen], pace.log_s[seen], event.at_s, step.after):
-            residuals.append(0.0)
-            continue
-        raw = step.after - step.before
-        residuals.append(raw - batch_share(pace, step.onset, raw, scene.load.demand))
-        onsets.append(step.onset)
-    return _median(residuals), min(onsets, key=lambda onset: onset.by_s, default=None)
+def _rollout(version: str, events: Iterable[Event], scene: Scene, place: Place) -> _Rollout | None:
+    since: dict[str, float] = {}
+    for event in events:
+        if _version(event) == version:
+            instance = event.labels.get("instance")
+            since |= dict.fromkeys([instance] if instance else place.instances, event.at_s)
+    found = {name: slow for name, at_s in since.items() if (slow := _slowdown_since(name, at_s, scene)) is not None}
+    if not found:
+        return None
+    first_s = min(since.values())
+    rest = [slow[0] for name in place.instances - since.keys() if (slow := _slowdown_since(name, first_s, scene))]
+    residual = float(np.median([slow[0] for slow in found.values()]))
+    onsets = [slow[1] for slow in found.values() if slow[1] is not None]
+    return _Rollout(
+        residual - (max(float(np.median(rest)), 0.0) if rest else 0.0),
+        len(since),
+        min(onsets, key=lambda onset: onset.by_s, default=None),
+    )
 
 
-def _started_before(at_s: np.ndarray, log_s: np.ndarray, event_s: float, after: float) -> bool:
+def _slowdown_since(name: str, at_s: float, scene: Scene) -> tuple[float, Onset | None] | None:
+    """How much slower a replica became at or after *at_s*, and when; None with too few readings on either side."""
+    pace = scene.paces.get(name)
+    if pace is None:
+        return None
+    seen = pace.at_s <= scene.first_bad_s + _LOOK_AFTER_S
+    times, log_s = pace.at_s[seen], pace.log_s[seen]
+    before = int((times <= at_s).sum())
+    if before < 3 or times.size - before < 2:
+        return None
+    step = level_step(times, log_s, earliest_s=at_s, latest_s=scene.first_bad_s + _AFTER_S, floor=0.025)
+    if step is None or _started_before(times, log_s, at_s, step.after):
+        return 0.0, None
+    raw = step.after - step.before
+    return raw - batch_share(pace, step.onset, raw, scene.load.demand), step.onset
+
+
+def _started_before(at_s: Floats, log_s: Floats, event_s: float, after: float) -> bool:
     """Whether the last readings before the change were already as slow as after it."""
     last = log_s[at_s <= event_s][-3:]
     first = log_s[at_s <= event_s][:-3]
     if first.size < 3:
         return False
     return bool(np.median(last) > (np.median(first) + after) / 2)
-
-
-def _median(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return float(np.median(found)) if found else None
