@@ -12,14 +12,13 @@ good but took longer than `stall`.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiops.collect.access_format import NOBODY, SUGGESTED_FORMAT, Entry, Format, Parser, is_probe
 from aiops.collect.requests_window import HORIZON_S, Arrivals, Latencies, Totals
-from aiops.collect.tail import Follower, expand, reading_hint
+from aiops.collect.tail import Follower, Losses, expand, reading_hint
 from aiops.document import Duration, doc
 from aiops.model import Labels, Observation, Sample, Sight
 from aiops.ports import World
@@ -151,8 +150,7 @@ class _Log:
         self.parser = parser
         self.service = service
         self.subject = f"access log {follower.path}"
-        self.skipped: Counter[str] = Counter()
-        self.told: Counter[str] = Counter()
+        self.losses = Losses(service.labels.get("host_name"), follower.path)
         self.is_configured = is_configured
         self.understood = False
         self.said: str | None = None
@@ -162,7 +160,7 @@ class _Log:
     @property
     def is_strange(self) -> bool:
         """Whether lines came, and none could be read."""
-        return not self.understood and sum(self.skipped.values()) >= _STRANGE_LINES
+        return not self.understood and sum(self.losses.counts.values()) >= _STRANGE_LINES
 
     @property
     def is_proven(self) -> bool:
@@ -253,11 +251,11 @@ class AccessLog:
         for line in log.follower.lines(now_s):
             entry = log.parser.parse(line)
             if entry is None:
-                log.skipped["malformed"] += 1
+                log.losses.counts["malformed"] += 1
                 continue
             age_s = now_s - entry.at_s
             if age_s > HORIZON_S or age_s < -_AHEAD_S:
-                log.skipped["too_old" if age_s > 0 else "future"] += 1
+                log.losses.counts["too_old" if age_s > 0 else "future"] += 1
                 continue
             if not log.limits_said:
                 yield from self._limits(log, entry)
@@ -266,21 +264,12 @@ class AccessLog:
                 log.service.take(entry if age_s >= 0 else _stamped(entry, now_s), outcome_of(entry, self._config.stall))
         if log.follower.skipped_bytes != log.backlog_bytes:
             log.backlog_bytes = log.follower.skipped_bytes
-            log.skipped["backlog"] += 1
+            log.losses.counts["backlog"] += 1
             log.service.lose()
-        yield from self._losses(log, now_s)
+        if log.follower.truncated:
+            log.losses.counts["oversize"] = log.follower.truncated
+        yield from log.losses.samples(now_s)
         yield from self._state(log)
-
-    def _losses(self, log: _Log, now_s: float) -> Iterator[Sample]:
-        log.skipped["oversize"] = log.follower.truncated
-        for reason, count in log.skipped.items():
-            if count == log.told[reason]:
-                continue
-            labels = Labels.of(host_name=self._world.host, source=log.follower.path, reason=reason)
-            if not log.told[reason]:
-                yield Sample("log_lines_skipped_total", labels, now_s - self.interval_s, 0.0)
-            log.told[reason] = count
-            yield Sample("log_lines_skipped_total", labels, now_s, float(count))
 
     def _state(self, log: _Log) -> Iterator[Sight]:
         problem, hint = log.follower.problem, ""

@@ -18,10 +18,12 @@ import json
 import os
 import pwd
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiops.model import Labels, Sample
 from aiops.ports import Checkpoints
 
 MAX_LINE_BYTES = 64 * 2**10
@@ -103,6 +105,22 @@ class Follower:
             now_s: Wall time, for the checkpoint.
             limit: Lines at most; the rest comes next time.
         """
+        try:
+            yield from self._lines(now_s, limit)
+        except OSError as error:  # a sick disk, a stale network file: begin anew next time
+            self.close()
+            self.problem = (error.strerror or "cannot be read").lower()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _lines(self, now_s: float, limit: int) -> Iterator[bytes]:
         if self._handle < 0 and not self._open(now_s):
             return
         replaced = self._is_replaced()
@@ -116,15 +134,6 @@ class Follower:
                 return
             yield from self._appended(limit)
         self._save(now_s)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-
-    def __del__(self) -> None:
-        self.close()
 
     # --- which file -------------------------------------------------------------------------------------------------
 
@@ -239,6 +248,32 @@ class Follower:
             return
         self._saved = _Checkpoint(self._inode[1], len(self._head), _digest(self._head), self._offset, now_s)
         self._checkpoints.put(self._name, self._saved.dump())
+
+
+class Losses:
+    """
+    What of one log could not be used, by reason, as a counter.
+
+    Args:
+        host: This node.
+        source: The log.
+    """
+
+    def __init__(self, host: str, source: str) -> None:
+        self.counts: Counter[str] = Counter()
+        self._labels = Labels.of(host_name=host, source=source)
+        self._told: Counter[str] = Counter()
+
+    def samples(self, now_s: float) -> Iterator[Sample]:
+        """Totals that changed, a zero a second earlier before each new one."""
+        for reason, count in self.counts.items():
+            if count == self._told[reason]:
+                continue
+            labels = self._labels.merge(reason=reason)
+            if not self._told[reason]:
+                yield Sample("log_lines_skipped_total", labels, now_s - 1.0, 0.0)
+            self._told[reason] = count
+            yield Sample("log_lines_skipped_total", labels, now_s, float(count))
 
 
 def _digest(head: bytes) -> str:
