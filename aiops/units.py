@@ -15,9 +15,9 @@ _SIZE_BYTES = {
     "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
     "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40,
 }  # fmt: skip
-_DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)")
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)")
-_PERCENT = re.compile(r"(-?\d{1,6}(?:\.\d{1,6})?)\s?%")
+_DURATION_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d|w)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)", re.ASCII)
+_PERCENT = re.compile(r"(-?\d{1,6}(?:\.\d{1,6})?)\s?%", re.ASCII)
 
 
 def parse_duration_s(text: str) -> float:

@@ -114,6 +114,8 @@ def _decode(node: Node, kind: Any, where: str) -> Any:
         return _with_unit(node, kind.__metadata__[0], where)
     if origin in {typing.Union, types.UnionType}:
         return _optional(node, kind, where)
+    if origin in {tuple, dict, Mapping} and is_null(node):
+        return () if origin is tuple else {}
     if origin is tuple:
         element = typing.get_args(kind)[0]
         return _all(
