@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aiops.clock import Clock
+from aiops.model import Alert, Sight
 from aiops.ports import Inbox, IncidentLog, SeriesReader, StatusReader
 
 
@@ -56,3 +57,22 @@ class WebDeps:
     dead_letters: Callable[[], int]
     unready: Callable[[], Sequence[str]] = _nothing
     public_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the loop's own parts say at one moment; taken on the loop, since they are not made for other threads."""
+
+    now_s: float
+    ready: bool
+    unready: tuple[str, ...]
+    sights: tuple[Sight, ...]
+    firing: tuple[Alert, ...]
+
+    @classmethod
+    def of(cls, deps: WebDeps) -> Standing:
+        """As it is now."""
+        status = deps.status
+        return cls(
+            deps.clock.now_s(), status.ready(), tuple(deps.unready()), tuple(status.sights()), tuple(status.firing())
+        )

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from aiops.export.api import DiskReader, valid_id
-from aiops.export.deps import WebDeps
+from aiops.export.deps import Standing, WebDeps
 
 if TYPE_CHECKING:
     from aiops.export.render import Html
@@ -37,11 +37,12 @@ class Pages:
     async def incidents(self, request: Request) -> Response:
         """``GET /``: what is going on here."""
         still = "still" in request.query_params
+        standing = Standing.of(self._deps)
 
         def build() -> Response:
             from aiops.export import render  # noqa: PLC0415
 
-            return _answer(render.incidents_page(self._deps, self._deps.clock.now_s(), still=still))
+            return _answer(render.incidents_page(self._deps, standing, still=still))
 
         return await self._read(build)
 

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from aiops.export.charts import HEIGHT
-from aiops.export.deps import WebDeps
+from aiops.export.deps import Standing, WebDeps
 from aiops.export.overview import overview
 from aiops.export.views import view, when
 from aiops.model import Alert, Incident, IncidentState
@@ -63,23 +63,23 @@ class Firing:
     lasted: str
 
 
-def incidents_page(deps: WebDeps, now_s: float, *, still: bool) -> Html:
+def incidents_page(deps: WebDeps, standing: Standing, *, still: bool) -> Html:
     """The first page: what is open, what fires, what is watched."""
+    now_s = standing.now_s
     # open ones come whole and all, however many newer ones there are; the list leaves charts out
     opened = deps.incidents.open_incidents()
     past = [i for i in deps.incidents.incidents(_LISTED) if i.state is IncidentState.RESOLVED]
-    sights = deps.status.sights()
     refresh_s = 0 if still else _REFRESH_OPEN_S if opened else _REFRESH_QUIET_S
     text = _fill(
         "incidents.html", deps, now_s,
         open=[_card(i, now_s) for i in opened],
         past=[_card(i, now_s) for i in past],
         alarm=bool(opened),
-        ready=deps.status.ready(),
-        unready=list(deps.unready()),
-        firing=[_firing(a, now_s) for a in deps.status.firing()],
-        seen=[s for s in sights if s.seen],
-        blind=[s for s in sights if not s.seen],
+        ready=standing.ready,
+        unready=standing.unready,
+        firing=[_firing(a, now_s) for a in standing.firing],
+        seen=[s for s in standing.sights if s.seen],
+        blind=[s for s in standing.sights if not s.seen],
         waiting=deps.outbox_waiting(),
         dead=deps.dead_letters(),
         now_groups=overview(deps.series, now_s),
