@@ -91,6 +91,8 @@ class Totals:
             if changed <= second < end:
                 # the unchanged value before it too, so that the step has a width of one second
                 stamps.update(stamp for stamp in (second, second + 1) if stamp > total.last)
+        if end - max(stamps, default=total.last) >= _BEAT_S:
+            stamps.add(end)
         running, seconds = total.folded, sorted(total.seconds.items())
         position = 0
         for stamp in sorted(stamps):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from aiops.collect.tail import MAX_LINE_BYTES, Follower, Losses, expand
+from aiops.collect.tail import MAX_LINE_BYTES, Follower, Losses, expand, reading_hint
 from tests.fakes import FakeCheckpoints
 
 NOW_S = 1_800_000_000.0
@@ -296,3 +297,21 @@ def test_wildcards_name_files_that_are_there(tmp_path: Path) -> None:
     assert expand(f"{tmp_path}/*.log", 5) == [f"{tmp_path}/a.log", f"{tmp_path}/b.log"]
     assert expand(f"{tmp_path}/*.log", 1) == [f"{tmp_path}/a.log"]
     assert expand("/nowhere/x.log", 5) == ["/nowhere/x.log"]
+
+
+def test_the_hint_names_the_group_that_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command that can be copied beats a paragraph."""
+    monkeypatch.setattr("grp.getgrgid", lambda number: SimpleNamespace(gr_name="adm"))
+    monkeypatch.setattr("pwd.getpwuid", lambda number: SimpleNamespace(pw_name="aiops"))
+
+    assert reading_hint(str(tmp_path / "missing.log")) == (
+        "add aiops to the group that may read it: usermod -aG adm aiops"
+    )
+
+
+def test_a_file_only_root_may_read_needs_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody should join the group root for a log."""
+    monkeypatch.setattr("grp.getgrgid", lambda number: SimpleNamespace(gr_name="root"))
+    monkeypatch.setattr("pwd.getpwuid", lambda number: SimpleNamespace(pw_name="aiops"))
+
+    assert "setfacl -m u:aiops:r" in reading_hint(str(tmp_path / "a.log"))
