@@ -35,7 +35,7 @@ _SPREAD_FLOOR = 0.05
 """Smallest spread of ln(seconds a token) to believe in: 5 %."""
 _DEFAULT_ELASTICITY = 0.5
 """Between 0 (decode bound by memory bandwidth, small batches) and 1 (bound by compute); used when no fit is possible."""
-_ELASTICITY_RANGE = (0.3, 0.9)
+_ELASTICITY_RANGE = (0.1, 0.9)
 """A fit outside is noise: the batch is read at an instant, tokens over an interval, which pulls slopes to 0."""
 _MIN_FIT_POINTS = 12
 

@@ -1,0 +1,238 @@
+"""Load accounting: each term alone, in pairs, none; retries are not demand; unknown is not level."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from aiops.correlate.load import LoadAccount, TermChange, account, judge_arrivals
+from aiops.correlate.pace import read_paces
+from aiops.correlate.topology import read_topology
+from aiops.correlate.view import View
+from aiops.model import Labels
+from aiops.rulebook.causes import Term
+from tests.fakes import FakeSeries
+
+FIRST_BAD_S = 1_000.0
+START_S = FIRST_BAD_S - 600.0
+TERMS = list(Term)
+
+
+def make(changes: dict[Term, float]) -> LoadAccount:
+    """An account whose terms grew by the given factors."""
+    return LoadAccount({term: TermChange(math.log(changes.get(term, 1.0))) for term in Term})
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_that_grew_alone_holds_the_whole_rise(term):
+    """The plain case of each kind of overload."""
+    found = make({term: 1.5})
+
+    assert found.share(term) == pytest.approx(1.0)
+    assert [t for t in Term if found.holds(t, 0.6)] == [term]
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(TERMS, 2)))
+def test_two_terms_that_grew_alike_hold_it_together(pair):
+    """Neither has 60 %: both are named."""
+    found = make(dict.fromkeys(pair, 1.5))
+
+    assert {t for t in Term if found.holds(t, 0.6)} == set(pair)
+
+
+def test_a_small_second_term_is_not_named():
+    """A burst of x4 that slows the engines by a fifth is a burst."""
+    found = make({Term.ARRIVALS: 4.0, Term.PACE: 1.2})
+
+    assert found.holds(Term.ARRIVALS, 0.6)
+    assert not found.holds(Term.PACE, 0.6)
+
+
+def test_without_a_rise_nothing_holds_it():
+    """503s without overload must not be blamed on 3 % more traffic."""
+    found = make({Term.ARRIVALS: 1.03, Term.WORK: 1.05})
+
+    assert not any(found.holds(t, 0.6) for t in Term)
+
+
+def test_an_unknown_term_is_neither_held_nor_level():
+    """No gateway log is not "traffic was level"."""
+    found = LoadAccount({term: TermChange(None if term is Term.ARRIVALS else 0.0) for term in Term})
+
+    assert found.holds(Term.ARRIVALS, 0.6) is None
+    assert "arrivals unknown" in found.in_words()
+
+
+def poisson(rates: dict[float, float], start_s: float = FIRST_BAD_S - 60.0, seed: int = 1):
+    """One-second buckets up to three seconds after the first refusal; *rates* by second before it."""
+    rng = np.random.default_rng(seed)
+    at_s = np.arange(start_s, FIRST_BAD_S + 3.0)
+    level = [next(rate for ahead, rate in sorted(rates.items()) if FIRST_BAD_S - at <= ahead) for at in at_s]
+    return at_s, rng.poisson(level).astype(float)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("began_before_s", [2.0, 5.0, 20.0, 120.0])
+def test_a_surge_is_found_however_short_before_the_refusal(began_before_s, seed):
+    """The five minutes before the first refusal must not dilute a surge of seconds."""
+    at_s, counts = poisson({began_before_s: 42.0, 1e9: 12.0}, FIRST_BAD_S - 400.0, seed)
+
+    found = judge_arrivals(at_s, counts, first_bad_s=FIRST_BAD_S, complete=True)
+
+    assert found.change == pytest.approx(math.log(3.5), abs=0.35)
+    assert found.onset is not None
+    assert abs(found.onset.by_s - (FIRST_BAD_S - began_before_s)) <= 3.0
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_level_traffic_is_level(seed):
+    """Three hundred candidate seconds, and chance must not find a surge in them."""
+    at_s, counts = poisson({1e9: 12.0}, FIRST_BAD_S - 400.0, seed)
+
+    assert judge_arrivals(at_s, counts, first_bad_s=FIRST_BAD_S, complete=True).change == 0.0
+
+
+def test_a_missing_rise_is_unknown_while_requests_are_under_way():
+    """Access logs are written at completion: the newest seconds look empty before they are."""
+    at_s, counts = poisson({5.0: 3.0, 1e9: 12.0})
+
+    found = judge_arrivals(at_s, counts, first_bad_s=FIRST_BAD_S, complete=False)
+
+    assert found.change is None
+    assert "under way" in found.missing
+
+
+def test_too_little_history_is_unknown():
+    """Twenty seconds are no baseline."""
+    at_s, counts = poisson({5.0: 40.0, 1e9: 12.0}, FIRST_BAD_S - 20.0)
+
+    assert judge_arrivals(at_s, counts, first_bad_s=FIRST_BAD_S, complete=True).change is None
+
+
+def test_the_start_of_traffic_is_no_surge():
+    """Seconds before the first request ever say nothing about normal traffic."""
+    at_s, counts = poisson({40.0: 12.0, 1e9: 0.0}, FIRST_BAD_S - 300.0)
+
+    assert judge_arrivals(at_s, counts, first_bad_s=FIRST_BAD_S, complete=True).change == 0.0
+
+
+# --- from series ----------------------------------------------------------------------------------------------------
+
+
+class Service:
+    """Three replicas behind a gateway, whose terms change by given factors a minute before the first refusal."""
+
+    def __init__(self, *, arrivals=1.0, work=1.0, pace=1.0, ready=3, clock=1.0, retries=False, gateway=True):
+        self.series = FakeSeries()
+        self.onset_s = FIRST_BAD_S - 60.0
+        if gateway:
+            self._gateway(arrivals, retries=retries)
+        for index in range(3):
+            self._page(index, arrivals, work, pace, clock)
+            self._up(index, up_to_the_end=index < ready)
+
+    def account(self) -> LoadAccount:
+        view = View(self.series, START_S, FIRST_BAD_S + 30.0)
+        topology = read_topology(view, "chat")
+        return account(view, topology, read_paces(view, topology), FIRST_BAD_S)
+
+    def _gateway(self, arrivals, *, retries):
+        rng = np.random.default_rng(3)
+        labels = Labels.of(service="chat")
+        total = 0.0
+        for at in np.arange(START_S, FIRST_BAD_S + 30.0):
+            rate = 20.0 * (arrivals if at >= self.onset_s else 1.0)
+            rate += 25.0 * (retries and at >= FIRST_BAD_S)
+            self.series.put("http_server_arrival_rate", labels, {at: float(rng.poisson(rate))})
+            total += 28.0 if at >= FIRST_BAD_S else 0.0
+            for index in range(3):
+                upstream = labels.merge(outcome="503", answered_by="upstream", upstream=f"r{index}:1")
+                self.series.put("http_server_requests_total", upstream, {at: total / 3})
+
+    def _page(self, index, arrivals, work, pace, clock):
+        labels = Labels.of(instance=f"r{index}:1")
+        rng = np.random.default_rng(index)
+        totals = dict.fromkeys(("finished", "prompt", "generated", "seconds"), 0.0)
+        for at in np.arange(START_S, FIRST_BAD_S + 30.0, 5.0):
+            late = at >= self.onset_s
+            finished = 35.0 * (arrivals if late else 1.0) * rng.normal(1, 0.03)
+            totals["finished"] += finished
+            totals["prompt"] += finished * 100.0 * (work if late else 1.0)
+            totals["generated"] += finished * 50.0 * (work if late else 1.0)
+            totals["seconds"] += finished * 50.0 * 0.03 * (work * pace / clock if late else 1.0) * rng.normal(1, 0.02)
+            running = 4.0 * (arrivals * work * pace / clock if late else 1.0) * rng.normal(1, 0.25)
+            for name, value in (
+                ("requests_finished_total", totals["finished"]), ("requests_running", running),
+                ("prompt_tokens_total", totals["prompt"]), ("generation_tokens_total", totals["generated"]),
+                ("time_per_output_token_seconds_sum", totals["seconds"]),
+                ("time_per_output_token_seconds_count", totals["generated"]), ("kv_cache_blocks", 400.0),
+            ):  # fmt: skip
+                self.series.put(f"gen_ai_server_{name}", labels, {at: value})
+            self.series.put("gen_ai_server_gpu", labels.merge(gpu=str(index)), {at: 1.0})
+            self.series.put("hw_gpu_clock_hertz", Labels.of(gpu=str(index)), {at: 1.9e9 * (clock if late else 1.0)})
+
+    def _up(self, index, *, up_to_the_end):
+        for at in np.arange(START_S, FIRST_BAD_S + 30.0, 5.0):
+            up = 1.0 if up_to_the_end or at < FIRST_BAD_S - 12.0 else 0.0
+            self.series.put("gen_ai_server_up", Labels.of(instance=f"r{index}:1"), {at: up})
+
+
+CASES = {
+    Term.ARRIVALS: {"arrivals": 1.5},
+    Term.WORK: {"work": 1.5},
+    Term.PACE: {"pace": 1.5},
+    Term.CAPACITY: {"ready": 2},
+}
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_factor_of_one_and_a_half_alone_is_found_in_its_own_series(term):
+    """Each term is measured where it shows, and nowhere else."""
+    found = Service(**CASES[term]).account()
+
+    assert found.terms[term].change == pytest.approx(math.log(1.5), abs=0.1)
+    assert [t for t in Term if found.holds(t, 0.6)] == [term], found.in_words()
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(TERMS, 2)))
+def test_two_factors_are_told_apart_and_named_together(pair):
+    """A burst onto fewer replicas is both."""
+    found = Service(**(CASES[pair[0]] | CASES[pair[1]])).account()
+
+    assert {t for t in Term if found.holds(t, 0.6)} == set(pair), found.in_words()
+
+
+def test_when_nothing_changed_no_term_holds_anything():
+    """The accounting of a quiet hour is all ones."""
+    found = Service().account()
+
+    assert [found.terms[term].change for term in Term] == pytest.approx([0.0] * 4, abs=0.03)
+
+
+def test_retries_after_the_first_refusal_are_no_demand():
+    """Arrivals double because clients retry; net of refusals nothing more arrives."""
+    assert Service(retries=True).account().terms[Term.ARRIVALS].change == 0.0
+
+
+def test_a_pace_explained_by_clocks_is_none():
+    """Half the clock is half the pace, and not the version's fault."""
+    assert Service(clock=0.5).account().terms[Term.PACE].change == pytest.approx(0.0, abs=0.05)
+
+
+def test_without_a_gateway_log_arrivals_are_what_the_engines_saw():
+    """Finished, refused and in flight add up to demand."""
+    found = Service(arrivals=2.0, gateway=False).account()
+
+    assert found.terms[Term.ARRIVALS].change == pytest.approx(math.log(2.0), abs=0.15)
+
+
+def test_nothing_to_read_is_unknown_in_every_term():
+    """An account of no series claims nothing."""
+    view = View(FakeSeries(), START_S, FIRST_BAD_S)
+    topology = read_topology(view, "chat")
+    found = account(view, topology, read_paces(view, topology), FIRST_BAD_S)
+
+    assert all(term.change is None and term.missing for term in found.terms.values())
