@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -94,12 +94,10 @@ class ChatServer:
                 if answer.status >= 200 and answer.status not in {204, 304}:
                     lines.append(f"Content-Length: {len(answer.body)}")
                 head = "\r\n".join(lines).encode() + b"\r\n\r\n"
-                try:
+                with suppress(OSError):  # a client need not wait
                     self.wfile.write(head + (answer.body if answer.status not in {204, 304} else b""))
-                except OSError:
-                    pass  # the client did not wait
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *args: Any) -> None:
                 pass
 
         return Handler

@@ -95,6 +95,12 @@ def from_memory(message: Message) -> Message:
     return replace(message, paragraphs=(*message.paragraphs, say(message.language, "unsaved")))
 
 
+def links(message: Message) -> tuple[tuple[str, str], ...]:
+    """Name and address of the pages *message* leads to: the incident's, and the runbook; only web addresses."""
+    pairs = (("link.page", message.url), ("link.runbook", message.runbook_url))
+    return tuple((say(message.language, key), url) for key, url in pairs if url.startswith(("http://", "https://")))
+
+
 def _title(incident: Incident, language: str, *, over: bool) -> str:
     if not over:
         return sentences.headline(incident, language)

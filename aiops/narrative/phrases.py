@@ -85,8 +85,8 @@ _EN: Final = {
     # the message itself
     "unsaved": "This node could not save its state (disk full or hanging): this message was sent from memory and may not be followed by others.",
     "test.text": "This is a test of the receiver {receiver}. Nothing is wrong, and nothing needs to be done.",
-    "button.open": "Open the incident",
-    "button.runbook": "Runbook",
+    "link.page": "Open the page",
+    "link.runbook": "Runbook",
 }  # fmt: skip
 
 _ZH: Final = {
@@ -151,8 +151,8 @@ _ZH: Final = {
     "field.incident": "事件",
     "unsaved": "本节点无法保存状态（磁盘已满或无响应）：此消息直接从内存发出，后续消息可能缺失。",
     "test.text": "这是对接收方 {receiver} 的测试。没有任何故障，无需处理。",
-    "button.open": "打开事件页面",
-    "button.runbook": "处置手册",
+    "link.page": "打开页面",
+    "link.runbook": "处置手册",
 }  # fmt: skip
 
 PHRASES: Mapping[str, Mapping[str, str]] = MappingProxyType({"en": MappingProxyType(_EN), "zh": MappingProxyType(_ZH)})

@@ -14,11 +14,11 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from aiops import narrative
 from aiops.clock import Clock
 from aiops.document import Secret, doc
 from aiops.errors import PermanentSendError, TransientSendError
@@ -28,6 +28,11 @@ from aiops.notify.post import Answer, Poster, check_url
 from aiops.notify.receiver import DEFAULT_SEVERITIES, check_receiver
 
 MAX_BYTES = 20_000
+# far beyond any honest message, so that cutting one to size stays cheap
+_MAX_TEXT = 2_000
+_MAX_TITLE = 200
+_MAX_PARAGRAPHS = 20
+_MAX_FIELDS = 10
 _HOPELESS = frozenset(
     {
         9499,  # bad request: the card is not what Feishu takes
@@ -50,7 +55,6 @@ _COLOURS = {
     ChangeKind.TICKET: "yellow",
     ChangeKind.TEST: "blue",
 }
-_BUTTONS = {"en": ("Open the page", "Runbook"), "zh": ("打开页面", "处置手册")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def payload(notification: Notification, secret: Secret, at_s: int | None) -> byt
     """The body: a card, cut to the size a bot takes, signed when *at_s* is given."""
     message = notification.message
     signed = {} if at_s is None else {"timestamp": str(at_s), "sign": sign(secret, at_s)}
-    paragraphs = list(message.paragraphs)
+    paragraphs = [paragraph[:_MAX_TEXT] for paragraph in message.paragraphs[:_MAX_PARAGRAPHS]]
     while True:
         body = msgspec.json.encode({**signed, "msg_type": "interactive", "card": _card(message, paragraphs)})
         if len(body) <= MAX_BYTES or not paragraphs:
@@ -145,16 +149,20 @@ def sign(secret: Secret, at_s: int) -> str:
 
 def _card(message: Message, paragraphs: list[str]) -> dict[str, Any]:
     # plain text throughout: markdown would let a label mention everybody in the group
+    title = message.title[:_MAX_TITLE]
     elements: list[dict[str, Any]] = [{"tag": "div", "text": _text(paragraph)} for paragraph in paragraphs]
     if message.fields:
-        pairs = [{"is_short": True, "text": _text(f"{name}: {value}")} for name, value in message.fields]
+        pairs = [
+            {"is_short": True, "text": _text(f"{name}: {value}"[:_MAX_TITLE])}
+            for name, value in message.fields[:_MAX_FIELDS]
+        ]
         elements.append({"tag": "div", "fields": pairs})
     if buttons := _buttons(message):
         elements.append({"tag": "action", "actions": buttons})
     return {
         "config": {"wide_screen_mode": True},
-        "header": {"template": _COLOURS[message.change], "title": _text(message.title)},
-        "elements": elements or [{"tag": "div", "text": _text(message.title)}],
+        "header": {"template": _COLOURS[message.change], "title": _text(title)},
+        "elements": elements or [{"tag": "div", "text": _text(title)}],
     }
 
 
@@ -163,10 +171,7 @@ def _text(text: str) -> dict[str, str]:
 
 
 def _buttons(message: Message) -> list[dict[str, Any]]:
-    names = _BUTTONS.get(message.language, _BUTTONS["en"])
-    pairs = zip((message.url, message.runbook_url), names, ("primary", "default"), strict=True)
     return [
-        {"tag": "button", "text": _text(name), "url": url, "type": kind}
-        for url, name, kind in pairs
-        if urlsplit(url).scheme in {"http", "https"}
+        {"tag": "button", "text": _text(name), "url": url, "type": "default" if index else "primary"}
+        for index, (name, url) in enumerate(narrative.links(message))
     ]

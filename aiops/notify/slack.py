@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from aiops import narrative
 from aiops.clock import Clock
 from aiops.document import Secret, doc
 from aiops.errors import TransientSendError
@@ -35,7 +35,6 @@ _COLOURS = {
     ChangeKind.TICKET: "#e0a100",
     ChangeKind.TEST: "#3b7ddd",
 }
-_LINKS = {"en": ("Open the page", "Runbook"), "zh": ("打开页面", "处置手册")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +117,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _links(message: Message) -> str:
-    names = _LINKS.get(message.language, _LINKS["en"])
-    pairs = zip((message.url, message.runbook_url), names, strict=True)
-    return "  ·  ".join(f"<{_link(url)}|{name}>" for url, name in pairs if urlsplit(url).scheme in {"http", "https"})
+    return "  ·  ".join(f"<{_link(url)}|{name}>" for name, url in narrative.links(message))
 
 
 def _link(url: str) -> str:
