@@ -1,9 +1,10 @@
 """
 Finding inference servers on this machine: ask every listening port for its metrics page, politely.
 
-A port is asked when it appears and then every ten minutes, a few at a time; one that turned out not to speak HTTP is
-left alone for as long as its socket lives, because what listens there may be NCCL or a database that logs strangers.
-Ports of well-known other services are never asked.
+A port is asked when it appears and then every ten minutes, a few at a time; one that stays silent is asked again after
+a minute, then ever more rarely; one that turned out not to speak HTTP is left alone for as long as its socket lives,
+because what listens there may be NCCL or a database that logs strangers. Ports of well-known other services are never
+asked.
 """
 
 from __future__ import annotations
@@ -119,12 +120,14 @@ class Discovery:
     async def _probe(self, listener: Listener, now_s: float, turn: asyncio.Semaphore) -> Found | None:
         instance = instance_of(listener)
         url = f"http://{instance}/metrics"
+        _, before_s = self._asked.get(listener.inode, _NEVER)
         self._asked[listener.inode] = (now_s, _AGAIN_S)
         async with turn:
             try:
                 page = await fetch_page(self._http, url, deadline_s=_PROBE_DEADLINE_S)
             except SourceUnavailable:
-                self._asked[listener.inode] = (now_s, ROUND_S)  # silent: perhaps it still loads its model
+                # silent: perhaps it still loads its model; asked ever more rarely
+                self._asked[listener.inode] = (now_s, min(max(2.0 * before_s, ROUND_S), _AGAIN_S))
                 return None
             except SourceMalformed as error:
                 if isinstance(error.__cause__, httpx.ProtocolError):

@@ -324,6 +324,6 @@ def quantile(share: float, buckets: Mapping[float, float]) -> float | None:
             if math.isinf(edge) or count == lower_count:
                 return lower_edge
             start = min(lower_edge, edge)
-            return start + (edge - start) * (share * total - lower_count) / (count - lower_count)
+            return min(start + (edge - start) * (share * total - lower_count) / (count - lower_count), edge)
         lower_edge, lower_count = edge, count
     return lower_edge

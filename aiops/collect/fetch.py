@@ -64,7 +64,7 @@ async def fetch_page(
             _check_head(response, limit_bytes)
             chunks: list[bytes] = []
             size = 0
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 size += len(chunk)
                 if size > limit_bytes:
                     raise SourceMalformed(f"a page of more than {limit_bytes} bytes")

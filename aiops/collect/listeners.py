@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,17 +98,25 @@ def _owners(proc: Path, inodes: set[str]) -> dict[str, tuple[int, str]]:
     """Process id and name of those of *inodes* whose owner can be seen."""
     owners: dict[str, tuple[int, str]] = {}
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
-    for number, entry in enumerate(os.scandir(proc)):
-        if number >= _MAX_PROCESSES or len(owners) == len(inodes):
-            break
-        if not entry.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
-            for handle in os.scandir(f"{entry.path}/fd"):
-                inode = wanted.get(os.readlink(handle.path))  # noqa: PTH115 (a Path each would double the time)
-                if inode is not None and inode not in owners:
-                    owners[inode] = (int(entry.name), _command(entry.path))
+    with os.scandir(proc) as entries:
+        for number, entry in enumerate(entries):
+            if number >= _MAX_PROCESSES or len(owners) == len(inodes):
+                break
+            if entry.name.isdecimal():
+                for inode in _held(f"{entry.path}/fd", wanted):
+                    owners.setdefault(inode, (int(entry.name), _command(entry.path)))
     return owners
+
+
+def _held(folder: str, wanted: Mapping[str, str]) -> list[str]:
+    """Which of the *wanted* sockets one process has open; none if it has ended or is another user's."""
+    held: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as handles:
+        for handle in handles:
+            inode = wanted.get(os.readlink(handle.path))  # noqa: PTH115 (a Path each would double the time)
+            if inode is not None:
+                held.append(inode)
+    return held
 
 
 def _command(process: str) -> str:

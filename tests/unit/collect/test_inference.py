@@ -1,0 +1,286 @@
+"""The inference collector reads every server it knows, whatever one of them does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+import pytest
+
+from aiops.collect import inference
+from aiops.collect.discovery import Found, Round
+from aiops.collect.engines import dialects
+from aiops.collect.inference import Config, Inference, TargetConfig
+from aiops.model import Observation, Sample, Sight
+from tests.pageserver import Answer, PageServer, hang, page, serving
+from tests.worlds import make_world
+
+
+def vllm(running: int = 1, model: str = "m") -> bytes:
+    return f'# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{{model_name="{model}"}} {running}\n'.encode()
+
+
+GOOD = page(vllm())
+
+
+class FakeDiscovery:
+    """Finds what it is told to, or fails."""
+
+    def __init__(self, *rounds: Round | OSError) -> None:
+        self.rounds = list(rounds)
+        self.known: list[frozenset[str]] = []
+
+    async def look(self, now_s: float, known: frozenset[str]) -> Round:
+        self.known.append(known)
+        answer = self.rounds.pop(0) if self.rounds else Round([], 3)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+
+def found(url: str, body: bytes) -> Found:
+    dialect = dialects().recognise(body)
+    assert dialect is not None
+    return Found(url, httpx.URL(url).netloc.decode(), dialect, body, "python")
+
+
+@contextlib.asynccontextmanager
+async def collector_of(*targets: TargetConfig, discovery: FakeDiscovery | None = None) -> AsyncIterator[Inference]:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        config = Config(deadline=0.2, targets=targets)
+        yield Inference(config, make_world(http=http), dialects(), discovery)  # type: ignore[arg-type]
+
+
+def ups(observations: Sequence[Observation]) -> dict[str, float]:
+    return {
+        o.labels.get("instance"): o.value
+        for o in observations
+        if isinstance(o, Sample) and o.metric == "gen_ai_server_up"
+    }
+
+
+def sights(observations: Sequence[Observation]) -> list[tuple[str, bool, str]]:
+    return [(o.subject, o.seen, o.detail) for o in observations if isinstance(o, Sight)]
+
+
+def values(observations: Sequence[Observation], metric: str) -> list[float]:
+    return [o.value for o in observations if isinstance(o, Sample) and o.metric == metric]
+
+
+def test_a_server_is_up_and_its_page_becomes_samples():
+    """The thin thread: page in, catalogued samples out, said once."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url, gpu="3")) as collector:
+            first = list(await collector.gather(10.0))
+            second = list(await collector.gather(15.0))
+        assert ups(first) == {f"127.0.0.1:{server.port}": 1.0}
+        assert values(first, "gen_ai_server_requests_running") == [1.0]
+        assert sights(first) == [(f"server at 127.0.0.1:{server.port}", True, "vLLM, model m")]
+        assert sights(second) == []
+        gpu = [o.labels for o in first if isinstance(o, Sample) and o.metric == "gen_ai_server_gpu"]
+        assert [labels.get("gpu") for labels in gpu] == ["3"]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (page(b"<html>", content_type="text/html"), "HTML instead of metrics"),
+        (page(b"", status="503 Service Unavailable"), "status 503 instead of 200"),
+        (page(b"\x00\xff" * 1000), "none of the metrics"),
+        (page(b'vllm:num_requests_running{model_name="m"} x\n' * 10), "none of the metrics"),
+        (page(b"#" * 5_000_000), "more than 4194304 bytes"),
+    ],
+)
+def test_a_sick_server_is_down_and_leaves_the_others_alone(answer: Answer, why: str):
+    """This is the moment the daemon exists for: one replica is broken, the others must stay in sight."""
+
+    async def scene() -> None:
+        async with (
+            serving(GOOD) as good,
+            serving(answer) as bad,
+            collector_of(TargetConfig(bad.url), TargetConfig(good.url)) as collector,
+        ):
+            seen = list(await collector.gather(10.0))
+        assert ups(seen) == {f"127.0.0.1:{bad.port}": 0.0, f"127.0.0.1:{good.port}": 1.0}
+        assert any(why in detail and not ok for _, ok, detail in sights(seen))
+
+    asyncio.run(scene())
+
+
+def test_a_hanging_server_delays_nobody_and_is_down_after_its_deadline():
+    """A stalled engine accepts and never answers; the round goes on, and the verdict comes with a later one."""
+
+    async def scene() -> None:
+        async with (
+            serving(GOOD) as good,
+            serving(hang) as bad,
+            collector_of(TargetConfig(bad.url), TargetConfig(good.url)) as collector,
+        ):
+            loop = asyncio.get_running_loop()
+            first = list(await collector.gather(10.0))
+            started_s = loop.time()
+            second = list(await collector.gather(11.0))
+            took_s = loop.time() - started_s
+        assert ups(first)[f"127.0.0.1:{good.port}"] == 1.0
+        assert ups([*first, *second])[f"127.0.0.1:{bad.port}"] == 0.0
+        assert ups(second)[f"127.0.0.1:{good.port}"] == 1.0
+        assert took_s < 0.19  # a sick server is hardly waited for
+
+    asyncio.run(scene())
+
+
+def test_a_server_that_comes_back_is_up_again_under_the_same_labels():
+    """An outage must be a gap of one series, not two series."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            seen = list(await collector.gather(10.0))
+            server.answer = page(b"", status="500 Oops")
+            seen += await collector.gather(15.0)
+            server.answer = GOOD
+            seen += await collector.gather(20.0)
+        series = [(o.labels, o.at_s, o.value) for o in seen if isinstance(o, Sample) and o.metric == "gen_ai_server_up"]
+        assert len({labels for labels, _, _ in series}) == 1
+        assert [(at_s, value) for _, at_s, value in series] == [(10.0, 1.0), (15.0, 0.0), (20.0, 1.0)]
+
+    asyncio.run(scene())
+
+
+def test_an_engine_that_is_not_read_yet_is_named():
+    """ "Nothing found" would be wrong: we know what it is, and say that we cannot read it."""
+
+    async def scene() -> None:
+        async with (
+            serving(page(b"# TYPE tgi_queue_size gauge\ntgi_queue_size 1\n")) as server,
+            collector_of(TargetConfig(server.url)) as collector,
+        ):
+            seen = list(await collector.gather(10.0))
+        assert sights(seen) == [
+            (f"server at 127.0.0.1:{server.port}", False, "TGI is recognised, but its page is not read yet")
+        ]
+
+    asyncio.run(scene())
+
+
+def test_what_discovery_finds_is_read_from_the_first_round_on():
+    """`aiops once` has one round to show what is there."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server:
+            discovery = FakeDiscovery(Round([found(server.url, vllm(7))], 4))
+            async with collector_of(discovery=discovery) as collector:
+                first = list(await collector.gather(10.0))
+                second = list(await collector.gather(15.0))
+        assert values(first, "gen_ai_server_requests_running") == [7.0]
+        assert values(second, "gen_ai_server_requests_running") == [1.0]
+        assert ("inference servers", True, "1 known") in sights(first)
+
+    asyncio.run(scene())
+
+
+def test_with_nothing_to_find_it_says_what_to_do():
+    """A person on a laptop should learn about the demo instead of seeing an empty page."""
+
+    async def scene() -> None:
+        async with collector_of(discovery=FakeDiscovery()) as collector:
+            seen = list(await collector.gather(10.0))
+        assert seen == [
+            Sight(
+                "inference",
+                "inference servers",
+                seen=False,
+                detail="no inference server found on 3 local ports",
+                hint="try `aiops demo`, or add collect.inference.targets",
+            )
+        ]
+
+    asyncio.run(scene())
+
+
+def test_ports_that_cannot_be_listed_are_a_blind_spot():
+    """/proc may be hidden; known targets are read all the same."""
+
+    async def scene() -> None:
+        discovery = FakeDiscovery(PermissionError(13, "Permission denied", "/proc/net/tcp"))
+        async with collector_of(discovery=discovery) as collector:
+            seen = list(await collector.gather(10.0))
+        assert sights(seen) == [("local ports", False, "/proc/net/tcp: Permission denied")]
+
+    asyncio.run(scene())
+
+
+def test_discovery_looks_once_a_minute_and_is_told_what_is_known():
+    """Reading /proc and probing ports every second would be noise."""
+
+    async def scene() -> None:
+        discovery = FakeDiscovery()
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url), discovery=discovery) as collector:
+            for now_s in (0.0, 5.0, 30.0, 59.0, 61.0):
+                await collector.gather(now_s)
+                await asyncio.sleep(0)
+        assert discovery.known == [frozenset({f"127.0.0.1:{server.port}"})] * 2
+
+    asyncio.run(scene())
+
+
+def test_a_found_server_that_is_gone_is_forgotten_after_a_while_and_a_configured_one_never():
+    """Memory of dead servers is bounded; but what a person wrote down is expected to exist."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server:
+            url = server.url
+        async with serving(GOOD) as other:
+            configured = other.url
+        discovery = FakeDiscovery(Round([found(url, vllm())], 1))
+        async with collector_of(TargetConfig(configured), discovery=discovery) as collector:
+            await collector.gather(0.0)
+            soon = ups(await collector.gather(30.0))
+            await collector.gather(30.0 + inference._FORGET_S)
+            late = ups(await collector.gather(60.0 + inference._FORGET_S))
+        assert set(soon) == {httpx.URL(url).netloc.decode(), httpx.URL(configured).netloc.decode()}
+        assert set(late) == {httpx.URL(configured).netloc.decode()}
+
+    asyncio.run(scene())
+
+
+def test_no_more_than_a_bounded_number_of_servers_is_adopted():
+    """A thousand containers on one host are somebody's test, not ours to scrape."""
+    many = [found(f"http://127.0.0.1:{port}/metrics", vllm()) for port in range(20_000, 20_100)]
+
+    async def scene() -> int:
+        async with collector_of(discovery=FakeDiscovery(Round(many, 100))) as collector:
+            return len(ups(await collector.gather(0.0)))
+
+    assert asyncio.run(scene()) == 64
+
+
+def test_a_model_that_changes_on_the_same_port_gets_a_series_of_its_own():
+    """A port is reused by the next deployment; its counters must not continue the old ones."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            await collector.gather(0.0)
+            server.answer = page(vllm(2, model="other"))
+            seen = list(await collector.gather(5.0))
+        running = [o for o in seen if isinstance(o, Sample) and o.metric == "gen_ai_server_requests_running"]
+        assert [(o.labels.get("model"), o.value) for o in running] == [("other", 2.0)]
+        assert any("model other" in detail for _, _, detail in sights(seen))
+
+    asyncio.run(scene())
+
+
+def test_requests_are_answered_over_one_connection():
+    """A new connection a second a server would fill the server's TIME_WAIT table."""
+
+    async def scene() -> PageServer:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            for now_s in range(5):
+                await collector.gather(float(now_s))
+            return server
+
+    assert asyncio.run(scene()).requests == 5

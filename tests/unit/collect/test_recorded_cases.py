@@ -1,0 +1,94 @@
+"""Cases as data: a folder of input as the source shows it, and what must come out of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aiops.catalog import CATALOG
+from aiops.collect import host
+from aiops.collect.dcgm import DcgmPage
+from aiops.collect.engines import Server, dialects
+from aiops.errors import SourceMalformed
+from aiops.model import Event, Observation, Sample, Sight
+from tests.worlds import make_world
+
+CASES = Path(__file__).parents[2] / "cases" / "collect"
+STEP_S = 10.0
+
+Reader = Callable[[Path, Path], Iterator[Observation]]
+
+
+def read_inference(case: Path, _tmp: Path) -> Iterator[Observation]:
+    """Each page of one server in turn."""
+    server: Server | None = None
+    for number, page in enumerate(sorted(case.glob("[0-9].prom"))):
+        text = page.read_bytes()
+        server = server or Server(dialects().recognise(text) or dialects().unknown, "n1", "h:1")
+        yield from server.read(text, number * STEP_S)
+
+
+def read_dcgm(case: Path, _tmp: Path) -> Iterator[Observation]:
+    """Each page of one exporter in turn."""
+    exporter = DcgmPage("n1", local=True)
+    for number, page in enumerate(sorted(case.glob("[0-9].prom"))):
+        yield from exporter.read(page.read_bytes(), number * STEP_S)
+
+
+def read_host(case: Path, tmp: Path) -> Iterator[Observation]:
+    """One collector on a root that becomes each tree of the case in turn, as /proc changes under a daemon."""
+    root = tmp / "root"
+    collector = host.build(host.Config(), make_world(root=root))
+    for number, tree in enumerate(sorted(path for path in case.iterdir() if path.is_dir())):
+        root.unlink(missing_ok=True)
+        root.symlink_to(tree)
+        yield from collector.collect(number * STEP_S)
+
+
+READERS: dict[str, Reader] = {"inference": read_inference, "dcgm": read_dcgm, "host": read_host}
+
+
+def as_lines(observations: Iterable[Observation]) -> list[str]:
+    """Observations as text, in an order that depends on nothing but them."""
+    lines: list[str] = []
+    for seen in observations:
+        if isinstance(seen, Sample):
+            text = ",".join(f'{name}="{value}"' for name, value in seen.labels.pairs if name != "host_name")
+            lines.append(f"{seen.metric}{{{text}}} {seen.value:.9g} @{seen.at_s:g}")
+        elif isinstance(seen, Event):
+            lines.append(
+                f"# event {seen.kind} {seen.action} gpu={seen.labels.get('gpu')} {seen.message} @{seen.at_s:g}"
+            )
+        elif isinstance(seen, Sight) and not seen.seen:
+            lines.append(f"# blind spot: {seen.subject}")
+    return sorted(lines)
+
+
+@functools.cache
+def cases() -> list[Path]:
+    return sorted(case for name in READERS for case in (CASES / name).iterdir())
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_a_recorded_source_gives_exactly_the_expected_observations(case: Path, tmp_path: Path):
+    """A new version's odd page is a new folder here, not a new test."""
+    observations = READERS[case.parent.name](case, tmp_path)
+    refused = case / "expected.err"
+    if refused.exists():
+        with pytest.raises(SourceMalformed, match=refused.read_text().strip()):
+            list(observations)
+        return
+    assert as_lines(observations) == (case / "expected.prom").read_text().splitlines()
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_collectors_emit_only_catalogued_metrics_with_the_catalogued_labels(case: Path, tmp_path: Path):
+    """Rules and causes cite the catalogue; a label it does not know would join nothing."""
+    if (case / "expected.err").exists():
+        pytest.skip("gives no samples")
+    for seen in READERS[case.parent.name](case, tmp_path):
+        if isinstance(seen, Sample):
+            assert set(CATALOG[seen.metric].labels) == {name for name, _ in seen.labels.pairs}
