@@ -265,7 +265,7 @@ def test_no_alert_fires_before_for_and_none_ends_before_keep(
                 assert what == "starts"
             if alert.state is AlertState.RESOLVED:
                 assert not was_firing or now_s - last_s >= keep_s
-        if was_firing and what != "none" or book.firing() and what == "starts":
+        if (was_firing and what != "none") or (book.firing() and what == "starts"):
             last_s = now_s
         if not book.alerts():
             began_s = None

@@ -14,14 +14,14 @@ REQUESTS = "http_server_requests_total"
 RULE = """
 detector: burn_rate
 burn_rate:
-  bad: [{name: %s, match: {outcome: "503"}}, {name: %s, match: {outcome: 5xx}}]
-  total: [{name: %s}]
-  objective: 99.95%%
+  bad: [{name: http_server_requests_total, match: {outcome: "503"}}, {name: http_server_requests_total, match: {outcome: 5xx}}]
+  total: [{name: http_server_requests_total}]
+  objective: 99.95%
   burn: 86.4
   long: 10m
   short: 30s
 summary: "{service} {value} {limit} {share}"
-""" % (REQUESTS, REQUESTS, REQUESTS)
+"""
 
 
 def answers(seconds: int, failing_from: int, failing_to: int, share: float) -> FakeSeries:
@@ -87,7 +87,7 @@ def test_it_is_silent_otherwise(detector, series: FakeSeries):
     ("old", "new", "complaint"),
     [
         ("objective: 99.95%", "objective: 100%", "objective: expected between 0% and 100%"),
-        ("burn: 86.4", "burn: 2000", "burn: expected a rate that some error ratio below 100% can reach"),
+        ("burn: 86.4", "burn: 3000", "burn: expected a rate that some error ratio below 100% can reach"),
         ("short: 30s", "short: 10m", "short: expected less than long"),
         ("summary: ", "by: [upstream]\nsummary: ", "by: this detector's alerts have the label service"),
         ("{share}", "{upstream}", "summary: {upstream} is not one of"),
