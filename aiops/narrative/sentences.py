@@ -25,10 +25,12 @@ from aiops.model import (
 )
 from aiops.narrative.phrases import PHRASES, say, span, title_of
 
-_MAX_LISTED = 6
+_MAX_LISTED = 8
 _MAX_CHAIN = 6
 _MAX_MOVERS = 3
 _MAX_NAME = 80
+_MAX_PLACE = 120
+_MAX_MOVER = 140
 _MAX_SENTENCE = 300
 _TOGETHER_S = 0.5
 """Onsets this near to the first failure are told as simultaneous: sensors are no finer."""
@@ -93,10 +95,11 @@ def cause_name(hypothesis: Hypothesis, language: str = "en", *, known_service: s
         known_service: A service the reader was just told; a cause of that whole service then names no place.
     """
     title = clean(title_of(hypothesis.cause, hypothesis.title, language), _MAX_NAME)
-    place = clean(hypothesis.place, _MAX_NAME)
-    if not place or (known_service and hypothesis.where == Labels.of(service=known_service) and "," not in place):
+    place = clean(hypothesis.place, _MAX_PLACE)
+    if not place or (known_service and hypothesis.where == Labels.of(service=known_service)):
         return title
-    return say(language, "cause.at", title=title, place=place)
+    # "on" a card; a replica's name beside a title such as "One replica is slower" reads better in brackets
+    return say(language, "cause.on" if hypothesis.where.get("gpu") else "cause.at", title=title, place=place)
 
 
 def causes_named(incident: Incident, language: str = "en") -> str:
@@ -131,8 +134,9 @@ def impact_sentence(incident: Incident, language: str = "en") -> str:
     )  # fmt: skip
     if not impact.by_gateway and not impact.by_upstream:
         return told
+    key = "by_upstream" if not impact.by_gateway else "by_gateway" if not impact.by_upstream else "by_both"
     answered = say(
-        language, "impact.answered", by_gateway=f"{impact.by_gateway:,}", by_upstream=f"{impact.by_upstream:,}"
+        language, f"impact.{key}", by_gateway=f"{impact.by_gateway:,}", by_upstream=f"{impact.by_upstream:,}"
     )
     return say(language, "sentences", one=told, other=answered)
 
@@ -160,21 +164,24 @@ def probability(hypothesis: Hypothesis) -> str:
     return f"{hypothesis.probability * 100:.0f} %"
 
 
-def strongest(hypothesis: Hypothesis) -> Evidence | None:
-    """The present clause that says most: specific ones first, then by what it added."""
-    present = [e for e in hypothesis.evidence if e.state is EvidenceState.PRESENT]
-    return max(present, key=lambda e: (e.specific, e.log_odds), default=None)
+def strongest(hypothesis: Hypothesis) -> list[Evidence]:
+    """The two present clauses that say most, of different families: specific ones first, then by what they added."""
+    present = [e for e in hypothesis.evidence if e.state is EvidenceState.PRESENT and (e.specific or e.log_odds > 0)]
+    ranked = sorted(present, key=lambda e: (e.specific, e.log_odds), reverse=True)
+    other = next((e for e in ranked if e.family != ranked[0].family), None)
+    return [*ranked[:1], *([other] if other else [])]
 
 
 def cause_sentence(incident: Incident, hypothesis: Hypothesis, language: str = "en") -> str:
-    """A named cause with its probability and the strongest finding for it."""
+    """A named cause with its probability and the strongest findings for it."""
     told = say(
         language, "cause.named",
         cause=cause_name(hypothesis, language, known_service=incident.service), probability=probability(hypothesis),
     )  # fmt: skip
-    evidence = strongest(hypothesis)
-    found = finding(incident, evidence, language) if evidence else clean(hypothesis.reason)
-    return say(language, "sentences", one=told, other=found) if found else told
+    findings = [finding(incident, evidence, language) for evidence in strongest(hypothesis)]
+    for found in findings or [clean(hypothesis.reason)]:
+        told = say(language, "sentences", one=told, other=found) if found else told
+    return told
 
 
 def finding(incident: Incident, evidence: Evidence, language: str = "en") -> str:
@@ -238,17 +245,26 @@ def unnamed_sentence(incident: Incident, language: str = "en") -> str:
 
 
 def movers_sentence(incident: Incident, language: str = "en") -> str:
-    """What left its normal first, without a cause file; empty when nothing did."""
-    movers = [_mover(incident, mover, language) for mover in incident.diagnosis.movers[:_MAX_MOVERS]]
-    return say(language, "movers", movers=say(language, "list.semicolon").join(movers)) if movers else ""
+    """What left its normal first, without a cause file, a metric at a time; empty when nothing did."""
+    movers = incident.diagnosis.movers
+    latest_s = incident.first_bad_s + _TOGETHER_S
+    # what moved after the failures began did not move first; if nothing else moved, it is still all there is
+    early = [mover for mover in movers if mover.onset is not None and mover.onset.by_s <= latest_s]
+    metrics: dict[str, list[Mover]] = {}
+    for mover in early or movers:
+        metrics.setdefault(mover.series.metric, []).append(mover)
+    told = [_movers(incident, alike, language) for alike in list(metrics.values())[:_MAX_MOVERS]]
+    return say(language, "movers", movers=say(language, "list.semicolon").join(told)) if told else ""
 
 
-def _mover(incident: Incident, mover: Mover, language: str) -> str:
-    labels = ", ".join(
-        clean(value, _MAX_NAME) for name, value in mover.series.labels.pairs if name not in _HIDDEN_LABELS
-    )
-    series = f"{mover.series.metric} ({labels})" if labels else mover.series.metric
-    text = clean(mover.text, _MAX_NAME).rstrip(".")
-    if mover.onset is None:
-        return say(language, "mover", series=series, text=text)
-    return say(language, "mover.when", series=series, text=text, when=relative(incident, mover.onset.by_s, language))
+def _movers(incident: Incident, alike: Sequence[Mover], language: str) -> str:
+    """The first of some movers of one metric; the others counted."""
+    first = alike[0]
+    metric, labels = first.series.metric, first.series.labels
+    text = clean(first.text, _MAX_MOVER).rstrip(".")
+    if metric not in text:
+        about = ", ".join(value for name, value in labels.pairs if name not in _HIDDEN_LABELS)
+        text = clean(f"{metric} ({about}): {text}" if about else f"{metric}: {text}", _MAX_MOVER)
+    if first.onset is not None:
+        text = say(language, "mover.when", text=text, when=relative(incident, first.onset.by_s, language))
+    return say(language, "mover.alike", text=text, count=len(alike) - 1) if len(alike) > 1 else text

@@ -83,7 +83,7 @@ def test_every_phrase_is_used():
     from pathlib import Path
 
     code = "".join(path.read_text() for path in Path(narrative.__file__).parent.glob("*.py") if path.stem != "phrases")
-    built = {"symptom.": 'f"symptom.{', "field.": 'f"field.{'}
+    built = {f"{stem}.": f'f"{stem}.{{' for stem in ("symptom", "field")} | {"impact.by": 'f"impact.{'}
     for key in PHRASES["en"]:
         stem = next((how for prefix, how in built.items() if key.startswith(prefix)), f'"{key}"')
         assert stem in code, key
@@ -123,10 +123,11 @@ def test_the_message_holds_impact_cause_chain_exclusions_and_advice():
     first, cause, chain, apart, advice = compose(on_gpu()).paragraphs[:5]
     assert first == (
         "14 % of requests fail (1,204 of 8,412) since 08:53:20 UTC. "
-        "Answered by the gateway itself: 1,180; by a replica: 24."
+        "1,180 were answered by the gateway itself, 24 by a replica."
     )
     assert cause == (
-        "Cause (87 %): GPU memory exhausted on GPU 1. CUDA out of memory, 312 times (74 s before the first 503)"
+        "Cause (87 %): GPU memory exhausted on GPU 1. CUDA out of memory, 312 times (74 s before the first 503). "
+        "Arrivals account for 91 % of the rise of load over capacity; work a request for 6 %."
     )
     assert chain == "Chain: GPU memory exhausted → Queue grows → KV cache full → 503."
     assert apart == ("Ruled out: Slower new version, One slow replica. Not testable here: Connection pool exhausted.")
@@ -159,7 +160,7 @@ def test_times_are_told_against_the_first_503(onset_s: float, told: str):
     evidence = replace(
         incident.diagnosis.hypotheses[0].evidence[0], text="It moved.", onset=Onset(0.0, FIRST_BAD_S + onset_s)
     )
-    assert narrative.finding(incident, evidence) == f"It moved ({told})"
+    assert narrative.finding(incident, evidence) == f"It moved ({told})."
 
 
 def test_two_roots_are_both_named():
@@ -186,12 +187,46 @@ def test_an_undetermined_incident_says_what_moved_first_and_what_is_closest():
     """No answer is an answer only with something to go on."""
     message = compose(sample_undetermined())
     assert message.title == "503 on embed: cause undetermined"
-    assert "Closest: Traffic burst on service chat (31 %), not enough to name it." in message.paragraphs[1]
+    assert "Closest: Traffic burst (service chat), 31 %: not enough to name it." in message.paragraphs[1]
     assert message.paragraphs[2].startswith(
         "Moved first: http_server_arrival_rate (chat): 31 → 93 requests a second, 42 s before the first 503; "
     )
     assert "Chain" not in text(message)
     assert "What to do" not in text(message)
+
+
+def test_what_moved_after_the_first_failure_did_not_move_first():
+    """Consequences move too, and more than causes; and three replicas that moved alike are one line."""
+    incident = sample_undetermined()
+    first, *others = incident.diagnosis.movers
+    late = replace(first, series=replace(first.series, metric="hw_power_watts"), onset=Onset(0.0, FIRST_BAD_S + 9))
+    told = narrative.movers_sentence(answered(incident, movers=(late, first, first, *others)))
+    assert told.startswith("Moved first: http_server_arrival_rate (chat): 31 → 93 requests a second, 42 s before the")
+    assert "(and 1 more like it);" in told
+    assert "after" not in told
+    assert "9.0 s after the first 503" in narrative.movers_sentence(answered(incident, movers=(late,)))
+    named = replace(first, text="http_server_arrival_rate (chat): 93, normally 31")
+    told = narrative.movers_sentence(answered(incident, movers=(named,)))
+    assert told == "Moved first: http_server_arrival_rate (chat): 93, normally 31, 42 s before the first 503."
+
+
+@pytest.mark.parametrize(
+    ("gateway", "upstream", "told"),
+    [(9, 0, "All were answered by the gateway itself."), (0, 9, "All were answered by a replica.")],
+)
+def test_who_answered_is_told_without_zeros(gateway: int, upstream: int, told: str):
+    """Who answered decides where to look: at the gateway's limits, or behind it."""
+    incident = answered(sample_incident(), impact=Impact(100, 9, gateway, upstream, (("503", 9),)))
+    assert narrative.impact_sentence(incident) == f"9.0 % of requests fail (9 of 100) since 08:53:20 UTC. {told}"
+
+
+def test_a_place_is_told_where_it_helps():
+    """The title of a whole service's cause would only repeat the service."""
+    root = sample_incident().diagnosis.hypotheses[0]
+    replica = replace(root, where=Labels.of(instance="10.0.0.1:80"), place="replica 10.0.0.1:80")
+    assert narrative.cause_name(root, known_service="chat") == "Traffic burst"
+    assert narrative.cause_name(root, known_service="embed") == "Traffic burst (service chat)"
+    assert narrative.cause_name(replica, known_service="chat") == "Traffic burst (replica 10.0.0.1:80)"
 
 
 def test_a_hypothesis_with_hardly_any_support_is_not_told_as_closest():
@@ -214,9 +249,9 @@ def test_other_symptoms_are_called_by_their_name():
     assert compose(incident).title.startswith("429 on chat:")
     assert narrative.chain_sentence(incident).endswith("→ 429.")
     evidence = replace(incident.diagnosis.hypotheses[0].evidence[0], text="It moved.")
-    assert narrative.finding(incident, evidence) == "It moved (42 s before the first failure)"
+    assert narrative.finding(incident, evidence) == "It moved (42 s before the first failure)."
     odd = replace(answered(sample_incident(), impact=Impact(100, 50, 50, 0, (("418", 50),))), symptoms=())
-    assert compose(odd).title.startswith("failing requests on chat:")
+    assert compose(odd).title.startswith("Failing requests on chat:")
 
 
 def test_the_resolve_tells_how_long_how_many_and_why():
@@ -307,7 +342,7 @@ def test_no_log_text_reaches_a_message(make, change: ChangeKind, language: str):
 label = st.text(max_size=300)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     service=label,
     title=label,
@@ -316,7 +351,7 @@ label = st.text(max_size=300)
     advice=label,
     note=label,
     cause=label,
-    at_s=st.floats(allow_nan=False),
+    at_s=st.floats(allow_nan=False, allow_infinity=False),
 )
 def test_hostile_text_stays_one_bounded_printable_line(
     service: str, title: str, place: str, found: str, advice: str, note: str, cause: str, at_s: float
@@ -358,7 +393,7 @@ def test_an_empty_diagnosis_has_words_for_everything():
     empty = replace(
         sample_incident(), diagnosis=Diagnosis(DiagnosisStatus.PENDING, FIRST_BAD_S), symptoms=(), service=""
     )
-    assert compose(empty).title == "failing requests on this node: cause not yet known"
+    assert compose(empty).title == "Failing requests on this node: cause not yet known"
     assert narrative.ruled_out_sentence(empty.diagnosis) == ""
     assert narrative.movers_sentence(empty) == ""
     assert say("en", "service.unknown") == "this node"
