@@ -1,0 +1,210 @@
+"""The kernel's log becomes records and, where a card or process is named, events."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import httpx
+import pytest
+
+from aiops.clock import ManualClock
+from aiops.collect.kernel_log import Config, KernelLog
+from aiops.model import Event, EventKind, LogRecord, Observation, Sight
+from aiops.ports import World
+from tests.fakes import FakeCheckpoints, FakeInbox
+
+NOW_S = 1_800_000_000.0
+
+
+class Kernel:
+    """A socket that keeps record borders and does not block, as /dev/kmsg does."""
+
+    def __init__(self, root: Path) -> None:
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.theirs.setblocking(False)
+        world = World("n1", root, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+        self.collector = KernelLog(Config(), world, lambda: os.dup(self.theirs.fileno()))
+
+    def say(self, text: str | bytes, priority: int = 4) -> None:
+        raw = text if isinstance(text, bytes) else text.encode()
+        self.ours.send(b"%d,1234,56789,-;%b\n SUBSYSTEM=pci\n" % (priority, raw))
+
+    def heard(self, now_s: float = NOW_S) -> list[Observation]:
+        return list(self.collector.collect(now_s))
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    cards = tmp_path / "proc/driver/nvidia/gpus"
+    for name in ("0000:3b:00.0", "0000:1a:00.0"):
+        (cards / name).mkdir(parents=True)
+    kernel = Kernel(tmp_path)
+    assert kernel.heard() == [Sight("kernel_log", "kernel log", seen=True, detail="from now on")]
+    yield kernel
+    kernel.close()
+
+
+def events(observations: list[Observation]) -> list[Event]:
+    return [each for each in observations if isinstance(each, Event)]
+
+
+def test_messages_become_records_without_prefix_and_properties(kernel: Kernel) -> None:
+    """Masking and clustering want the words only."""
+    kernel.say("nvme nvme0: I/O 17 QID 3 timeout")
+
+    (record,) = kernel.heard()
+    assert isinstance(record, LogRecord)
+    assert record.text == "nvme nvme0: I/O 17 QID 3 timeout"
+    assert dict(record.labels.pairs) == {"host_name": "n1", "source": "kernel"}
+    assert kernel.heard() == []
+
+
+def test_debug_chatter_is_left_out_and_facilities_do_not_matter(kernel: Kernel) -> None:
+    """The prefix holds eight times the facility plus the level."""
+    kernel.say("debug", priority=7)
+    kernel.say("user debug", priority=15)
+    kernel.say("info", priority=14)
+
+    assert [each.text for each in kernel.heard() if isinstance(each, LogRecord)] == ["info"]
+
+
+def test_an_xid_is_an_event_on_its_card(kernel: Kernel) -> None:
+    """The driver names the bus address; NVML's number of the card is its rank among them."""
+    kernel.say("NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, GPU has fallen off the bus.")
+
+    (event,) = events(kernel.heard())
+    assert (event.kind, event.action, event.message) == (EventKind.HARDWARE, "xid", "Xid 79 on GPU 1")
+    assert (event.labels.get("gpu"), event.labels.get("xid"), event.labels.get("host_name")) == ("1", "79", "n1")
+
+
+def test_a_card_nobody_knows_keeps_its_address(kernel: Kernel) -> None:
+    """A wrong number would send somebody to the wrong card."""
+    kernel.say("NVRM: Xid (PCI:0000:ff:00): 48, DBE")
+
+    (event,) = events(kernel.heard())
+    assert event.labels.get("gpu") == ""
+    assert event.message == "Xid 48 on the GPU at 0000:ff:00"
+
+
+def test_a_storm_of_one_error_is_one_event_in_ten_seconds(kernel: Kernel) -> None:
+    """A failing card repeats itself thousands of times."""
+    for _ in range(50):
+        kernel.say("NVRM: Xid (PCI:0000:1a:00): 31, MMU fault")
+        kernel.say("NVRM: Xid (PCI:0000:3b:00): 31, MMU fault")
+
+    assert len(events(kernel.heard())) == 2
+    kernel.say("NVRM: Xid (PCI:0000:1a:00): 31, MMU fault")
+    assert len(events(kernel.heard(NOW_S + 11.0))) == 1
+
+
+def test_a_card_off_the_bus_without_an_xid_is_an_event(kernel: Kernel) -> None:
+    """Some cards go without a number."""
+    kernel.say("NVRM: GPU at PCI:0000:1a:00: has fallen off the bus")
+
+    (event,) = events(kernel.heard())
+    assert (event.action, event.labels.get("gpu")) == ("gpu_lost", "0")
+
+
+def test_a_process_killed_for_memory_is_an_event(kernel: Kernel) -> None:
+    """It explains a replica that vanished without a traceback."""
+    kernel.say("Out of memory: Killed process 4711 (python3) total-vm:9kB, anon-rss:8kB")
+
+    (event,) = events(kernel.heard())
+    assert (event.kind, event.action, event.labels.get("pid")) == (EventKind.PROCESS, "oom_kill", "4711")
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"no prefix at all", b";", b"x,1,2,-;text", b"9" * 5000 + b";text", bytes(range(256)), b"6,1,2,-;"]
+)
+def test_a_record_that_makes_no_sense_is_survived(kernel: Kernel, record: bytes) -> None:
+    """Anyone who may write to /dev/kmsg chooses what stands in it."""
+    if record:
+        kernel.ours.send(record)
+    kernel.say("after")
+
+    assert [each.text for each in kernel.heard() if isinstance(each, LogRecord)][-1:] == ["after"]
+
+
+def test_an_overwritten_ring_goes_on_with_what_is_left(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EPIPE says that records were lost, not that the log ended."""
+    kernel.say("left")
+    read, failures = os.read, [BrokenPipeError(32, "Broken pipe")]
+
+    def read_or_fail(handle: int, size: int) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(handle, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", read_or_fail)
+        heard = kernel.heard()
+
+    assert [each.text for each in heard if isinstance(each, LogRecord)] == ["left"]
+
+
+def test_one_round_takes_a_bounded_number(kernel: Kernel) -> None:
+    """A flood is read over several rounds."""
+    kernel.ours.setblocking(False)
+    sent = 0
+    try:
+        while sent < 5_000:
+            kernel.say("flood")
+            sent += 1
+    except BlockingIOError:
+        pass
+
+    assert 0 < len(kernel.heard()) <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("error", "detail", "hint"),
+    [
+        (PermissionError(1, "Operation not permitted"), "permission denied", "CAP_SYSLOG"),
+        (FileNotFoundError(2, "No such file or directory"), "no such file or directory", ""),
+    ],
+)
+def test_a_log_that_may_not_be_read_is_a_blind_spot_said_once(
+    tmp_path: Path, error: OSError, detail: str, hint: str
+) -> None:
+    """Unprivileged is the normal case; the rest of the daemon goes on."""
+
+    def refuse() -> int:
+        raise error
+
+    world = World("n1", tmp_path, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+    collector = KernelLog(Config(), world, refuse)
+
+    (sight,) = list(collector.collect(NOW_S))
+    assert isinstance(sight, Sight)
+    assert (sight.seen, sight.detail) == (False, detail)
+    assert hint in sight.hint
+    assert [each for second in range(1, 200) for each in collector.collect(NOW_S + second)] == []
+
+
+def test_a_right_given_later_is_noticed(tmp_path: Path) -> None:
+    """No restart needed after sysctl."""
+    kernel = Kernel(tmp_path)
+    tries: list[int] = []
+
+    def open_log() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise PermissionError(1, "Operation not permitted")
+        return os.dup(kernel.theirs.fileno())
+
+    world = World("n1", tmp_path, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+    collector = KernelLog(Config(), world, open_log)
+    list(collector.collect(NOW_S))
+    (sight,) = list(collector.collect(NOW_S + 61.0))
+
+    assert isinstance(sight, Sight)
+    assert sight.seen
+    kernel.close()
