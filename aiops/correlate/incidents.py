@@ -198,12 +198,19 @@ class IncidentDesk:
         self._count(case, now_s)
         self._write(case, others, now_s)
         if case.quiet_since_s is not None and now_s - case.quiet_since_s >= self._tempo.resolve_after_s:
-            case.incident = replace(case.incident, state=IncidentState.RESOLVED, resolved_at_s=now_s)
-            return ChangeKind.RESOLVED
+            return self._resolve(case, now_s)
         if answer_of(case.incident.diagnosis) != before:
             case.entries.append(timeline.of_answer(case.incident.diagnosis))
             return ChangeKind.UPDATED
         return ChangeKind.UPDATED if escalated else None
+
+    def _resolve(self, case: _Case, now_s: float) -> ChangeKind:
+        """Users no longer feel it; a cause still sought stays undetermined."""
+        diagnosis = case.incident.diagnosis
+        if diagnosis.status is DiagnosisStatus.PENDING:
+            diagnosis = replace(diagnosis, status=DiagnosisStatus.UNDETERMINED)
+        case.incident = replace(case.incident, state=IncidentState.RESOLVED, resolved_at_s=now_s, diagnosis=diagnosis)
+        return ChangeKind.RESOLVED
 
     def _take_symptoms(self, case: _Case, symptoms: tuple[Alert, ...], now_s: float) -> bool:
         """Bring the symptoms up to date; whether an incident that woke nobody now has to."""

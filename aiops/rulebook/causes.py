@@ -29,7 +29,7 @@ PLACEHOLDERS = frozenset(
 )
 """What a text template may name; which of them a test fills stands with the test."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{1,63}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Scope(StrEnum):

@@ -1,0 +1,279 @@
+"""Clauses on data: present, absent, unknown; and bound to the right place."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from aiops.correlate.evidence import event_finding, examine, log_finding
+from aiops.correlate.levels import metric_finding
+from aiops.correlate.scene import IncidentContext, Scene
+from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels
+from aiops.rulebook.causes import (
+    CauseRule,
+    Clause,
+    ClauseText,
+    EventTest,
+    Limit,
+    LogTest,
+    MetricTest,
+    Odds,
+    Reduce,
+    Scope,
+)
+from aiops.rulebook.signatures import LogClass
+from tests.fakes import FakeEvents, FakeSeries
+
+BAD_S = 1000.0
+PRESENT, ABSENT, UNKNOWN = EvidenceState.PRESENT, EvidenceState.ABSENT, EvidenceState.UNKNOWN
+OOM = LogTest(LogClass.VRAM_EXHAUSTION, within=300.0)
+
+
+class Node:
+    """A service of replicas r0…, on cards of the same number."""
+
+    def __init__(self, replicas: int = 3, *, linked: bool = True) -> None:
+        self.series = FakeSeries()
+        self.events: list[Event] = []
+        self.feed: bool | None = None
+        for index in range(replicas):
+            name = f"r{index}"
+            self.gauge("gen_ai_server_up", 1.0, instance=name, model=f"m{index}")
+            self.gauge("hw_gpu_memory_utilization_ratio", 0.9, gpu=str(index))
+            self.counter("http_server_requests_total", 0.0, service="chat", outcome="503", upstream=name)
+            if linked:
+                self.gauge("gen_ai_server_gpu", 1.0, instance=name, gpu=str(index))
+
+    def gauge(
+        self, metric: str, value: float, *, then: float | None = None, at_s: float = BAD_S - 10, **labels: str
+    ) -> None:
+        times = np.arange(BAD_S - 120, BAD_S + 20, 5.0)
+        values = {float(t): value if then is None or t < at_s else then for t in times}
+        self.series.put(metric, Labels.of(**labels), values)
+
+    def counter(self, metric: str, rate: float, *, from_s: float = BAD_S, **labels: str) -> None:
+        times = np.arange(BAD_S - 120, BAD_S + 20, 1.0)
+        self.series.put(metric, Labels.of(**labels), {float(t): max(t - from_s, 0.0) * rate for t in times})
+
+    def scene(self) -> Scene:
+        context = IncidentContext("chat", (), BAD_S, BAD_S + 3)
+        return Scene(context, self.series, FakeEvents(self.events, feed=self.feed), BAD_S + 15)
+
+    def at(self, scope: Scope, index: int):
+        scene = self.scene()
+        return scene, scene.topology.places(scope)[index]
+
+
+def a_rule(*clauses: Clause, scope: Scope = Scope.SERVICE) -> CauseRule:
+    odds, text = Odds(5, 0.2), ClauseText("", "")
+    spare = tuple(Clause(f"spare{i}", f"spare{i}", odds, "", text, specific=True, log=OOM) for i in range(2))
+    return CauseRule("x", "X", CauseLevel.FAULT, ("any",), scope, 300.0, 0.1, (*clauses, *spare), "")
+
+
+# --- logs -----------------------------------------------------------------------------------------------------------
+
+
+def lines(node: Node, rate: float, **labels: str) -> None:
+    node.counter("log_records_total", rate, log_class="vram_exhaustion", **labels)
+
+
+def follow(node: Node, instance: str) -> None:
+    node.gauge("log_source_up", 1.0, source="f", instance=instance)
+
+
+def test_lines_of_a_replica_speak_of_the_card_it_runs_on_whatever_they_call_it():
+    """CUDA_VISIBLE_DEVICES renumbers cards from 0: "GPU 0" in the log of the replica on card 1 is card 1."""
+    node = Node()
+    for index in range(3):
+        follow(node, f"r{index}")
+    lines(node, 1.0, instance="r1", gpu="0")
+
+    states = [log_finding(OOM, *node.at(Scope.GPU, index)).state for index in range(3)]
+    assert states == [ABSENT, PRESENT, ABSENT]
+
+
+def test_a_line_that_names_the_card_binds_where_the_replica_is_not_known():
+    """The kernel log has no replica, but it has the card's number."""
+    node = Node(linked=False)
+    lines(node, 1.0, instance="", gpu="2")
+
+    states = [log_finding(OOM, *node.at(Scope.GPU, index)).state for index in range(3)]
+    assert states == [UNKNOWN, UNKNOWN, PRESENT]
+
+
+def test_silence_of_a_log_nobody_follows_says_nothing():
+    """Unknown is not absent."""
+    node = Node()
+    follow(node, "r0")
+
+    assert log_finding(OOM, *node.at(Scope.INSTANCE, 0)).state is ABSENT
+    unfollowed = log_finding(OOM, *node.at(Scope.INSTANCE, 1))
+    assert (unfollowed.state, unfollowed.missing) == (UNKNOWN, "no log of replica r1 is followed")
+
+
+def test_lines_before_the_window_do_not_count():
+    """Last week's failure is not today's cause."""
+    node = Node()
+    follow(node, "r0")
+    times = {BAD_S - 120 + t: 7.0 for t in range(130)}
+    node.series.put("log_records_total", Labels.of(log_class="vram_exhaustion", instance="r0", gpu=""), times)
+
+    assert log_finding(OOM, *node.at(Scope.INSTANCE, 0)).state is ABSENT
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+DEPLOY = EventTest(EventKind.CHANGE, ("deploy",))
+
+
+def deploy(at_s: float = BAD_S - 60, **labels: str) -> Event:
+    return Event(EventKind.CHANGE, "deploy", at_s, Labels.of(**labels))
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        (deploy(), PRESENT),
+        (deploy(service="chat"), PRESENT),
+        (deploy(instance="r1"), PRESENT),
+        (deploy(model="m1"), PRESENT),
+        (deploy(service="search"), ABSENT),
+        (deploy(service="chat", instance="r9"), ABSENT),
+        (deploy(model="other"), ABSENT),
+        (deploy(BAD_S - 400), ABSENT),
+        (deploy(BAD_S + 10), ABSENT),
+        (Event(EventKind.CHANGE, "scale", BAD_S - 9, Labels()), ABSENT),
+        (Event(EventKind.HARDWARE, "deploy", BAD_S - 9, Labels()), ABSENT),
+    ],
+)
+def test_a_change_counts_for_the_place_it_happened_to_and_shortly_before(event, state):
+    """Somebody always deploys something somewhere."""
+    node = Node()
+    node.events, node.feed = [event], True
+
+    assert event_finding(DEPLOY, a_rule(), *node.at(Scope.SERVICE, 0)).state is state
+
+
+def test_without_a_change_feed_no_deploy_seen_means_nothing():
+    """ "Deploys ruled out" would be a lie."""
+    node = Node()
+    node.feed = False
+    found = event_finding(DEPLOY, a_rule(), *node.at(Scope.SERVICE, 0))
+
+    assert (found.state, found.missing) == (UNKNOWN, "no deploy feed")
+
+
+def test_where_changes_are_frequent_one_more_says_little():
+    """A node with a deploy every five minutes always has one before the incident."""
+    quiet, busy = Node(), Node()
+    quiet.events = [deploy()]
+    busy.events = [deploy(BAD_S - 60 - 120 * n) for n in range(700)]
+    clause = Clause("c", "change", Odds(15, 0.02), "", ClauseText("{action} {when}", ""), event=DEPLOY)
+    rare, common = (examine(clause, a_rule(clause), *node.at(Scope.SERVICE, 0)) for node in (quiet, busy))
+
+    assert rare.log_odds == pytest.approx(math.log(15))
+    assert 0.0 <= common.log_odds < 0.6
+    assert rare.text == "deploy 60 s before the first bad answer"
+
+
+def test_a_hostile_version_cannot_break_the_message():
+    """Labels of pushed events come from anybody with the token."""
+    node = Node()
+    node.events = [deploy(version="2\n\x1b[2J" + "x" * 500 + "{place}")]
+    clause = Clause("c", "change", Odds(15, 0.02), "", ClauseText("{action}", ""), event=DEPLOY)
+    text = examine(clause, a_rule(clause), *node.at(Scope.SERVICE, 0)).text
+
+    assert text.isprintable()
+    assert len(text) < 120
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+
+
+def test_a_level_is_read_at_the_place_only():
+    """A full card is not its neighbour's problem."""
+    node = Node()
+    node.gauge("hw_gpu_memory_utilization_ratio", 0.9, then=0.99, gpu="1")
+    test = MetricTest("hw_gpu_memory_utilization_ratio", 60.0, reduce=Reduce.MAX, above=0.97)
+    found = [metric_finding(test, *node.at(Scope.GPU, index)) for index in range(3)]
+
+    assert [f.state for f in found] == [ABSENT, PRESENT, ABSENT]
+    assert found[1].words["value"] == "99 %"
+    assert found[1].onset is not None
+    assert (found[1].onset.after_s, found[1].onset.by_s) == (BAD_S - 15, BAD_S - 10)
+
+
+def test_a_metric_nobody_reports_is_unknown():
+    """Never "0"."""
+    test = MetricTest("gen_ai_server_kv_cache_utilization_ratio", 60.0, above=0.95)
+
+    assert metric_finding(test, *Node().at(Scope.SERVICE, 0)).state is UNKNOWN
+
+
+def test_a_ratio_to_the_baseline_needs_a_baseline():
+    """Twenty seconds of history are no normal."""
+    test = MetricTest("hw_gpu_memory_utilization_ratio", 300.0, ratio_to_baseline=Limit(above=1.03))
+    node = Node()
+    node.gauge("hw_gpu_memory_utilization_ratio", 0.9, then=0.99, gpu="0")
+    short = Node()
+    short.series.held["hw_gpu_memory_utilization_ratio"] = {
+        Labels.of(gpu="0"): {BAD_S - 20 + t: 0.9 + 0.004 * t for t in range(25)}
+    }
+
+    assert metric_finding(test, *node.at(Scope.GPU, 0)).state is PRESENT
+    assert metric_finding(test, *node.at(Scope.GPU, 1)).state is ABSENT
+    assert metric_finding(test, *short.at(Scope.GPU, 0)).state is UNKNOWN
+
+
+def test_peers_are_the_others_of_the_service_and_two_at_least():
+    """One other replica cannot say who is odd."""
+    test = MetricTest("gen_ai_server_requests_waiting", 30.0, reduce=Reduce.MEAN, ratio_to_peers=Limit(above=3.0))
+    for replicas, expected in ((3, PRESENT), (2, UNKNOWN)):
+        node = Node(replicas)
+        for index in range(replicas):
+            node.gauge("gen_ai_server_requests_waiting", 20.0 if index == 0 else 2.0, instance=f"r{index}")
+        assert metric_finding(test, *node.at(Scope.INSTANCE, 0)).state is expected
+
+
+def test_a_share_is_of_all_replicas_and_says_nothing_of_few_answers():
+    """Four of five errors are chance; forty of fifty are not."""
+    test = MetricTest("http_server_requests_total", 10.0, match={"outcome": "503|5xx"}, reduce=Reduce.INCREASE,
+                      share=Limit(above=0.6))  # fmt: skip
+    node = Node()
+    node.counter("http_server_requests_total", 4.0, service="chat", outcome="503", upstream="r2")
+    node.counter("http_server_requests_total", 1.0, service="chat", outcome="5xx", upstream="r0")
+    node.counter("http_server_requests_total", 9.0, service="search", outcome="503", upstream="r1")
+    few = Node()
+    few.counter("http_server_requests_total", 0.2, service="chat", outcome="503", upstream="r2")
+
+    found = metric_finding(test, *node.at(Scope.INSTANCE, 2))
+    assert (found.state, found.words["share"]) == (PRESENT, "80 %")
+    assert metric_finding(test, *node.at(Scope.INSTANCE, 1)).state is ABSENT
+    assert metric_finding(test, *few.at(Scope.INSTANCE, 2)).state is UNKNOWN
+
+
+def test_a_quotient_pairs_series_by_the_labels_they_share():
+    """Used connections of one pool over the limit of the same pool."""
+    test = MetricTest("db_client_connection_count", 60.0, match={"state": "used"}, divide_by="db_client_connection_max",
+                      by="instance", reduce=Reduce.MAX, above=0.95)  # fmt: skip
+    node = Node()
+    for index, limit in enumerate((10.0, 100.0)):
+        node.gauge("db_client_connection_count", 10.0, instance=f"r{index}", pool="p", state="used")
+        node.gauge("db_client_connection_max", limit, instance=f"r{index}", pool="p")
+
+    assert metric_finding(test, *node.at(Scope.INSTANCE, 0)).state is PRESENT
+    assert metric_finding(test, *node.at(Scope.INSTANCE, 1)).state is ABSENT
+    assert metric_finding(test, *node.at(Scope.INSTANCE, 2)).state is UNKNOWN
+
+
+def test_a_counter_that_restarted_is_not_a_fall():
+    """A replica that crashed counts from zero."""
+    test = MetricTest("gen_ai_server_preemptions_total", 60.0, reduce=Reduce.INCREASE, above=25)
+    node = Node(1)
+    values = {BAD_S - 50 + t: float(t if t < 20 else t - 20) for t in range(50)}
+    node.series.put("gen_ai_server_preemptions_total", Labels.of(instance="r0"), values)
+
+    found = metric_finding(test, *node.at(Scope.INSTANCE, 0))
+    assert (found.state, found.words["value"]) == (PRESENT, "48")

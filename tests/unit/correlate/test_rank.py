@@ -1,0 +1,187 @@
+"""Weighing: votes, order of onsets, what a root needs; and that support never hurts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiops.correlate.rank import MAX_SHOWN, Weighed, order, vote
+from aiops.correlate.topology import Place, Topology
+from aiops.correlate.verdicts import Bench
+from aiops.model import CauseLevel, Evidence, EvidenceState, Labels, Onset, Verdict
+from aiops.rulebook.causes import CauseRule, Clause, ClauseText, LoadTest, Odds, Scope, Term
+
+SYMPTOM = Onset(99.0, 101.0)
+ODDS = [Odds(20, 0.1), Odds(4, 0.3), Odds(0.3, 1.5), Odds(2, 0.9)]
+FAMILIES = ("a", "b", "a", "c")
+PRIOR = math.log(0.1 / 0.9)
+
+
+def outcome(index: int, state: EvidenceState, onset: Onset | None = None) -> Evidence:
+    odds = {EvidenceState.PRESENT: ODDS[index].present, EvidenceState.ABSENT: ODDS[index].absent}.get(state, 1.0)
+    return Evidence(f"c{index}", state, "", FAMILIES[index], math.log(odds), specific=index == 0, onset=onset)
+
+
+def score(evidence: list[Evidence]) -> float:
+    told, votes = vote(evidence)
+    return PRIOR + votes + order(told, SYMPTOM)
+
+
+onsets = st.none() | st.sampled_from([Onset(10.0, 12.0), Onset(98.0, 103.0), Onset(110.0, 111.0)])
+states = st.sampled_from(list(EvidenceState))
+
+
+@given(st.lists(st.tuples(states, onsets), min_size=4, max_size=4), st.integers(0, 3), onsets)
+def test_supporting_evidence_never_lowers_a_score(found, index, onset):
+    """Whoever adds a sensor must not make the right answer less likely by it."""
+    evidence = [
+        outcome(i, state, at if state is EvidenceState.PRESENT else None) for i, (state, at) in enumerate(found)
+    ]
+    if ODDS[index].present < 1:  # this clause speaks against: support is that it goes away
+        better = outcome(index, EvidenceState.ABSENT)
+    else:
+        better = outcome(
+            index, EvidenceState.PRESENT, onset if evidence[index].onset is None else evidence[index].onset
+        )
+    if evidence[index].state is better.state:
+        return
+
+    assert score([*evidence[:index], better, *evidence[index + 1 :]]) >= score(evidence) - 1e-9
+
+
+def test_a_family_has_one_vote():
+    """Three views of one sensor are one witness."""
+    told, votes = vote([outcome(0, EvidenceState.PRESENT), outcome(2, EvidenceState.ABSENT)])
+
+    assert votes == pytest.approx(math.log(20))
+    assert [e.log_odds for e in told] == [pytest.approx(math.log(20)), 0.0]
+
+
+def test_order_counts_only_between_intervals_that_do_not_overlap():
+    """Clocks of scrapes are seconds apart; what may have come first did not come last."""
+    late, unclear = Onset(101.5, 102.0), Onset(100.0, 130.0)
+
+    assert order([outcome(0, EvidenceState.PRESENT, late)], SYMPTOM) == pytest.approx(-math.log(3))
+    assert order([outcome(0, EvidenceState.PRESENT, unclear)], SYMPTOM) == 0.0
+    early = outcome(1, EvidenceState.PRESENT, Onset(1, 2))
+    assert order([outcome(0, EvidenceState.PRESENT, late), early], SYMPTOM) == 0.0
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+def rule(cause: str, level: CauseLevel = CauseLevel.FAULT) -> CauseRule:
+    clauses = tuple(
+        Clause(
+            f"c{i}",
+            family,
+            ODDS[0],
+            "",
+            ClauseText("", ""),
+            specific=i == 0,
+            necessary=i == 0,
+            load=LoadTest(Term.WORK),
+        )
+        for i, family in enumerate(("a", "b"))
+    )
+    return CauseRule(cause, cause.upper(), level, ("any",), Scope.SERVICE, 60.0, 0.1, clauses, "")
+
+
+def weighed(
+    cause: str, score: float = 5.0, *, first=EvidenceState.PRESENT, second=EvidenceState.PRESENT, tested=1.0,
+    level=CauseLevel.FAULT, place: str = "p",
+) -> Weighed:  # fmt: skip
+    evidence = (
+        Evidence("c0", first, f"{cause} {first}", "a", 1.0, specific=True, necessary=True),
+        Evidence("c1", second, f"{cause} second", "b", 1.0),
+    )
+    return Weighed(
+        rule(cause, level), Place(Scope.SERVICE, Labels.of(service=place), place, "s"), evidence, score, tested
+    )
+
+
+def judge(*items: Weighed, leads=None, states_may_lead=True, shared=()):
+    ordered = sorted(items, key=lambda w: -w.score)
+    told = Bench(ordered, leads or {}, states_may_lead, frozenset(shared)).verdicts(Topology("s", "h", ()))
+    return {h.cause: h for h in told}, [h.cause for h in told if h.verdict is Verdict.ROOT]
+
+
+def test_the_first_is_root_when_it_leads_by_a_factor_of_three():
+    """ "Leads clearly" is a number."""
+    assert judge(weighed("x", 5.0), weighed("y", 5.0 - math.log(3.1)))[1] == ["x"]
+    assert judge(weighed("x", 5.0), weighed("y", 5.0 - math.log(2.9)))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"second": EvidenceState.ABSENT}, "Only one kind of evidence"),
+        ({"tested": 0.5}, "Only 50 %"),
+        ({"score": -1.0}, "speaks against"),
+    ],
+)
+def test_a_root_needs_two_families_most_clauses_tested_and_more_for_than_against(change, words):
+    """One loud sensor is not a diagnosis."""
+    told, roots = judge(replace_one(**change))
+
+    assert roots == []
+    assert told["x"].verdict is Verdict.CANDIDATE
+    assert words in told["x"].reason
+
+
+def replace_one(**change) -> Weighed:
+    item = weighed("x", change.get("score", 5.0), second=change.get("second", EvidenceState.PRESENT),
+                   tested=change.get("tested", 1.0))  # fmt: skip
+    unknown = Evidence("c2", EvidenceState.UNKNOWN, "Not testable here: no feed.", "c")
+    return replace(item, evidence=(*item.evidence, unknown))
+
+
+def test_ruled_out_needs_a_necessary_clause_that_was_tested():
+    """ "Not testable here" and "ruled out" are different answers."""
+    assert judge(weighed("x", first=EvidenceState.ABSENT))[0]["x"].verdict is Verdict.RULED_OUT
+    told = judge(weighed("x", 0.0, first=EvidenceState.UNKNOWN))[0]["x"]
+    assert (told.verdict, told.reason) == (Verdict.NOT_TESTABLE, "x unknown")
+
+
+def test_a_state_is_a_consequence_of_the_trigger_that_leads_to_it():
+    """A full KV cache in a burst is how the burst hurts, however loud it is."""
+    told, roots = judge(
+        weighed("burst", 3.0), weighed("kv", 9.0, level=CauseLevel.STATE), leads={"burst": ("kv",), "kv": ()}
+    )
+
+    assert roots == ["burst"]
+    assert told["kv"].verdict is Verdict.CONSEQUENCE
+    assert told["burst"].leads_to == ("KV",)
+
+
+def test_a_state_is_not_named_while_its_trigger_is_likely_or_may_still_show():
+    """Better "not yet known" than the wrong name."""
+    burst = replace(weighed("burst", -0.5, second=EvidenceState.ABSENT))
+    kv = weighed("kv", 9.0, level=CauseLevel.STATE)
+
+    assert judge(burst, kv, leads={"burst": ("kv",)})[1] == []
+    assert judge(kv, states_may_lead=False)[1] == []
+    assert judge(kv)[1] == ["kv"]
+
+
+def test_causes_that_share_the_load_are_named_together():
+    """Neither alone would have hurt."""
+    assert judge(weighed("x", 5.0), weighed("y", 2.0), shared={"x", "y"})[1] == ["x", "y"]
+
+
+def test_a_cause_at_several_places_is_one_root():
+    """Three replicas with one leak are one story."""
+    told, roots = judge(weighed("x", 5.0, place="r1"), weighed("x", 5.0, place="r2"), weighed("x", 4.9, place="r3"))
+
+    assert roots == ["x"]
+    assert told["x"].where == Labels.of(service="s")
+    assert told["x"].place == "service s (r1, r2, r3)"
+
+
+def test_no_probability_above_nine_tenths_is_shown():
+    """Certainty has to be earned by confirmed incidents."""
+    assert judge(weighed("x", 30.0))[0]["x"].probability == MAX_SHOWN
