@@ -39,13 +39,14 @@ class PageServer:
     """
     Answers every request with `answer`, which a test may change at any time.
 
-    ``sent`` counts body bytes of `flood`; ``requests`` counts requests.
+    ``sent`` counts body bytes of `flood`, ``requests`` requests, ``connections`` connections.
     """
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.port = 0
         self.requests = 0
+        self.connections = 0
         self.sent = 0
 
     @property
@@ -62,6 +63,7 @@ class PageServer:
             self.sent += len(line)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while await reader.readuntil(b"\r\n\r\n"):
                 self.requests += 1

@@ -60,6 +60,7 @@ class Engine:
     unless: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
     model: tuple[str, ...] = ()
+    version: str = ""
     mirrored: tuple[str, ...] = ()
     read: dict[str, Source] = field(default_factory=dict)
 
@@ -85,6 +86,7 @@ class Dialect:
         self.title = engine.title
         self.readable = bool(engine.read)
         self.model = engine.model
+        self.version_path = engine.version
         self.mirrored = frozenset(engine.mirrored)
         self.rows = [
             *((metric, source, _spellings(source, engine.prefixes)) for metric, source in engine.read.items()),

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import httpx
+
 from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
-from aiops.collect.engines import Dialects, Server, dialects
+from aiops.collect.engines import Dialect, Dialects, Server, dialects
 from aiops.collect.fetch import fetch_page, instance_of
+from aiops.collect.version import VersionWatch
 from aiops.document import Duration, doc
 from aiops.errors import SourceError
 from aiops.model import Labels, Observation, Sample, Sight
@@ -62,6 +65,7 @@ class Target:
         self.fixed = fixed
         self.gpu = Labels.of(host_name=host, instance=self.instance, gpu=gpu) if gpu else None
         self.server: Server | None = None
+        self.version: VersionWatch | None = None
         self.request: asyncio.Task[bytes] | None = None
         self.asked_s = 0.0
         self.healthy = True
@@ -141,8 +145,21 @@ class Inference:
             dialect = self._dialects.recognise(page) or self._dialects.unknown
             if target.server is None or target.server.dialect is not dialect:
                 target.server = Server(dialect, self._host, target.instance)
+                target.version = self._version_watch(target.url, dialect)
         samples = target.server.read(page, target.asked_s)
-        return [Sample("gen_ai_server_up", target.server.labels, target.asked_s, 1.0), *samples]
+        samples.append(Sample("gen_ai_server_up", target.server.labels, target.asked_s, 1.0))
+        if target.version is not None and all(sample.metric != "gen_ai_server_info" for sample in samples):
+            started_s = next((s.value for s in samples if s.metric == "gen_ai_server_start_time_seconds"), None)
+            if version := target.version.version(started_s, target.asked_s):
+                labels = target.server.labels.merge(version=version)
+                samples.append(Sample("gen_ai_server_info", labels, target.asked_s, 1.0))
+        return samples
+
+    def _version_watch(self, url: str, dialect: Dialect) -> VersionWatch | None:
+        if not dialect.version_path:
+            return None
+        path = str(httpx.URL(url).copy_with(path=dialect.version_path, query=None))
+        return VersionWatch(self._http, path, self._page_deadline_s)
 
     def _up(self, target: Target) -> Iterator[Observation]:
         target.healthy, target.down_since_s = True, None

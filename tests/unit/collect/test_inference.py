@@ -274,13 +274,35 @@ def test_a_model_that_changes_on_the_same_port_gets_a_series_of_its_own():
     asyncio.run(scene())
 
 
-def test_requests_are_answered_over_one_connection():
+def test_connections_are_kept():
     """A new connection a second a server would fill the server's TIME_WAIT table."""
 
     async def scene() -> PageServer:
         async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
-            for now_s in range(5):
+            for now_s in range(20):
                 await collector.gather(float(now_s))
             return server
 
-    assert asyncio.run(scene()).requests == 5
+    server = asyncio.run(scene())
+    assert server.requests >= 20
+    assert server.connections <= 2  # pages, and the version once
+
+
+def test_the_version_of_a_server_is_told_beside_its_page():
+    """vLLM's page does not show it, and a rollout is hard to see without."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            seen = list(await collector.gather(0.0))
+            server.answer = page(b'{"version": "0.33.0"}')
+            await asyncio.sleep(0)
+            while server.requests < 2:
+                await asyncio.sleep(0.001)
+            server.answer = GOOD
+            for now_s in range(1, 4):
+                seen += await collector.gather(float(now_s))
+        versions = [o.labels.get("version") for o in seen if isinstance(o, Sample) and o.metric == "gen_ai_server_info"]
+        assert versions
+        assert set(versions) == {"0.33.0"}
+
+    asyncio.run(scene())
