@@ -67,7 +67,7 @@ class TrafficBurst(Fault):
     what = "users came four times as often; queues and KV caches filled"
 
     async def begin(self, theatre: Theatre) -> None:
-        await theatre.set_rate(4.0, ramp_s=5.0)
+        await theatre.set_rate(4.0, ramp_s=9.0)
 
     async def end(self, theatre: Theatre) -> None:
         await theatre.set_rate(1.0)

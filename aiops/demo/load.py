@@ -112,7 +112,6 @@ class Load:
         finally:
             for flight in self._flights:
                 flight.cancel()
-            self._client.close()
 
     def _question(self) -> tuple[bytes, bool]:
         """A request's body, and whether its sender tries again after a 503."""

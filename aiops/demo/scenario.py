@@ -10,10 +10,11 @@ import random
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,14 +68,24 @@ def run_demo(options: Options) -> int:
         0 when the daemon was right, 1 when it was wrong or something failed, 130 after Ctrl-C.
     """
     terminal = Terminal(sys.stderr if options.json_output else sys.stdout)
+    with _folder() as folder:
+        try:
+            return asyncio.run(_interruptible(options, terminal, folder))
+        except AiopsError as error:
+            terminal.say(f"The demo failed: {error}")
+            return 1
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder that is gone afterwards, even if this process is killed."""
     folder = Path(tempfile.mkdtemp(prefix="aiops-demo-"))
-    try:
-        return asyncio.run(_interruptible(options, terminal, folder))
-    except AiopsError as error:
-        terminal.say(f"The demo failed: {error}")
-        return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    command = (sys.executable, "-m", "aiops.demo.janitor", str(folder))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):  # noqa: S603 - our own words
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _interruptible(options: Options, terminal: Terminal, folder: Path) -> int:

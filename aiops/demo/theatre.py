@@ -69,6 +69,7 @@ class Theatre:
         self.state = folder / "state"
         self.url = ""
         self._seed = seed
+        self._clients: list[Client] = []
         self._card: Process
         self._daemon: Process
         self._load: Client
@@ -90,10 +91,10 @@ class Theatre:
         upstreams = [word for r in self.replicas for word in ("--upstream", str(r.client.port))]
         access_log = self.folder / "access.log"
         gateway = await actor("gateway", "gateway", *upstreams, "--log", str(access_log))
-        self._chat = Client(chat.ready["port"])
+        self._chat = self._client(chat.ready["port"])
         await self._start_daemon(daemon, access_log)
         load = await actor("load", "load", "--gateway", str(gateway.ready["port"]), "--seed", str(self._seed))
-        self._load = Client(load.ready["port"])
+        self._load = self._client(load.ready["port"])
 
     async def stats(self) -> dict[str, Any]:
         """What users got so far."""
@@ -126,7 +127,7 @@ class Theatre:
         """Free memory of a card, as its page says."""
         client = Client(self._card.ready["port"])
         page = (await (await client.send("GET", "/metrics")).read()).decode()
-        client.close()
+        await client.close()
         line = next(li for li in page.splitlines() if li.startswith(f'DCGM_FI_DEV_FB_FREE{{gpu="{gpu}"'))
         return float(line.rsplit(" ", 1)[1])
 
@@ -139,6 +140,15 @@ class Theatre:
         """
         self.check_alive()
         return usage(self._daemon.pid)
+
+    async def close(self) -> None:
+        """Close connections to the actors."""
+        for client in self._clients:
+            await client.close()
+
+    def _client(self, port: int) -> Client:
+        self._clients.append(Client(port))
+        return self._clients[-1]
 
     def check_alive(self) -> None:
         """
@@ -157,12 +167,12 @@ class Theatre:
             "--gpu", str(index), "--card", str(self.card_socket), "--log", str(log),
             "--metadata-port", str(metadata.ready["port"]), "--seed", str(self._seed + index),
         )  # fmt: skip
-        return Replica(index, process, Client(process.ready["port"]), log)
+        return Replica(index, process, self._client(process.ready["port"]), log)
 
     async def _start_daemon(self, command: Sequence[str], access_log: Path) -> None:
         self.state.mkdir(mode=0o700)
         port = free_port()
-        self.url, self._web = f"http://{HOST}:{port}", Client(port)
+        self.url, self._web = f"http://{HOST}:{port}", self._client(port)
         settings = self.folder / "aiops.yaml"
         settings.write_text(yaml.safe_dump(self._settings(port, access_log), sort_keys=False))
         self._daemon = await self.processes.start(
@@ -215,4 +225,5 @@ async def open_theatre(folder: Path, seed: int, daemon: Sequence[str] = DAEMON) 
         await theatre.start(daemon)
         yield theatre
     finally:
+        await theatre.close()
         await processes.stop()

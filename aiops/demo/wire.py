@@ -243,7 +243,10 @@ class Client:
         else:
             connection.writer.close()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close what is idle."""
         while self._idle:
-            self._idle.pop().writer.close()
+            writer = self._idle.pop().writer
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
