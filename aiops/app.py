@@ -17,7 +17,7 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ from aiops.notify.dispatch import Dispatcher
 from aiops.notify.memory_outbox import MemoryOutbox
 from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
 from aiops.pipeline import Board, Pipeline, RunBlocking
-from aiops.ports import World
+from aiops.ports import Detector, World
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import CauseRule, load_causes
 from aiops.rulebook.places import rules_dirs
@@ -71,6 +71,9 @@ class Plan:
     signatures: tuple[LogSignature, ...]
     plugins: tuple[Plugin, ...]
     receivers: tuple[ReceiverConfig, ...]
+    urgent: Sequence[Detector]
+    """Detectors of symptoms."""
+    steady: Sequence[Detector]
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -90,13 +93,17 @@ def make_plan(settings: Settings) -> Plan:
             problems.extend(error.problems)
             return ()
 
+    alerts = checked(lambda: load_alert_rules(dirs))
+    urgent, steady = checked(lambda: build_detectors(alerts)) or ([], [])
     plan = Plan(
         settings=settings,
-        alerts=checked(lambda: load_alert_rules(dirs)),
+        alerts=alerts,
         causes=checked(lambda: load_causes(dirs)),
         signatures=checked(lambda: load_signatures(dirs)),
         plugins=checked(lambda: tuple(decode_plugins(settings.collect))),
         receivers=checked(lambda: tuple(decode_receivers(settings.notify.receivers))),
+        urgent=urgent,
+        steady=steady,
     )
     if problems:
         raise ConfigError(*problems)
@@ -158,7 +165,7 @@ def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
 def api_token(directory: Path) -> str:
     """The token that changes need, made at first start in ``state.dir/token`` for the owner's eyes only."""
     path = directory / "token"
-    with contextlib.suppress(FileExistsError), path.open("x", opener=_private) as file:
+    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
         file.write(secrets.token_urlsafe(32) + "\n")
     return path.read_text(encoding="ascii").strip()
 
@@ -209,8 +216,6 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
 
         schedule = Schedule(clock, stat)
         stack.push_async_callback(schedule.stop)
-        urgent, steady = build_detectors(plan.alerts)
-
         ticks = [
             schedule.every("dispatch", regular.dispatch, 5.0, deadline_s=60.0),
             schedule.every("dispatch from memory", urgent_only.dispatch, 5.0, deadline_s=60.0),
@@ -221,7 +226,7 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
                 tick.nudge()
 
         pipeline = Pipeline(
-            series=kept.rings, events=kept.state, logs=logs, urgent=urgent, steady=steady, book=book,
+            series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
             correlator=correlator, state=kept.state, keeper=kept.state, board=board, exposition=exposition,
             emergency=emergency, stat=stat, run_blocking=on_writer, promised=promised,
         )  # fmt: skip

@@ -36,10 +36,10 @@ def main(args: argparse.Namespace) -> int:
             print("No incident yet.")
         return 0
     wanted = args.id or (incidents[0].id if incidents else "")
-    incident = _one(config, wanted)
-    if incident is None:
+    whole = _one(config, wanted)
+    if whole is None:
         raise AiopsError(f"no incident {wanted!r}" if wanted else "no incident yet")
-    print(to_json(incident).decode() if args.json else _text(incident))
+    print(to_json(whole).decode() if args.json else _text(whole))
     return 0
 
 
@@ -70,7 +70,7 @@ def _from_file(config: Settings) -> list[Incident]:
         raise AiopsError(f"no daemon answers on {config.web.listen}, and there is no state in {config.state.dir}")
     state = StateSqlite(path, SystemClock().now_s())
     try:
-        return [whole for row in state.incidents() if (whole := state.incident(row.id)) is not None]
+        return [found for row in state.incidents() if (found := state.incident(row.id)) is not None]
     finally:
         state.close()
 

@@ -71,6 +71,8 @@ class Tempo:
     """Between diagnoses with movers and charts; three times as long once a cause is named."""
     freeze_after_s: float = 600.0
     """The rings no longer hold the onset then, so the answer stands."""
+    spared_s: float = 4.0
+    """Without a new failure for this long the fault is ending, and its traces with it: a named cause stands."""
     commit_every_s: float = 15.0
     """An open incident is saved at least this often."""
 
@@ -87,6 +89,8 @@ class _Case:
     """Since when an answer is owed."""
     counted: Impact = NO_IMPACT
     counted_to_s: float = 0.0
+    failed_s: float | None = None
+    """When a failed request was last counted."""
     quiet_since_s: float | None = None
     looked_s: float = float("-inf")
     thorough_s: float = float("-inf")
@@ -193,9 +197,9 @@ class IncidentDesk:
             case.quiet_since_s = None
         elif case.quiet_since_s is None:
             case.quiet_since_s = now_s
+        self._count(case, now_s)
         if self._should_look(case, now_s):
             self._look(case, now_s)
-        self._count(case, now_s)
         self._write(case, others, now_s)
         if case.quiet_since_s is not None and now_s - case.quiet_since_s >= self._tempo.resolve_after_s:
             return self._resolve(case, now_s)
@@ -209,7 +213,9 @@ class IncidentDesk:
         diagnosis = case.incident.diagnosis
         if diagnosis.status is DiagnosisStatus.PENDING:
             diagnosis = replace(diagnosis, status=DiagnosisStatus.UNDETERMINED)
-        case.incident = replace(case.incident, state=IncidentState.RESOLVED, resolved_at_s=now_s, diagnosis=diagnosis)
+        # users stopped feeling it at the last failure; the wait since then was only to be sure
+        ended_s = now_s if case.failed_s is None else case.failed_s
+        case.incident = replace(case.incident, state=IncidentState.RESOLVED, resolved_at_s=ended_s, diagnosis=diagnosis)
         return ChangeKind.RESOLVED
 
     def _take_symptoms(self, case: _Case, symptoms: tuple[Alert, ...], now_s: float) -> bool:
@@ -228,7 +234,10 @@ class IncidentDesk:
         incident = case.incident
         if now_s - case.anchor_s > self._tempo.freeze_after_s:
             return False
-        calm = incident.diagnosis.status is DiagnosisStatus.NAMED or now_s - case.began_s > 120.0
+        named = incident.diagnosis.status is DiagnosisStatus.NAMED
+        if named and case.failed_s is not None and now_s - case.failed_s > self._tempo.spared_s:
+            return False
+        calm = named or now_s - case.began_s > 120.0
         pause_s = self._tempo.calm_look_every_s if calm else self._tempo.look_every_s
         return now_s - case.looked_s >= pause_s - 0.05  # ticks are not exactly a second apart
 
@@ -253,10 +262,13 @@ class IncidentDesk:
         named_now = settled.status is DiagnosisStatus.NAMED and held.status is not DiagnosisStatus.NAMED
         if named_now and not thorough:
             case.thorough_s = float("-inf")  # its charts come with the next look
-        case.incident = replace(case.incident, diagnosis=settled)
+        # the desk's own count goes further back than the rings
+        case.incident = replace(case.incident, diagnosis=replace(settled, impact=held.impact))
 
     def _count(self, case: _Case, now_s: float) -> None:
         impact = add(case.counted, count_impact(self._series, case.incident.service, case.counted_to_s, now_s))
+        if impact.failed > case.incident.diagnosis.impact.failed:
+            case.failed_s = now_s
         if now_s - case.counted_to_s > _ROLL_S:
             case.counted, case.counted_to_s = impact, now_s
         case.incident = replace(case.incident, diagnosis=replace(case.incident.diagnosis, impact=impact))

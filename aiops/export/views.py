@@ -243,7 +243,7 @@ def _lead(incident: Incident) -> str:
     """The sentence under the headline: the strongest finding, or how little is known."""
     for root in incident.diagnosis.roots:
         loudest = strongest(root)
-        return finding(incident, loudest) if loudest else root.reason
+        return finding(incident, loudest[0]) if loudest else root.reason
     return unnamed_sentence(incident)
 
 

@@ -15,6 +15,7 @@ from aiops.model import (
     Alert,
     AlertState,
     ChangeKind,
+    DiagnosisStatus,
     Hypothesis,
     Incident,
     IncidentState,
@@ -117,6 +118,9 @@ def _open(incident: Incident, language: str) -> Iterable[str]:
         yield sentences.cause_sentence(incident, root, language)
     if not diagnosis.roots:
         yield sentences.unnamed_sentence(incident, language)
+    if diagnosis.status is DiagnosisStatus.PENDING:
+        return  # what is ruled out and what moved first is still settling: a first message takes nothing back
+    if not diagnosis.roots:
         yield sentences.movers_sentence(incident, language)
     yield sentences.chain_sentence(incident, language)
     if diagnosis.hypotheses:
