@@ -86,12 +86,10 @@ def _line(window: Window, *, counter: bool) -> Line:
 
 
 def _thinned(at_s: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """At most `MAX_POINTS` points; of each group the one furthest from the group's mean, so that peaks stay."""
+    """At most `MAX_POINTS` points; of each group the one furthest from the median, so that peaks stay."""
     if at_s.size <= MAX_POINTS:
         return at_s, values
     edges = np.linspace(0, at_s.size, MAX_POINTS + 1).astype(np.intp)
-    kept = [
-        first + int(np.argmax(np.abs(values[first:end] - values[first:end].mean())))
-        for first, end in itertools.pairwise(edges.tolist())
-    ]
+    away = np.abs(values - np.median(values))
+    kept = [first + int(np.argmax(away[first:end])) for first, end in itertools.pairwise(edges.tolist())]
     return at_s[kept], values[kept]

@@ -104,7 +104,10 @@ class _Case:
         if self._test.reduce in {Reduce.INCREASE, Reduce.RATE}:
             crossed = np.flatnonzero(np.diff(part.values) != 0) + 1
         else:
-            crossed = np.flatnonzero([self._test.limit.holds(value) for value in part.values.tolist()])
+            limit = self._test.limit
+            crossed = np.flatnonzero(
+                part.values > limit.value if limit.above is not None else part.values < limit.value
+            )
         if not crossed.size:
             return None
         first = int(crossed[0])
