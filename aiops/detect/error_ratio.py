@@ -244,7 +244,7 @@ def _counts_at(counters: Sequence[Counted], ends: Floats) -> Floats:
 
 
 def _by_answerer(bad: Sequence[Counted], over_s: float, now_s: float) -> Counter[str]:
-    """Bad answers by who gave them; empty where the counter does not say."""
+    """Bad answers by who gave them: upstream, gateway, or unknown; empty where the counter does not say."""
     found: Counter[str] = Counter()
     for each in bad:
         if who := each.labels.get("answered_by"):
@@ -258,6 +258,6 @@ def _describe(finding: _Finding, baseline: _Baseline, answered_by: Counter[str])
         text += ", no earlier answers to compare with"
     else:
         text += f", normally under {format_quantity(baseline.excused, 'ratio')}"
-    if answered_by:
+    if answered_by["upstream"] or answered_by["gateway"]:
         text += f"; {answered_by['upstream']} by upstream, {answered_by['gateway']} by the gateway"
     return text
