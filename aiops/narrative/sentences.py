@@ -166,7 +166,11 @@ def probability(hypothesis: Hypothesis) -> str:
 
 def strongest(hypothesis: Hypothesis) -> list[Evidence]:
     """The two present clauses that say most, of different families: specific ones first, then by what they added."""
-    present = [e for e in hypothesis.evidence if e.state is EvidenceState.PRESENT and (e.specific or e.log_odds > 0)]
+    present = [
+        e
+        for e in hypothesis.evidence
+        if e.state is EvidenceState.PRESENT and (e.log_odds > 0 or (e.specific and e.log_odds == 0))
+    ]
     ranked = sorted(present, key=lambda e: (e.specific, e.log_odds), reverse=True)
     other = next((e for e in ranked if e.family != ranked[0].family), None)
     return [*ranked[:1], *([other] if other else [])]

@@ -1,0 +1,338 @@
+# ruff: noqa: INP001 - a script beside the pages it writes, not a package
+"""
+Writes the pages that must agree with the code: causes, alerts, metrics, settings, and the example settings file.
+
+``python docs/generate.py`` writes them; ``--check`` writes nothing and fails, with the names, when one is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from aiops import settings
+from aiops.catalog import CATALOG
+from aiops.collect import COLLECTORS
+from aiops.document import plain
+from aiops.notify import NOTIFIERS
+from aiops.rulebook.alerts import AlertRule, load_alert_rules
+from aiops.rulebook.causes import (
+    CauseRule,
+    Clause,
+    EventTest,
+    Limit,
+    LoadTest,
+    LogTest,
+    MetricTest,
+    PaceTest,
+    Reduce,
+    load_causes,
+)
+from aiops.rulebook.places import shipped_rules
+from aiops.rulebook.signatures import LogClass, load_signatures
+from aiops.selfstat import SelfStat
+from aiops.units import format_duration, format_quantity
+
+ROOT = Path(__file__).parent.parent
+_NOTICE = "<!-- Written by docs/generate.py from {source}. Edit that, then run `make docs`. -->"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a Markdown table."""
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+
+
+# --- causes ---------------------------------------------------------------------------------------------------------
+
+
+def causes_page() -> str:
+    """docs/causes.md."""
+    causes = load_causes([shipped_rules()])
+    titles = {rule.cause: rule.title for rule in causes}
+    lines = [
+        "# Causes",
+        "",
+        _NOTICE.format(source="rules/causes/ and rules/logs/"),
+        "",
+        "What the daemon can name as the cause of an incident, and what it looks at to tell. A cause starts from its",
+        "*prior*, the share of past incidents it explains. Each clause of evidence multiplies the odds by its factor:",
+        "one when it is present, the other when it was tested and is absent; what cannot be tested multiplies by 1.",
+        "Clauses of one *family* share one vote, the strongest. A **specific** clause shows this cause and hardly any",
+        "other; a cause needs one, and two families, to be named. A **necessary** clause that was tested and is absent",
+        "rules the cause out. A *state* is named only when no trigger or fault that leads to it is present.",
+        "",
+        "Priors are estimates until incidents have been confirmed or rejected; they then move by at most a factor of 4.",
+        "",
+        *table(
+            ("cause", "level", "looked for on each", "prior", "leads to"),
+            (
+                (f"[{rule.title}](#{rule.cause})", rule.level.value, _scope(rule), format_quantity(rule.prior, "ratio"),
+                 ", ".join(titles[cause] for cause in rule.leads_to) or "–")
+                for rule in causes
+            ),
+        ),
+    ]  # fmt: skip
+    for rule in causes:
+        lines += ["", *_cause(rule)]
+    lines += ["", *_log_classes(causes)]
+    return "\n".join(lines) + "\n"
+
+
+def _cause(rule: CauseRule) -> Iterator[str]:
+    explains = "any symptom" if "any" in rule.explains else ", ".join(rule.explains)
+    # an anchor of its own: people and runbooks link to the id, which outlives the title
+    yield f'<a id="{rule.cause}"></a>'
+    yield f"## {rule.title}"
+    yield ""
+    yield (
+        f"`{rule.cause}`: a {rule.level.value} of one {_scope(rule)}. Explains {explains}; its traces may start "
+        f"{format_duration(rule.lead)} before the first failure."
+    )
+    yield ""
+    yield from table(("evidence", "present when", "family", "present", "absent", "source"), map(_clause, rule.evidence))
+    yield ""
+    yield f"**What to do.** {rule.advice}"
+    if rule.runbook_url:
+        yield ""
+        yield f"Runbook: <{rule.runbook_url}>"
+
+
+def _scope(rule: CauseRule) -> str:
+    return {"gpu": "GPU", "instance": "replica"}.get(rule.scope.value, rule.scope.value)
+
+
+def _clause(clause: Clause) -> tuple[str, ...]:
+    marks = [name for name, given in (("specific", clause.specific), ("necessary", clause.necessary)) if given]
+    name = f"`{clause.id}`" + (f" (**{', '.join(marks)}**)" if marks else "")
+    return (name, _test(clause), clause.family, f"×{clause.odds.present:g}", f"×{clause.odds.absent:g}", clause.source)
+
+
+def _test(clause: Clause) -> str:
+    """A clause's test in words."""
+    test = clause.test
+    if isinstance(test, MetricTest):
+        return _metric_test(test)
+    if isinstance(test, LogTest):
+        times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
+        return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before"
+    if isinstance(test, EventTest):
+        actions = " or ".join(test.action) or "any action"
+        place = ", on the very place" if test.named else ""
+        return f"{test.kind.value} event: {actions}{place}"
+    if isinstance(test, LoadTest):
+        return f"share of {test.term.value} in the rise of load at least {format_quantity(test.share, 'ratio')}"
+    return _pace_test(test)
+
+
+def _pace_test(test: PaceTest) -> str:
+    against = {"change": "its own before the change", "baseline": "its own before", "peers": "that of its peers"}
+    return f"seconds a token over {test.above:g} times {against[test.against.value]}, at equal clock and batch"
+
+
+def _metric_test(test: MetricTest) -> str:
+    labels = ", ".join(f"{name}={value}" for name, value in test.match.items())
+    what = f"`{test.name}`" + (f" {{{labels}}}" if labels else "")
+    if test.divide_by:
+        what += f" over `{test.divide_by}`"
+    how = {Reduce.LAST: "", Reduce.INCREASE: "increase of ", Reduce.RATE: "rate of "}.get(
+        test.reduce, f"{test.reduce.value} of "
+    )
+    ratio = "ratio" if test.divide_by else CATALOG[test.name].unit
+    if test.ratio_to_baseline:
+        held = f"{_limit(test.ratio_to_baseline, 'times')} its level before"
+    elif test.ratio_to_peers:
+        held = f"{_limit(test.ratio_to_peers, 'times')} the median of its peers"
+    elif test.share:
+        held = f"{_limit(test.share, 'ratio')} of the whole"
+    else:
+        held = _limit(test.limit, ratio)
+    return f"{how}{what} {held}, since {format_duration(test.over)} before"
+
+
+def _limit(limit: Limit, unit: str) -> str:
+    side = "above" if limit.above is not None else "below"
+    return f"{side} {limit.value:g} times" if unit == "times" else f"{side} {format_quantity(limit.value, unit)}"
+
+
+def _log_classes(causes: Iterable[CauseRule]) -> Iterator[str]:
+    cited: dict[str, list[str]] = {}
+    for rule in causes:
+        for clause in rule.evidence:
+            if clause.log is not None:
+                cited.setdefault(clause.log.log_class.value, []).append(f"[{rule.title}](#{rule.cause})")
+    said: dict[str, list[str]] = {}
+    for signature in load_signatures([shipped_rules()]):
+        said.setdefault(signature.log_class.value, []).append(signature.title)
+    yield "## Log classes"
+    yield ""
+    yield "Every log line gets one of these classes, by the signatures in rules/logs/; a closed list that causes cite."
+    yield ""
+    yield from table(
+        ("class", "what such lines say", "cited by"),
+        (
+            (f"`{name}`", "; ".join(dict.fromkeys(said.get(name, ()))) or "–", ", ".join(cited.get(name, ())) or "–")
+            for name in (each.value for each in LogClass)
+        ),
+    )
+
+
+# --- alerts ---------------------------------------------------------------------------------------------------------
+
+
+def alerts_page() -> str:
+    """docs/alerts.md."""
+    rules = load_alert_rules([shipped_rules()])
+    lines = [
+        "# The threshold table",
+        "",
+        _NOTICE.format(source="rules/alerts/"),
+        "",
+        "What fires, and what it asks of a person: `page` wakes somebody, `ticket` is one quiet chat message with all",
+        "such rows in it, `info` is on the page only. **Symptoms** are what users feel: they open an incident. While one",
+        "is open, the other rows are evidence inside it and send nothing of their own.",
+    ]
+    for layer in dict.fromkeys(rule.layer for rule in rules):
+        rows = (_alert(rule) for rule in rules if rule.layer is layer)
+        lines += ["", f"## {layer.value.capitalize()}", ""]
+        lines += table(("alert", "severity", "condition", "holds for", "fires on for", "says", "source"), rows)
+    return "\n".join(lines) + "\n"
+
+
+def _alert(rule: AlertRule) -> tuple[str, ...]:
+    name = f"`{rule.alert}`" + (" (**symptom**)" if rule.symptom else "")
+    spans = (format_duration(span) if span else "–" for span in (rule.for_s, rule.keep_firing_for_s))
+    return (
+        name,
+        rule.severity.value,
+        f"{rule.detector}: {_written(plain(rule.method))}",
+        *spans,
+        rule.summary,
+        rule.source,
+    )
+
+
+def _written(block: Any) -> str:
+    """A detector's settings on one line, as a person would read them out."""
+    if isinstance(block, dict):
+        return ", ".join(_written(v) if name == "name" else f"{name} {_written(v)}" for name, v in block.items())
+    if isinstance(block, list):
+        return " or ".join(_written(value) for value in block)
+    return f"`{block}`"
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+
+
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    registry = SelfStat(CollectorRegistry()).registry
+    own = sorted(registry.collect(), key=lambda family: family.name)
+    lines = [
+        "# Metrics",
+        "",
+        _NOTICE.format(source="aiops/catalog.py and aiops/selfstat.py"),
+        "",
+        "What `/metrics` serves. Names are OpenTelemetry's in Prometheus spelling where it has one. A reading that could",
+        "not be taken is absent, never 0.",
+        "",
+        "## What is observed",
+        "",
+        *table(
+            ("metric", "kind", "unit", "labels", "means", "source"),
+            (
+                (f"`{m.name}`", m.kind.value, m.unit, ", ".join(m.labels), m.help, m.source)
+                for m in CATALOG.values()
+            ),
+        ),
+        "",
+        "## What the daemon says of itself",
+        "",
+        *table(
+            ("metric", "kind", "means"),
+            ((f"`{f.name}{'_total' if f.type == 'counter' else ''}`", f.type, f.documentation) for f in own),
+        ),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def example_file() -> str:
+    """aiops.example.yaml."""
+    return settings.example(_configs(COLLECTORS), _configs(NOTIFIERS))
+
+
+def _configs(modules: Mapping[str, str]) -> dict[str, type]:
+    return {name: importlib.import_module(module).Config for name, module in modules.items()}
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        _NOTICE.format(source="aiops/settings.py and the Config of every plug-in"),
+        "",
+        "`aiops run` needs no settings file. With `-c FILE` it reads YAML in which every key is optional; what is not",
+        "there keeps its default. `aiops check -c FILE` says what is wrong with a file, with line and expectation, and",
+        "starts nothing. SIGHUP reads it again; a file with a mistake changes nothing.",
+        "",
+        "- Durations are written with a unit: `15s`, `5m`, `1h30m`, `7d`.",
+        "- Sizes: `512MiB`, `20GB`. Ratios: `80%` or `0.8`.",
+        "- Secrets (URLs of receivers, keys) are text, `{file: PATH}` or `{env: NAME}`, and are never shown.",
+        "",
+        "Every key with its meaning and default, as in aiops.example.yaml:",
+        "",
+        "```yaml",
+        example_file().rstrip("\n"),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "aiops.example.yaml": example_file,
+    "docs/alerts.md": alerts_page,
+    "docs/causes.md": causes_page,
+    "docs/metrics.md": metrics_page,
+    "docs/settings.md": settings_page,
+}
+"""File, from the root of the project, to what makes its text."""
+
+
+def outdated(root: Path = ROOT) -> list[str]:
+    """Files that do not hold what the code says."""
+
+    def text(path: Path) -> str:
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    return [name for name, make in PAGES.items() if text(root / name) != make()]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write, or with ``--check`` only compare; exit status 1 when something is out of date."""
+    parser = argparse.ArgumentParser(description="Write the pages that must agree with the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
+    stale = outdated()
+    if parser.parse_args(arguments).check:
+        for name in stale:
+            sys.stderr.write(f"{name}: out of date; run `make docs`\n")
+        return 1 if stale else 0
+    for name in stale:
+        (ROOT / name).write_text(PAGES[name](), encoding="utf-8")
+        sys.stdout.write(f"{name}: written\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

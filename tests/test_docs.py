@@ -1,0 +1,93 @@
+"""Pages and code say the same."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from aiops import settings
+from aiops.catalog import CATALOG
+from aiops.collect.plugins import decode_plugins
+from aiops.rulebook.alerts import load_alert_rules
+from aiops.rulebook.causes import load_causes
+from aiops.rulebook.places import shipped_rules
+from aiops.rulebook.signatures import LogClass
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """docs/generate.py, which is no package's module."""
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_up_to_date(generate: ModuleType):
+    """A page that lies about a threshold is worse than none."""
+    assert generate.outdated() == [], "run `make docs`"
+
+
+def test_check_names_what_is_out_of_date(generate: ModuleType, tmp_path: Path):
+    """Whoever changed a rule must be told which page to look at."""
+    (tmp_path / "docs").mkdir()
+    for name, make in generate.PAGES.items():
+        (tmp_path / name).write_text(make(), encoding="utf-8")
+    assert generate.outdated(tmp_path) == []
+    (tmp_path / "docs" / "causes.md").write_text("old", encoding="utf-8")
+    (tmp_path / "aiops.example.yaml").unlink()
+    assert generate.outdated(tmp_path) == ["aiops.example.yaml", "docs/causes.md"]
+
+
+def test_every_cause_clause_and_class_is_on_the_page(generate: ModuleType):
+    """A reviewer of causes reads the page, not thirty files."""
+    page = generate.causes_page()
+    for rule in load_causes([shipped_rules()]):
+        assert f'<a id="{rule.cause}"></a>\n## {rule.title}\n' in page
+        assert rule.advice in page
+        assert all(f"`{clause.id}`" in page for clause in rule.evidence)
+    assert all(f"| `{each}` |" in page for each in LogClass)
+
+
+def test_every_metric_and_alert_is_on_its_page(generate: ModuleType):
+    """Dashboards are written from these pages."""
+    metrics, alerts = generate.metrics_page(), generate.alerts_page()
+    assert all(f"| `{name}` |" in metrics for name in CATALOG)
+    assert "| `aiops_notifications_total` | counter |" in metrics
+    for rule in load_alert_rules([shipped_rules()]):
+        assert f"| `{rule.alert}`" in alerts
+
+
+def test_no_table_is_broken_by_a_pipe(generate: ModuleType):
+    """Label alternatives are written with a pipe, which ends a Markdown cell."""
+    for name, make in generate.PAGES.items():
+        columns = 0
+        for line in make().splitlines() if name.endswith(".md") else ():
+            cells = line.replace("\\|", "").count("|")
+            columns = (columns or cells) if line.startswith(("| ", "|-")) else 0
+            assert cells == columns or not columns, (name, line)
+
+
+def test_the_example_file_is_a_settings_file():
+    """People start from it: it must load as it is, and mean the defaults."""
+    loaded = settings.load(ROOT / "aiops.example.yaml")
+    assert loaded.web == settings.Settings().web
+    assert loaded.state.retention == settings.Settings().state.retention
+    assert {plugin.name: plugin.config for plugin in decode_plugins(loaded.collect)} == {
+        plugin.name: plugin.config for plugin in decode_plugins({})
+    }
+
+
+def test_what_the_readme_names_exists():
+    """A first command that fails is the last one."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("docs/causes.md", "docs/settings.md", "docs/metrics.md", "aiops.example.yaml"):
+        if name in readme:
+            assert (ROOT / name).exists(), name
