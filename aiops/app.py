@@ -145,7 +145,7 @@ def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
         stack.callback(state.close)
         writer = ThreadPoolExecutor(1, thread_name_prefix="state")
         stack.callback(writer.shutdown, wait=False, cancel_futures=True)
-        readers = ThreadPoolExecutor(8, thread_name_prefix="collect")
+        readers = ThreadPoolExecutor(len(plan.plugins) + 4, thread_name_prefix="collect")
         stack.callback(readers.shutdown, wait=False, cancel_futures=True)
         yield Kept(
             clock=clock,

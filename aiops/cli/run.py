@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import sys
+import threading
 from pathlib import Path
 
 from aiops import settings
@@ -41,4 +44,20 @@ def main(args: argparse.Namespace) -> int:
 
     pending = [first]
     asyncio.run(app.run(lambda: pending.pop() if pending else settings.load(path)))
+    _leave()
     return 0
+
+
+def _leave() -> None:
+    """
+    End now if a thread hangs in a dead disk or driver.
+
+    By now state is closed and messages are safe. Python would wait for such a thread for ever, and systemd would kill us.
+    """
+    main_thread = threading.main_thread()
+    hung = [t for t in threading.enumerate() if t is not main_thread and not t.daemon]
+    for thread in hung:
+        thread.join(0.5 / len(hung))
+    if any(thread.is_alive() for thread in hung):
+        sys.stderr.flush()
+        os._exit(0)
