@@ -96,6 +96,10 @@ class Keeper(Protocol):
         """Add the minute's samples to history."""
         ...
 
+    def waiting_count(self) -> int:
+        """Notifications not acknowledged yet."""
+        ...
+
 
 class Board:
     """What is watched, what is not, what fires: the daemon's view of itself (`ports.StatusReader`)."""
@@ -253,6 +257,7 @@ class Pipeline:
         def work() -> None:
             self.keeper.flush_checkpoints()
             self.keeper.roll_up(samples, now_s)
+            self.stat.outbox_waiting.set(self.keeper.waiting_count())
 
         if self._commit is not None and not self._commit.done():
             return  # the disk hangs; nothing may queue behind it

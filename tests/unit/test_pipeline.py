@@ -117,6 +117,9 @@ class State:
     def roll_up(self, samples: Iterable[Sample], now_s: float) -> None:
         pass
 
+    def waiting_count(self) -> int:
+        return 3
+
 
 class Emergency:
     def __init__(self) -> None:
@@ -280,3 +283,10 @@ def test_tidying_shows_the_newest_samples():
     house.series.extend([Sample("hw_gpu_count", LABELS, 1.0, 7.0), Sample("hw_gpu_count", LABELS, 2.0, 8.0)])
     asyncio.run(house.pipeline.tidy(2.0))
     assert house.shown.samples == [Sample("hw_gpu_count", LABELS, 2.0, 8.0)]
+
+
+def test_keeping_shows_how_many_messages_wait():
+    """A receiver that has been down for an hour must show on a dashboard, not only in the chat that is down."""
+    house = House()
+    asyncio.run(house.pipeline.keep(1.0))
+    assert house.pipeline.stat.registry.get_sample_value("aiops_outbox_waiting") == 3
