@@ -209,6 +209,8 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         regular = Dispatcher(kept.state, notifiers, stat, rng, on_writer)
         # never by way of the state's thread: it exists for when that one hangs
         urgent_only = Dispatcher(emergency, notifiers, stat, rng, _at_once)
+        for dispatcher in (regular, urgent_only):
+            stack.push_async_callback(dispatcher.stop)
 
         web = WebServer(create_app(_web_deps(kept, settings, board, exposition)), kept.socket.dup())
         web.start()

@@ -35,6 +35,7 @@ _MIN_ATTEMPTS = 10
 _MAX_ATTEMPTS = 1_000
 _PATIENCE_S = 0.5
 """How long a call waits for its sends before it leaves them to end by themselves."""
+_FAREWELL_S = 1.0
 _MAX_FLYING = 256
 _AT_ONCE = 4
 """Sends to one receiver at the same time."""
@@ -122,7 +123,9 @@ class Dispatcher:
         return sent
 
     async def stop(self) -> None:
-        """End the sends under way; their rows are sent again once their lease is over."""
+        """Wait a moment for the sends under way, then end them: they are sent again once their lease is over."""
+        if self._flying:
+            await asyncio.wait(self._flying.values(), timeout=_FAREWELL_S)
         for task in self._flying.values():
             task.cancel()
         await asyncio.gather(*self._flying.values(), return_exceptions=True)

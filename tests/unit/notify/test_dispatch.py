@@ -110,6 +110,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(module, "_FAREWELL_S", 0.05)
 
 
 @pytest.fixture
@@ -336,6 +337,22 @@ def test_stop_leaves_an_unfinished_send_to_the_next_start(outbox: StateSqlite):
     run(scene())
     chat = FakeChat()
     assert dispatch(outbox, {"oncall": chat}, LEASE_S + 1.0) == 1
+
+
+def test_stop_lets_a_send_that_is_nearly_done_end(outbox: StateSqlite):
+    """A stop that cuts every send repeats a page at every restart."""
+
+    async def scene() -> None:
+        put(outbox, PAGE)
+        chat = HangingChat()
+        dispatcher = make(outbox, {"oncall": chat})
+        await dispatcher.dispatch(0.0)
+        chat.let_go.set()
+        await dispatcher.stop()
+        assert chat.keys == [PAGE.key]
+
+    run(scene())
+    assert dispatch(outbox, {"oncall": FakeChat()}, LEASE_S + 1.0) == 0
 
 
 def test_messages_in_memory_keep_order_lease_and_attempts():
