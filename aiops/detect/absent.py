@@ -83,7 +83,7 @@ class Absent:
         last_s = float(window.at_s[-1])
         if config.silent and now_s - last_s >= config.silent:
             return last_s
-        if window.values[-1] > 0 or (config.silent == 0 and now_s - last_s > max(config.down, 60.0)):
+        if not window.values[-1] <= 0 or (config.silent == 0 and now_s - last_s > max(config.down, 60.0)):
             return None
         up = np.flatnonzero(window.values > 0)
         first_down_s = float(window.at_s[up[-1] + 1 if up.size else 0])

@@ -6,6 +6,7 @@ Shared by the detectors of symptoms and of the error budget.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -61,10 +62,13 @@ def read_counted(
     found: dict[str, list[Counted]] = {}
     for selector in selectors:
         for window in series.window(selector.name, start_s, end_s, selector.match):
-            if window.at_s.size >= 2:
+            at_s, values = window.at_s, window.values
+            if not math.isfinite(values.sum()):
+                known = np.isfinite(values)
+                at_s, values = at_s[known], values[known]
+            if at_s.size >= 2:
                 service = window.labels.get(service_label) or UNNAMED_SERVICE
-                counted = Counted(window.labels, window.at_s[1:], steps(window.values), float(window.at_s[0]))
-                found.setdefault(service, []).append(counted)
+                found.setdefault(service, []).append(Counted(window.labels, at_s[1:], steps(values), float(at_s[0])))
     return found
 
 
@@ -74,9 +78,9 @@ def last_added_s(counters: Iterable[Counted]) -> float:
 
 
 def per_stretch(counters: Iterable[Counted], edges: Floats) -> Floats:
-    """What all *counters* added in each of the stretches between *edges*; steps outside count for the nearest."""
+    """What all *counters* added in each of the stretches (edge, next edge]."""
     added = np.zeros(edges.size - 1)
     for each in counters:
-        place = np.clip(np.searchsorted(edges, each.at_s, side="left") - 1, 0, added.size - 1)
-        added += np.bincount(place, weights=each.added, minlength=added.size)
+        running = np.concatenate(([0.0], np.cumsum(each.added)))
+        added += np.diff(running[np.searchsorted(each.at_s, edges, side="right")])
     return added

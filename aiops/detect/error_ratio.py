@@ -11,7 +11,7 @@ long as it covers less than half; then the upper confidence bound, so that littl
 most ``max_baseline``, so that an incident of any length goes on being one, and a daemon that starts in the middle of
 one sees it at once.
 
-Where time goes: without bad answers in the last ten seconds, which is nearly always, only the few bad series of the
+Where time goes: as long as no window holds the minimum count, which is nearly always, only the few bad series of the
 last two minutes are read.
 
 Source: exact binomial test, Clopper & Pearson, Biometrika 26 (1934); median of means, Nemirovsky & Yudin, Problem
@@ -128,7 +128,7 @@ class ErrorRatio:
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
         bad_by_service = self._read((config.bad,), series, now_s - _READ_S, now_s)
-        hurt = {service: bad for service, bad in bad_by_service.items() if last_added_s(bad) > now_s - _FRESH_S}
+        hurt = {service: bad for service, bad in bad_by_service.items() if self._has_enough(bad, now_s)}
         if not hurt or self._is_watched_better(series, now_s):
             return
         totals = self._read(config.total, series, now_s - _READ_S, now_s)
@@ -159,6 +159,19 @@ class ErrorRatio:
             return False
         return any(s.value > 0 for s in series.latest(unless.name, now_s, unless.match, self.config.max_age))
 
+    def _needed(self, over_s: float) -> int:
+        """Bad answers a window needs."""
+        return self.config.min_bad * (1 if over_s <= _FRESH_S else 2)
+
+    def _has_enough(self, bad: Sequence[Counted], now_s: float) -> bool:
+        """Whether any window could matter, whatever the total: spares reading it."""
+        if last_added_s(bad) <= now_s - _FRESH_S:
+            return False
+        return any(
+            round(sum(each.between(now_s - over_s, now_s) for each in bad)) >= self._needed(over_s)
+            for over_s in _WINDOWS_S
+        )
+
     def _findings(self, bad: Sequence[Counted], total: Sequence[Counted], now_s: float) -> list[_Finding]:
         """Windows with enough bad answers to be worth a test; none once the last ten seconds were good."""
         found: list[_Finding] = []
@@ -169,7 +182,7 @@ class ErrorRatio:
             high = bad_count >= max(self.config.min_ratio * total_count, 1)
             if over_s == _FRESH_S and not high:
                 return []  # over; the longer windows only remember it
-            if high and bad_count >= self.config.min_bad * (1 if over_s <= _FRESH_S else 2):
+            if high and bad_count >= self._needed(over_s):
                 found.append(_Finding(over_s, bad_count, total_count))
         return found
 

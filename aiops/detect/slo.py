@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aiops.detect.counting import Counted, check_counters, per_stretch, read_counted
+from aiops.detect.counting import Counted, check_counters, read_counted
 from aiops.document import Duration, FieldError, Ratio, doc
 from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader
@@ -79,21 +79,29 @@ class BurnRate:
 
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
-        start_s = now_s - config.long
-        failed = read_counted(config.bad, series, start_s, now_s, config.service_label)
-        if not failed:
+        # the short window first: it costs little to read, and nearly always settles the matter
+        burning = self._rates(series, now_s - config.short, now_s)
+        if not any(rate > config.burn for rate in burning.values()):
             return
-        answered = read_counted(config.total, series, start_s, now_s, config.service_label)
-        for service, bad in failed.items():
-            total = answered.get(service, [])
-            count = sum(each.between(start_s, now_s) for each in bad)
-            first_s = min((each.from_s for each in total), default=now_s)
-            if count < config.min_bad or now_s - first_s < config.long / 2:
-                continue
-            rates = [self._rate(bad, total, now_s - over_s, now_s) for over_s in (config.long, config.short)]
-            if all(rate > config.burn for rate in rates):
+        for service, rate in self._rates(series, now_s - config.long, now_s, min_bad=config.min_bad).items():
+            if rate > config.burn and burning.get(service, 0.0) > config.burn:
                 labels = Labels.of(service=service)
-                yield Breach(self.rule.alert, labels, now_s, rates[0], config.burn, None, self._text(service, rates[0]))
+                yield Breach(self.rule.alert, labels, now_s, rate, config.burn, None, self._text(service, rate))
+
+    def _rates(self, series: SeriesReader, after_s: float, now_s: float, min_bad: int = 1) -> dict[str, float]:
+        """Burn rate of each service with at least *min_bad* failures, if half of the window is in memory."""
+        config = self.config
+        failed = read_counted(config.bad, series, after_s, now_s, config.service_label)
+        counts = {service: _count(bad) for service, bad in failed.items() if _count(bad) >= min_bad}
+        if not counts:
+            return {}
+        answered = read_counted(config.total, series, after_s, now_s, config.service_label)
+        rates: dict[str, float] = {}
+        for service, bad in counts.items():
+            total = answered.get(service, [])
+            if min((each.from_s for each in total), default=now_s) <= (after_s + now_s) / 2:
+                rates[service] = burn_rate(np.array([bad]), np.array([_count(total)]), objective=config.objective)
+        return rates
 
     def _text(self, service: str, rate: float) -> str:
         share = rate * (1.0 - self.config.objective)
@@ -106,10 +114,9 @@ class BurnRate:
             }
         )
 
-    def _rate(self, bad: Sequence[Counted], total: Sequence[Counted], after_s: float, by_s: float) -> float:
-        # the first stretch takes what lies before the window
-        edges = np.array([after_s - self.config.long, after_s, by_s])
-        return burn_rate(per_stretch(bad, edges)[1:], per_stretch(total, edges)[1:], objective=self.config.objective)
+
+def _count(counters: Sequence[Counted]) -> float:
+    return sum(float(each.added.sum()) for each in counters)
 
 
 def burn_rate(bad: Floats, total: Floats, *, objective: float) -> float:

@@ -213,3 +213,13 @@ def test_no_setting_is_without_words():
     groups = [kind for kind in get_type_hints(Settings).values() if is_dataclass(kind)]
 
     assert all(each.metadata.get("doc") for group in groups for each in fields(group))
+
+
+def test_settings_and_rules_are_checked_without_the_heavy_libraries():
+    """The port must answer within a second of the start; numpy alone takes a tenth of it."""
+    import subprocess
+    import sys
+
+    code = "import sys, aiops.settings, aiops.rulebook.alerts, aiops.rulebook.places; print('numpy' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
