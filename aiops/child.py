@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aiops.errors import ChildError, ChildTimeout
+from aiops.errors import ChildError, ChildResting, ChildTimeout
 
 _MAX_ABANDONED = 2
 _FIRST_PAUSE_S = 1.0
@@ -68,7 +68,8 @@ class Child:
 
         Raises:
             ChildTimeout: no answer in time, or earlier children still hang in the kernel.
-            ChildError: the child ended, spoke nonsense, or is not to be started again yet.
+            ChildResting: it failed a moment ago and is not started again yet.
+            ChildError: it ended, or spoke nonsense.
         """
         async with self._turn:
             process = self._process or self._start()
@@ -103,7 +104,7 @@ class Child:
             raise ChildTimeout(f"{len(self._dying)} earlier children still hang in the kernel")
         wait_s = self._not_before_s - asyncio.get_running_loop().time()
         if wait_s > 0:
-            raise ChildError(f"failed {self._failures} times; started again in {wait_s:.0f} s")
+            raise ChildResting(f"failed {self._failures} times; started again in {wait_s:.0f} s")
         try:
             process = subprocess.Popen(  # noqa: S603 (the caller's own command, no shell)
                 self._command,

@@ -7,7 +7,8 @@ Every exception of aiops, in one place.
     │   ├── SourceUnavailable   it is not there (refused, no such file, no driver); expected, backs off
     │   └── SourceMalformed     it answered with something that is not what it should be
     ├── ChildError            a child process died, hung or spoke nonsense
-    │   └── ChildTimeout        it did not answer before its deadline
+    │   ├── ChildTimeout        it did not answer before its deadline
+    │   └── ChildResting        it failed a moment ago and is not started again yet
     ├── StateError            the state file cannot be read or written
     ├── RequestError          a pushed body is not what the API takes; answered with 400
     ├── ListenError           the web port cannot be opened
@@ -69,6 +70,10 @@ class ChildError(AiopsError):
 
 class ChildTimeout(ChildError):
     """A child process did not answer before its deadline."""
+
+
+class ChildResting(ChildError):
+    """A child process failed a moment ago and is not started again yet."""
 
 
 class StateError(AiopsError):

@@ -1,0 +1,265 @@
+"""
+Load, heat, power, memory and errors of every GPU, asked of a child that owns NVML.
+
+A driver call may hang for ever. Then the answer stays out, the child is killed, `hw_gpu_driver_responding` reads 0 and
+everything else goes on; the next round asks a new child. A card that is lost, or that was there and is not listed any
+more, reads `hw_gpu_up` 0 and is an event once. On a machine without an NVIDIA driver no child is kept: it is looked for
+every ten minutes.
+
+Cards that share the host's memory report none of their own; the host's stands in for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiops.child import Child
+from aiops.collect.procfs import read_file
+from aiops.document import Duration, doc
+from aiops.errors import ChildError, ChildResting, ChildTimeout, SourceMalformed
+from aiops.model import Event, EventKind, Labels, Observation, Sample, Sight
+from aiops.ports import World
+
+COMMAND = (sys.executable, "-m", "aiops.collect.nvml")
+# metric, key in the child's answer, factor to the base unit
+_READINGS = (
+    ("hw_gpu_utilization_ratio", "utilization_percent", 1e-2),
+    ("hw_gpu_memory_controller_utilization_ratio", "memory_controller_percent", 1e-2),
+    ("hw_gpu_memory_usage_bytes", "memory_used_bytes", 1.0),
+    ("hw_gpu_memory_limit_bytes", "memory_limit_bytes", 1.0),
+    ("hw_temperature_celsius", "temperature_celsius", 1.0),
+    ("hw_temperature_limit_celsius", "temperature_limit_celsius", 1.0),
+    ("hw_power_watts", "power_watts", 1.0),
+    ("hw_power_limit_watts", "power_limit_watts", 1.0),
+    ("hw_gpu_clock_hertz", "clock_hertz", 1.0),
+)
+_SLOW_EVERY_S = 10.0
+"""Process lists cost milliseconds and hold the driver's lock; error counters change rarely."""
+_BEGIN_S = 30.0
+"""Without persistence mode the driver wakes every card at first."""
+_AGAIN_EVERY_S = 60.0
+"""A lost card may be reset; looking cards up anew disturbs the others for a moment."""
+_NO_DRIVER_EVERY_S = 600.0
+_MAX_CARDS = 64
+_MAX_PROCESSES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of the NVML collector."""
+
+    enabled: bool = field(default=True, metadata=doc("read NVIDIA GPUs through their driver"))
+    interval: Duration = field(default=5.0, metadata=doc("time between readings; faster polling disturbs the cards"))
+    deadline: Duration = field(default=4.0, metadata=doc("a driver that takes longer to answer counts as hung"))
+
+
+@dataclass(slots=True)
+class _Known:
+    """A card that was seen."""
+
+    labels: Labels
+    name: str
+    up: bool = True
+
+
+class GpuNvml:
+    """
+    The collector.
+
+    Args:
+        config: Its settings.
+        world: Names this host; its root holds process names and the host's memory.
+        command: The program that speaks to NVML.
+    """
+
+    def __init__(self, config: Config, world: World, command: Sequence[str] = COMMAND) -> None:
+        self.interval_s = config.interval
+        self.deadline_s = config.deadline + 2.0  # ours must end first: it knows what a hang means
+        self._answer_s = config.deadline
+        self._root = world.root
+        self._labels = Labels.of(host_name=world.host)
+        self._child = Child(command)
+        self._asked: asyncio.Task[Any] | None = None
+        self._cards: dict[str, _Known] = {}
+        """By UUID: numbers shift when a card is gone."""
+        self._responding: bool | None = None
+        """None while nothing is known: no driver, or not answered yet."""
+        self._quiet_until_s = -math.inf
+        self._slow_s = -math.inf
+        self._again_s = -math.inf
+        self._said = ""
+
+    async def gather(self, now_s: float) -> Iterable[Observation]:
+        if now_s < self._quiet_until_s and self._quiet_until_s - now_s <= _NO_DRIVER_EVERY_S:
+            return ()
+        try:
+            answer = await self._ask(now_s)
+        except ChildTimeout:
+            return list(self._hung(now_s))
+        except ChildResting:
+            answer = None
+        except ChildError as error:
+            return list(self._broken(str(error), now_s))
+        if answer is None:
+            return () if self._responding is not False else [self._driver(now_s)]
+        if not isinstance(answer, dict):
+            raise SourceMalformed("the NVML child did not answer with a mapping")
+        return list(self._no_driver(answer, now_s) if answer.get("missing") else self._observe(answer, now_s))
+
+    def close(self) -> None:
+        """End the child."""
+        if self._asked is not None:
+            self._asked.cancel()
+        self._child.close()
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    async def _ask(self, now_s: float) -> Any:
+        """The child's answer; None while the driver still begins, which may take longer than a round."""
+        if self._asked is None:
+            slow = not 0.0 <= now_s - self._slow_s < _SLOW_EVERY_S
+            if slow:
+                self._slow_s = now_s
+            down = any(not card.up for card in self._cards.values())
+            again = down and not 0.0 <= now_s - self._again_s < _AGAIN_EVERY_S
+            if again:
+                self._again_s = now_s
+            question = {"processes": slow, "errors": slow, "again": again}
+            deadline_s = self._answer_s if self._child.pid is not None else _BEGIN_S
+            self._asked = asyncio.ensure_future(self._child.ask(question, deadline_s))
+        await asyncio.wait({self._asked}, timeout=self._answer_s + 0.5)
+        if not self._asked.done():
+            return None
+        asked, self._asked = self._asked, None
+        return asked.result()
+
+    def _hung(self, now_s: float) -> Iterator[Observation]:
+        self._responding = False
+        self._slow_s = -math.inf
+        yield self._driver(now_s)
+        hint = "look for NVRM and Xid lines in dmesg; a reset of the card or a reboot may be needed"
+        yield from self._say("the GPU driver does not answer", hint)
+
+    def _broken(self, reason: str, now_s: float) -> Iterator[Observation]:
+        """The child ended by itself: a crash inside the library says as little about the cards as a hang."""
+        if self._responding is False:
+            yield self._driver(now_s)
+        yield from self._say(f"the NVML reader failed: {reason}", "")
+
+    def _no_driver(self, answer: Mapping[str, Any], now_s: float) -> Iterator[Observation]:
+        if self._cards:  # it was there: somebody unloads or updates it
+            for card in self._cards.values():
+                yield from self._down(card, now_s)
+        else:
+            self._child.close()
+            self._quiet_until_s = now_s + _NO_DRIVER_EVERY_S
+        self._responding = None
+        hint = "on a GPU node: install the driver, or give this service /dev/nvidia* and libnvidia-ml.so.1; looked for again every 10 minutes"
+        yield from self._say(f"no NVIDIA driver: {str(answer['missing'])[:200]}", hint)
+
+    def _driver(self, now_s: float) -> Sample:
+        return Sample("hw_gpu_driver_responding", self._labels, now_s, 1.0 if self._responding else 0.0)
+
+    def _say(self, problem: str, hint: str) -> Iterator[Sight]:
+        if problem != self._said:
+            self._said = problem
+            yield Sight("gpu_nvml", "NVIDIA GPUs", seen=False, detail=problem, hint=hint)
+
+    # --- reading the answer -----------------------------------------------------------------------------------------
+
+    def _observe(self, answer: Mapping[str, Any], now_s: float) -> Iterator[Observation]:
+        self._responding = True
+        yield self._driver(now_s)
+        listed: set[str] = set()
+        for card in list(answer.get("cards") or ())[:_MAX_CARDS]:
+            key, known = self._know(card)
+            listed.add(key)
+            if card.get("lost"):
+                yield from self._down(known, now_s)
+            else:
+                known.up = True
+                yield Sample("hw_gpu_up", known.labels, now_s, 1.0)
+                yield from self._read(known.labels, card, now_s)
+        for key, known in self._cards.items():
+            if key not in listed:
+                yield from self._down(known, now_s)
+        up = [known for known in self._cards.values() if known.up]
+        yield Sample("hw_gpu_count", self._labels, now_s, float(len(up)))
+        yield from self._tell(up, str(answer.get("driver", "")))
+
+    def _know(self, card: Mapping[str, Any]) -> tuple[str, _Known]:
+        """Which card this is; one that is lost may not even say its UUID, and is then known by its number."""
+        number, uuid = str(card["index"]), str(card.get("uuid", ""))
+        at_number = (key for key, known in self._cards.items() if known.labels.get("gpu") == number)
+        key = uuid or next(at_number, f"number {number}")
+        known = self._cards.get(key)
+        if known is None:
+            labels = self._labels.merge(gpu=number, hw_id=uuid)
+            known = self._cards[key] = _Known(labels, str(card.get("name", "")))
+        return key, known
+
+    def _down(self, known: _Known, now_s: float) -> Iterator[Observation]:
+        yield Sample("hw_gpu_up", known.labels, now_s, 0.0)
+        if known.up:
+            known.up = False
+            message = f"GPU {known.labels.get('gpu')} does not answer any more"
+            yield Event(EventKind.HARDWARE, "gpu_lost", now_s, known.labels, message)
+
+    def _tell(self, up: Sequence[_Known], driver: str) -> Iterator[Sight]:
+        names = sorted({known.name or "GPU" for known in up})
+        lost = [known.labels.get("gpu") for known in self._cards.values() if not known.up]
+        detail = f"{len(up)} x {', '.join(names)}, driver {driver}" if up else "no card answers"
+        if lost:
+            detail += f"; lost: GPU {', '.join(lost)}"
+        if detail != self._said:
+            self._said = detail
+            yield Sight("gpu_nvml", "NVIDIA GPUs", seen=bool(up), detail=detail)
+
+    def _read(self, labels: Labels, card: Mapping[str, Any], now_s: float) -> Iterator[Sample]:
+        values = dict(card)
+        if "memory_limit_bytes" not in values:
+            values.update(self._shared_memory())
+        for metric, key, factor in _READINGS:
+            if key in values:
+                yield Sample(metric, labels, now_s, float(values[key]) * factor)
+        used, limit = values.get("memory_used_bytes"), values.get("memory_limit_bytes")
+        if used is not None and limit:
+            yield Sample("hw_gpu_memory_utilization_ratio", labels, now_s, float(used) / float(limit))
+        for reason, cut in values.get("throttled", {}).items():
+            yield Sample("hw_gpu_throttled_ratio", labels.merge(reason=reason), now_s, float(cut))
+        for kind, count in values.get("errors", {}).items():
+            yield Sample("hw_errors_total", labels.merge(error_type=kind), now_s, float(count))
+        for pid, held in values.get("processes", [])[:_MAX_PROCESSES]:
+            process = labels.merge(pid=str(pid), process=_command(self._root, int(pid)))
+            yield Sample("hw_gpu_process_memory_usage_bytes", process, now_s, float(held))
+
+    def _shared_memory(self) -> dict[str, float]:
+        """The host's memory, for a card that has none of its own."""
+        values: dict[str, float] = {}
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            for line in read_file(str(self._root / "proc/meminfo")).splitlines():
+                name, _, rest = line.partition(b":")
+                if name in {b"MemTotal", b"MemAvailable"}:
+                    values[name.decode()] = float(rest.split()[0]) * 1024.0
+            total, available = values["MemTotal"], values["MemAvailable"]
+            return {"memory_limit_bytes": total, "memory_used_bytes": total - available}
+        return {}
+
+
+def _command(root: Path, pid: int) -> str:
+    """A process's short name; empty in another pid namespace, or when it has ended."""
+    with contextlib.suppress(OSError):
+        return read_file(str(root / f"proc/{pid}/comm")).decode("utf-8", "replace").strip()[:64]
+    return ""
+
+
+def build(config: Config, world: World) -> GpuNvml:
+    """The collector of this machine's NVIDIA cards."""
+    return GpuNvml(config, world)

@@ -1,0 +1,425 @@
+"""GPUs are read through a driver that may hang, lose cards, lack readings or not be there; nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from aiops.catalog import CATALOG
+from aiops.child import Child
+from aiops.clock import ManualClock
+from aiops.collect.gpu_nvml import Config, GpuNvml
+from aiops.errors import ChildTimeout
+from aiops.model import Event, Observation, Sample, Sight
+from aiops.ports import World
+from tests.fakes import FakeCheckpoints, FakeInbox
+
+NOW_S = 1_800_000_000.0
+SOURCE = Path(__file__).parents[2] / "cases/collect/nvml_stub/nvml_stub.c"
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a libnvidia-ml.so.1 that does as its state file says."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to build the stand-in for libnvidia-ml with")
+    folder = tmp_path_factory.mktemp("nvml")
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", folder / "libnvidia-ml.so.1", SOURCE], check=True, timeout=60
+    )
+    return folder
+
+
+class Machine:
+    """A host with stub cards and the collector under test."""
+
+    def __init__(self, root: Path, library: Path | None) -> None:
+        self.root = root
+        self.state = root / "state"
+        self.set()
+        env = {"LD_LIBRARY_PATH": str(library or root), "NVML_STUB_STATE": str(self.state)}
+        settings = [f"{name}={value}" for name, value in env.items()]
+        # through env: the collector hands its own environment on, which a test must not change
+        self.command = (shutil.which("env") or "env", *settings, sys.executable, "-m", "aiops.collect.nvml")
+        self.seen: list[Observation] = []
+
+    def set(self, *lines: str) -> None:
+        """Replace the state in one step: it is read at any moment."""
+        new = self.state.with_suffix(".new")
+        new.write_text("".join(f"{line}\n" for line in lines))
+        new.replace(self.state)
+
+    def play(self, story: Callable[[GpuNvml], Awaitable[None]], **settings: Any) -> None:
+        world = World("n1", self.root, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+
+        async def run() -> None:
+            collector = GpuNvml(Config(**{"deadline": 20.0, **settings}), world, self.command)
+            try:
+                await story(collector)
+            finally:
+                collector.close()
+
+        asyncio.run(run())
+
+    def gather(self, at_s: float = NOW_S, **settings: Any) -> list[Observation]:
+        """What one first round sees."""
+
+        async def story(collector: GpuNvml) -> None:
+            self.seen = list(await collector.gather(at_s))
+
+        self.play(story, **settings)
+        return self.seen
+
+
+@pytest.fixture
+def machine(tmp_path: Path, library: Path) -> Machine:
+    return Machine(tmp_path, library)
+
+
+def value(seen: list[Observation], metric: str, **match: str) -> float | None:
+    found = [
+        each.value for each in seen if isinstance(each, Sample) and each.metric == metric and each.labels.matches(match)
+    ]
+    assert len(found) <= 1, found
+    return found[0] if found else None
+
+
+def events(seen: list[Observation]) -> list[tuple[str, str]]:
+    return [(each.action, each.labels.get("gpu")) for each in seen if isinstance(each, Event)]
+
+
+def sights(seen: list[Observation]) -> list[Sight]:
+    return [each for each in seen if isinstance(each, Sight)]
+
+
+# --- readings -------------------------------------------------------------------------------------------------------
+
+
+def test_every_reading_arrives_in_base_units(machine: Machine) -> None:
+    """Percent, milliwatt and megahertz end here."""
+    machine.set(
+        "count=1", "reserved.0=1073741824", "used.0=64424509440", "total.0=85899345920", "reasons.0=0x24", "ecc.0=3"
+    )
+
+    seen = machine.gather()
+
+    expected = {
+        "hw_gpu_up": 1.0,
+        "hw_gpu_utilization_ratio": 0.9,
+        "hw_gpu_memory_controller_utilization_ratio": 0.4,
+        "hw_gpu_memory_usage_bytes": 64424509440.0,
+        "hw_gpu_memory_limit_bytes": 84825604096.0,
+        "hw_gpu_memory_utilization_ratio": 64424509440.0 / 84825604096.0,
+        "hw_temperature_celsius": 65.0,
+        "hw_temperature_limit_celsius": 90.0,
+        "hw_power_watts": 350.0,
+        "hw_power_limit_watts": 700.0,
+        "hw_gpu_clock_hertz": 1.98e9,
+    }
+    assert {metric: value(seen, metric, gpu="0", hw_id="GPU-0", host_name="n1") for metric in expected} == expected
+    throttled = {
+        reason: value(seen, "hw_gpu_throttled_ratio", reason=reason) for reason in ("thermal", "power", "hardware")
+    }
+    assert throttled == {"thermal": 1.0, "power": 1.0, "hardware": 0.0}
+    assert value(seen, "hw_errors_total", error_type="uncorrected") == 3.0
+    assert value(seen, "hw_gpu_count") == 1.0
+    assert value(seen, "hw_gpu_driver_responding") == 1.0
+    assert [sight.detail for sight in sights(seen)] == ["1 x Stub H200, driver 570.148"]
+
+
+def test_only_catalogued_metrics_and_labels_come_out(machine: Machine) -> None:
+    """Rules may only cite what stands in the catalogue."""
+    machine.set("count=2", "pid.0=1")
+
+    for sample in (each for each in machine.gather() if isinstance(each, Sample)):
+        assert {name for name, _ in sample.labels.pairs} == set(CATALOG[sample.metric].labels)
+
+
+@pytest.mark.parametrize(
+    ("call", "metrics"),
+    [
+        ("nvmlDeviceGetUtilizationRates", ["hw_gpu_utilization_ratio", "hw_gpu_memory_controller_utilization_ratio"]),
+        ("nvmlDeviceGetPowerUsage", ["hw_power_watts"]),
+        ("nvmlDeviceGetTemperature", ["hw_temperature_celsius"]),
+        ("nvmlDeviceGetTemperatureThreshold", ["hw_temperature_limit_celsius"]),
+        ("nvmlDeviceGetTotalEccErrors", ["hw_errors_total"]),
+        ("nvmlDeviceGetCurrentClocksEventReasons", ["hw_gpu_throttled_ratio"]),
+        ("nvmlDeviceGetComputeRunningProcesses_v3", ["hw_gpu_process_memory_usage_bytes"]),
+    ],
+)
+def test_what_a_card_does_not_support_is_absent_and_never_zero(machine: Machine, call: str, metrics: list[str]) -> None:
+    """A GPU under MIG is not an idle GPU."""
+    machine.set("count=1", f"unsupported={call}", "pid.0=1")
+
+    seen = machine.gather()
+
+    names = {each.metric for each in seen if isinstance(each, Sample)}
+    assert not names & set(metrics)
+    assert {"hw_gpu_up", "hw_gpu_memory_usage_bytes", "hw_gpu_clock_hertz"} <= names
+
+
+def test_an_older_driver_gives_memory_by_the_older_call(machine: Machine) -> None:
+    """Its "used" includes what the driver reserves."""
+    machine.set("count=1", "unsupported=nvmlDeviceGetMemoryInfo_v2")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_gpu_memory_usage_bytes") == 61 * 2**30
+    assert value(seen, "hw_gpu_memory_limit_bytes") == 80 * 2**30
+
+
+@pytest.mark.parametrize(
+    "lines", [("unsupported=nvmlDeviceGetMemoryInfo", "unsupported=nvmlDeviceGetMemoryInfo_v2"), ("total.0=0",)]
+)
+def test_a_card_without_memory_of_its_own_shows_the_hosts(machine: Machine, lines: tuple[str, ...]) -> None:
+    """On unified-memory parts the host's memory is what runs out."""
+    machine.set("count=1", *lines)
+    (machine.root / "proc").mkdir()
+    (machine.root / "proc/meminfo").write_text("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 400 kB\n")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_gpu_memory_limit_bytes") == 1000 * 1024
+    assert value(seen, "hw_gpu_memory_utilization_ratio") == pytest.approx(0.6)
+
+
+def test_who_holds_memory_is_asked_every_ten_seconds_only(machine: Machine) -> None:
+    """The list costs milliseconds and holds the lock that inference needs."""
+    machine.set("count=1", f"pid.0={os.getpid()}")
+    (machine.root / f"proc/{os.getpid()}").mkdir(parents=True)
+    (machine.root / f"proc/{os.getpid()}/comm").write_text("vllm\n")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.extend([list(await collector.gather(NOW_S + second)) for second in (0.0, 5.0, 10.0)])
+
+    machine.play(story)
+
+    held = [value(seen, "hw_gpu_process_memory_usage_bytes", pid=str(os.getpid()), process="vllm") for seen in rounds]
+    assert held == [50 * 2**30, None, 50 * 2**30]
+
+
+# --- lost cards -----------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_card_is_one_event_and_the_others_are_read_on(machine: Machine) -> None:
+    """After Xid 79 every call on that card fails, for ever."""
+    machine.set("count=3")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        machine.set("count=3", "lost=1")
+        rounds.append(list(await collector.gather(NOW_S + 5.0)))
+        rounds.append(list(await collector.gather(NOW_S + 10.0)))
+        machine.set("count=3")
+        rounds.append(list(await collector.gather(NOW_S + 75.0)))
+
+    machine.play(story)
+
+    ups = [[value(seen, "hw_gpu_up", gpu=gpu) for gpu in "012"] for seen in rounds]
+    assert ups == [[1.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]]
+    assert [events(seen) for seen in rounds] == [[], [("gpu_lost", "1")], [], []]
+    assert [value(seen, "hw_gpu_count") for seen in rounds] == [3.0, 2.0, 2.0, 3.0]
+    assert value(rounds[1], "hw_gpu_utilization_ratio", gpu="1") is None
+    assert value(rounds[1], "hw_gpu_utilization_ratio", gpu="2") == 0.9
+    assert "lost: GPU 1" in sights(rounds[1])[0].detail
+
+
+def test_a_card_lost_before_the_start_is_known_by_its_number(machine: Machine) -> None:
+    """Its handle cannot be looked up, so it has no UUID to tell."""
+    machine.set("count=2", "nohandle=1")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_gpu_up", gpu="1") == 0.0
+    assert value(seen, "hw_gpu_up", gpu="0") == 1.0
+    assert events(seen) == [("gpu_lost", "1")]
+
+
+def test_a_card_missing_from_the_list_is_lost_though_numbers_shift(machine: Machine) -> None:
+    """Some cards fall off the bus without a word; the others then move up, and must not be taken for them."""
+    machine.set("count=2", "uuid.0=100", "uuid.1=200")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        collector._child.close()
+        machine.set("count=1", "uuid.0=200")
+        rounds.append(list(await collector.gather(NOW_S + 5.0)))
+
+    machine.play(story)
+
+    assert value(rounds[1], "hw_gpu_up", hw_id="GPU-100", gpu="0") == 0.0
+    assert value(rounds[1], "hw_gpu_up", hw_id="GPU-200", gpu="1") == 1.0
+    assert events(rounds[1]) == [("gpu_lost", "0")]
+
+
+# --- a driver that hangs --------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_hangs_raises_its_own_signal_and_delays_nobody(machine: Machine) -> None:
+    """The poll loop of others stood still for hours; ours says so within its deadline and goes on after recovery."""
+    machine.set("count=1")
+    rounds: list[list[Observation]] = []
+    took: list[float] = []
+    beats = 0
+
+    async def story(collector: GpuNvml) -> None:
+        nonlocal beats
+        loop = asyncio.get_running_loop()
+
+        async def beat() -> None:
+            nonlocal beats
+            while True:
+                await asyncio.sleep(0.01)
+                beats += 1
+
+        rounds.append(list(await collector.gather(NOW_S)))
+        machine.set("count=1", "hang=nvmlDeviceGetUtilizationRates")
+        heart = asyncio.ensure_future(beat())
+        started_s = loop.time()
+        rounds.append(list(await collector.gather(NOW_S + 5.0)))
+        took.append(loop.time() - started_s)
+        heart.cancel()
+        machine.set("count=1")
+        collector._child._not_before_s = 0.0  # the pause between starts is the child's own test
+        rounds.append(list(await collector.gather(NOW_S + 10.0)))
+
+    machine.play(story, deadline=1.5)
+
+    assert [value(seen, "hw_gpu_driver_responding") for seen in rounds] == [1.0, 0.0, 1.0]
+    assert took[0] < 2.5
+    assert beats > 50
+    assert value(rounds[1], "hw_gpu_utilization_ratio") is None
+    assert (sights(rounds[1])[0].seen, sights(rounds[1])[0].detail) == (False, "the GPU driver does not answer")
+    assert value(rounds[2], "hw_gpu_utilization_ratio") == 0.9
+    assert sights(rounds[2])[0].seen
+
+
+def test_while_a_hung_driver_is_left_alone_it_still_reads_zero(machine: Machine) -> None:
+    """An alert on a series that stops would resolve itself."""
+    machine.set("count=1")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        machine.set("count=1", "hang=nvmlDeviceGetPowerUsage")
+        rounds.append(list(await collector.gather(NOW_S + 5.0)))
+        rounds.append(list(await collector.gather(NOW_S + 6.0)))  # the child is not started again yet
+
+    machine.play(story, deadline=1.0)
+
+    assert [value(seen, "hw_gpu_driver_responding") for seen in rounds] == [1.0, 0.0, 0.0]
+    assert sights(rounds[2]) == []
+
+
+def test_a_driver_that_begins_slowly_is_not_taken_for_hung(machine: Machine) -> None:
+    """Without persistence mode the first call wakes every card, which takes longer than a round."""
+    machine.set("count=1", "hang=nvmlInitWithFlags")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        machine.set("count=1")
+        while not rounds[-1]:
+            rounds.append(list(await collector.gather(NOW_S + 5.0)))
+
+    machine.play(story, deadline=0.2)
+
+    assert rounds[0] == []
+    assert value(rounds[-1], "hw_gpu_driver_responding") == 1.0
+
+
+def test_a_library_that_crashes_takes_only_the_child_with_it(machine: Machine) -> None:
+    """abort() in a driver library would have been ours."""
+    machine.set("count=1", "crash=nvmlDeviceGetTemperature")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        machine.set("count=1")
+        collector._child._not_before_s = 0.0
+        rounds.append(list(await collector.gather(NOW_S + 5.0)))
+
+    machine.play(story)
+
+    assert "the NVML reader failed" in sights(rounds[0])[0].detail
+    assert value(rounds[1], "hw_gpu_up") == 1.0
+
+
+def test_two_children_that_cannot_be_killed_mean_hung(machine: Machine) -> None:
+    """In uninterruptible sleep nothing more is started, and the alert stays."""
+
+    class Stuck(Child):
+        async def ask(self, question: Any, deadline_s: float) -> Any:
+            raise ChildTimeout("2 earlier children still hang in the kernel")
+
+    async def story(collector: GpuNvml) -> None:
+        collector._child = Stuck(())
+        machine.seen = list(await collector.gather(NOW_S))
+
+    machine.play(story)
+
+    assert value(machine.seen, "hw_gpu_driver_responding") == 0.0
+
+
+# --- no driver ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", ["no library", "driver not loaded"])
+def test_a_machine_without_a_driver_says_so_once_and_keeps_no_child(tmp_path: Path, library: Path, reason: str) -> None:
+    """Most hosts have no GPU: they get one line, and no process."""
+    if reason == "no library" and ctypes.util.find_library("nvidia-ml"):
+        pytest.skip("this machine has the real library")
+    machine = Machine(tmp_path, library if reason == "driver not loaded" else None)
+    machine.set("init=9")
+    rounds: list[list[Observation]] = []
+    children: list[int | None] = []
+
+    async def story(collector: GpuNvml) -> None:
+        for second in (0.0, 5.0, 599.0, 601.0):
+            rounds.append(list(await collector.gather(NOW_S + second)))
+            children.append(collector._child.pid)
+        machine.set("count=1")
+        rounds.append(list(await collector.gather(NOW_S + 1300.0)))
+
+    machine.play(story)
+
+    (sight,) = sights(rounds[0])
+    assert sight.detail.startswith("no NVIDIA driver")
+    assert "libnvidia-ml" in sight.hint
+    assert not sight.seen
+    assert rounds[1:4] == [[], [], []]
+    assert children == [None] * 4
+    if reason == "driver not loaded":
+        assert value(rounds[4], "hw_gpu_up") == 1.0
+
+
+def test_a_driver_that_is_unloaded_under_us_is_not_forgotten(machine: Machine) -> None:
+    """Cards that were there are missing now; quiet would be wrong."""
+    machine.set("count=1")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        collector._child.close()
+        machine.set("init=9")
+        rounds.append(list(await collector.gather(NOW_S + 5.0)))
+
+    machine.play(story)
+
+    assert value(rounds[1], "hw_gpu_up") == 0.0
+    assert events(rounds[1]) == [("gpu_lost", "0")]
+    assert not sights(rounds[1])[0].seen
