@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    at_s: float = 0.0
+    """When it was read to its end, wall time."""
 
     @property
     def json(self) -> Any:
@@ -83,7 +86,7 @@ class ChatServer:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                answer = take(Request(self.path, headers, body))
+                answer = take(Request(self.path, headers, body, time.time()))
                 if answer.wait is not None:
                     answer.wait.wait(20.0)
                 self.close_connection = True

@@ -10,7 +10,8 @@ import pytest
 
 def require_program(name: str) -> str:
     """The path of program *name*; without it the test is skipped, or fails where CI promises to have it."""
-    path = shutil.which(name)
+    # Debian keeps daemons where an ordinary user's PATH does not look
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None and os.environ.get("CI"):
         pytest.fail(f"{name} is missing, though .ci/run installs it")
     if path is None:
