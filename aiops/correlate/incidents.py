@@ -61,12 +61,15 @@ class Tempo:
 
     give_up_s: float = 45.0
     """Without a clear lead for this long, the answer is "undetermined"."""
+    hold_s: float = 2.0
+    """A first message waits this long for a cause: one message that names it beats two a second apart."""
     resolve_after_s: float = 20.0
     """Symptoms must have been gone for this long."""
     look_every_s: float = 1.0
     """Between diagnoses while no cause is named."""
     calm_look_every_s: float = 5.0
-    """Between diagnoses once one is named, or was not found for two minutes."""
+    """Between diagnoses once one is named, or was not found for `eager_s`."""
+    eager_s: float = 20.0
     thorough_every_s: float = 5.0
     """Between diagnoses with movers and charts; three times as long once a cause is named."""
     freeze_after_s: float = 600.0
@@ -149,11 +152,10 @@ class IncidentDesk:
         notifications: list[Notification] = []
         for service in sorted(self._cases.keys() | symptoms.keys()):
             case = self._cases.get(service)
-            opened = case is None
             if case is None:
                 case = self._cases[service] = self._open(service, symptoms[service], now_s)
             change = self._advance(case, symptoms.get(service, ()), others, now_s)
-            told = ChangeKind.OPENED if opened else change
+            told = self._due(case, change, now_s)
             if told is not None:
                 notifications.extend(self._tell(case, told, now_s))
             if told is not None or self._worth_saving(case, now_s):
@@ -166,6 +168,13 @@ class IncidentDesk:
                 self._notify("tickets", ChangeKind.TICKET, int(now_s), self._compose_tickets(rows), now_s)
             )
         return ChangeSet(incidents=tuple(incidents), notifications=tuple(notifications))
+
+    def _due(self, case: _Case, change: ChangeKind | None, now_s: float) -> ChangeKind | None:
+        """What people are told now. The first thing they hear is that it opened, also after a restart in between."""
+        if case.incident.revision > 0 or change is ChangeKind.RESOLVED:
+            return change
+        answered = case.incident.diagnosis.status is not DiagnosisStatus.PENDING
+        return ChangeKind.OPENED if answered or now_s - case.began_s >= self._tempo.hold_s else None
 
     # --- life of an incident ----------------------------------------------------------------------------------------
 
@@ -237,7 +246,7 @@ class IncidentDesk:
         named = incident.diagnosis.status is DiagnosisStatus.NAMED
         if named and case.failed_s is not None and now_s - case.failed_s > self._tempo.spared_s:
             return False
-        calm = named or now_s - case.began_s > 120.0
+        calm = named or now_s - case.began_s > self._tempo.eager_s
         pause_s = self._tempo.calm_look_every_s if calm else self._tempo.look_every_s
         return now_s - case.looked_s >= pause_s - 0.05  # ticks are not exactly a second apart
 

@@ -37,6 +37,10 @@ _SETTLE_S = 60.0
 """Work and pace are read this long after the first refusal: refusing changes neither."""
 _MATERIAL = math.log(1.15)
 """A smaller change of a term is no cause of an overload."""
+_SETTLED_S = 10.0
+_MIN_READINGS = 5
+_UNDER_WAY = 1.5
+"""Requests in the engines, against what is usual, from which a burst may still be hidden in them."""
 _CO_SHARE = 0.25
 _BAD = "503|5xx|429"
 
@@ -137,7 +141,7 @@ def arrivals_change(view: View, topology: Topology, first_bad_s: float) -> TermC
         at_s[seen],
         counts[seen] - _refused(view, topology, at_s[seen], first_bad_s),
         first_bad_s=first_bad_s,
-        complete=complete_s >= end_s,
+        complete=complete_s >= end_s or _hides_no_burst(view, topology, first_bad_s),
         series=refs,
     )
 
@@ -190,6 +194,23 @@ def _completion_s(view: View, topology: Topology) -> float:
     slow = view.windows("http_server_request_duration_seconds", {"service": topology.service, "quantile": "0.99"})
     longest = max((float(w.values[-10:].max()) for w in slow), default=2.0)
     return min(max(1.5 * longest, 2.0), 30.0)
+
+
+def _hides_no_burst(view: View, topology: Topology, first_bad_s: float) -> bool:
+    """
+    Whether requests under way are too few to be a burst that the log has not seen yet.
+
+    A surge that finished requests do not show sits in the engines: then running and waiting requests have grown.
+    """
+    before = now = 0.0
+    for name in ("requests_running", "requests_waiting"):
+        for window in _of_service(view, topology, f"gen_ai_server_{name}"):
+            past = window.values[window.at_s < first_bad_s - _SETTLED_S]
+            if past.size < _MIN_READINGS or window.at_s[-1] < first_bad_s:
+                return False
+            before += float(np.median(past))
+            now += float(window.values[-1])
+    return before > 0 and now < _UNDER_WAY * before
 
 
 def _refused(view: View, topology: Topology, at_s: Floats, first_bad_s: float) -> Floats:

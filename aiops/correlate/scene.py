@@ -88,8 +88,8 @@ class Scene:
         if onset is None:
             return "at an unknown time"
         ahead_s = self.first_bad_s - onset.by_s
-        if abs(ahead_s) <= _TOGETHER_S:
-            return "as the first bad answer came"
-        if ahead_s > 0:
+        if ahead_s > _TOGETHER_S:
             return f"{format_duration(ahead_s)} before the first bad answer"
+        if not self.context.onset.before(onset):  # the intervals touch: neither was certainly first
+            return "as the first bad answer came"
         return f"{format_duration(-ahead_s)} after the first bad answer"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from aiops.model import (
+    CauseLevel,
     Diagnosis,
     DiagnosisStatus,
     Evidence,
@@ -34,6 +35,8 @@ _MAX_MOVER = 140
 _MAX_SENTENCE = 300
 _TOGETHER_S = 0.5
 """Onsets this near to the first failure are told as simultaneous: sensors are no finer."""
+_FAILURE_S = 1.0
+"""The first failure is known to the second."""
 _HIDDEN_LABELS = {"host_name", "hw_id"}
 _WORTH_TELLING = 0.2
 """A candidate less probable than this is not told as the closest one."""
@@ -193,7 +196,14 @@ def finding(incident: Incident, evidence: Evidence, language: str = "en") -> str
     text = clean(evidence.text)
     if evidence.onset is None or _dated(text, incident, evidence.onset):
         return text
-    return say(language, "text.when", text=text.rstrip("."), when=relative(incident, evidence.onset.by_s, language))
+    return say(language, "text.when", text=text.rstrip("."), when=began(incident, evidence.onset, language))
+
+
+def began(incident: Incident, onset: Onset, language: str = "en") -> str:
+    """An onset against the first failure; "with" it where the intervals touch, since neither was certainly first."""
+    if onset.by_s > incident.first_bad_s and onset.after_s < incident.first_bad_s + _FAILURE_S:
+        return say(language, "when.with", first=first_failure(incident, language))
+    return relative(incident, onset.by_s, language)
 
 
 def _dated(text: str, incident: Incident, onset: Onset) -> bool:
@@ -218,7 +228,12 @@ def ruled_out_sentence(diagnosis: Diagnosis, language: str = "en") -> str:
     """What it was not, and what nobody could test here."""
     told = []
     for key, verdict in (("ruled_out", Verdict.RULED_OUT), ("not_testable", Verdict.NOT_TESTABLE)):
-        names = [title_of(h.cause, h.title, language) for h in diagnosis.hypotheses if h.verdict is verdict]
+        names = [
+            title_of(h.cause, h.title, language)
+            for h in diagnosis.hypotheses
+            # states are how it hurts: nobody asks whether they were ruled out as the root
+            if h.verdict is verdict and h.level is not CauseLevel.STATE
+        ]
         if names:
             told.append(say(language, key, causes=_listed(names, language)))
     return say(language, "sentences", one=told[0], other=told[1]) if len(told) == 2 else "".join(told)

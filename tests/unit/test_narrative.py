@@ -152,13 +152,20 @@ def test_the_strongest_specific_finding_speaks():
 
 @pytest.mark.parametrize(
     ("onset_s", "told"),
-    [(-74.0, "74 s before the first 503"), (3.0, "3.0 s after the first 503"), (0.2, "as the first 503 came")],
+    [
+        (-74.0, "74 s before the first 503"),
+        (3.0, "3.0 s after the first 503"),
+        (0.2, "as the first 503 came"),
+        (1.5, "as the first 503 came"),
+    ],
 )
 def test_times_are_told_against_the_first_503(onset_s: float, told: str):
     """What came before it may be the cause; what came after it cannot."""
     incident = sample_incident()
     evidence = replace(
-        incident.diagnosis.hypotheses[0].evidence[0], text="It moved.", onset=Onset(0.0, FIRST_BAD_S + onset_s)
+        incident.diagnosis.hypotheses[0].evidence[0],
+        text="It moved.",
+        onset=Onset(FIRST_BAD_S + onset_s - 1.0, FIRST_BAD_S + onset_s),
     )
     assert narrative.finding(incident, evidence) == f"It moved ({told})."
 
