@@ -131,6 +131,11 @@ class Theatre:
         line = next(li for li in page.splitlines() if li.startswith(f'DCGM_FI_DEV_FB_FREE{{gpu="{gpu}"'))
         return float(line.rsplit(" ", 1)[1])
 
+    @property
+    def daemon_pid(self) -> int:
+        """The daemon's process."""
+        return self._daemon.pid
+
     def daemon_usage(self) -> Usage:
         """
         CPU and memory of the daemon.
