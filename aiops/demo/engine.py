@@ -72,14 +72,17 @@ class Engine:
         batcher: Its scheduler.
         metrics: Its page.
         log: Its log.
+        pace: What its steps cost.
     """
 
-    def __init__(self, gpu: int, card: Card, batcher: Batcher, metrics: ServerMetrics, log: ServerLog) -> None:
+    def __init__(  # noqa: PLR0913 - each is a thing of its own
+        self, gpu: int, card: Card, batcher: Batcher, metrics: ServerMetrics, log: ServerLog, *, pace: Pace
+    ) -> None:
         self.gpu, self.batcher = gpu, batcher
         self.factor = 1.0
         """Work of a step relative to the first version of the weights."""
         self._card, self._metrics, self._log = card, metrics, log
-        self._pace, self._memory = Pace(), Memory()
+        self._pace, self._memory = pace, Memory()
         self._outputs: dict[Sequence, Output] = {}
         self._prefixes: OrderedDict[str, None] = OrderedDict()
         self._work_left = asyncio.Event()

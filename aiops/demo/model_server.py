@@ -21,7 +21,7 @@ from typing import Any
 
 from aiops.demo import stage, wire
 from aiops.demo.card import Card, OutOfMemory
-from aiops.demo.engine import Engine, Output
+from aiops.demo.engine import Engine, Output, Pace
 from aiops.demo.gpu import TOTAL_MIB
 from aiops.demo.kv import Batcher, Sequence
 from aiops.demo.pool import ConnectionPool, PoolTimeout
@@ -153,7 +153,7 @@ async def model_server(identity: Identity) -> AsyncIterator[dict[str, Any]]:
     pool = ConnectionPool(identity.metadata_port, size=5, overflow=5, timeout_s=1.5, seed=identity.seed)
     batcher = Batcher(KV_BLOCKS, BLOCK_SIZE, MAX_RUNNING, MAX_WAITING)
     metrics = ServerMetrics(MODEL, batcher, pool)
-    engine = Engine(identity.gpu, card, batcher, metrics, journal)
+    engine = Engine(identity.gpu, card, batcher, metrics, journal, pace=Pace())
     await engine.load_weights(TOTAL_MIB)
     server = ModelServer(engine, pool, metrics, journal, identity.seed)
     listening = await wire.serve(server.handle, identity.port)
