@@ -43,12 +43,12 @@ from aiops.notify.dispatch import Dispatcher
 from aiops.notify.memory_outbox import MemoryOutbox
 from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
 from aiops.pipeline import Board, Pipeline, RunBlocking
-from aiops.ports import Detector, World
+from aiops.ports import Closeable, Detector, World
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import CauseRule, load_causes
 from aiops.rulebook.places import rules_dirs
 from aiops.rulebook.signatures import LogSignature, load_signatures
-from aiops.schedule import Calendar, Schedule
+from aiops.schedule import Calendar, Schedule, Tick
 from aiops.selfstat import SelfStat
 from aiops.settings import Settings
 from aiops.store.rings import Rings
@@ -216,6 +216,11 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         web.start()
         stack.push_async_callback(web.stop)
 
+        collectors = build_collectors(plan.plugins, world)
+        for _, collector in collectors:
+            if isinstance(collector, Closeable):
+                stack.callback(collector.close)
+
         schedule = Schedule(clock, stat)
         stack.push_async_callback(schedule.stop)
         ticks = [
@@ -223,18 +228,18 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
             schedule.every("dispatch from memory", urgent_only.dispatch, 5.0, deadline_s=60.0),
         ]
 
-        def promised() -> None:
-            for tick in ticks:
-                tick.nudge()
+        collecting: list[Tick] = []
 
         pipeline = Pipeline(
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
             correlator=correlator, state=kept.state, keeper=kept.state, board=board, exposition=exposition,
-            emergency=emergency, stat=stat, run_blocking=on_writer, promised=promised,
+            emergency=emergency, stat=stat, run_blocking=on_writer,
+            promised=functools.partial(_nudge, ticks), hurry=functools.partial(_nudge, collecting),
         )  # fmt: skip
         waiting = {plugin.name for plugin in plan.plugins}
-        for name, collector in build_collectors(plan.plugins, world):
-            _collect(schedule, pipeline, Runner(name, collector, kept.readers, stat, clock), waiting)
+        for name, collector in collectors:
+            runner = Runner(name, collector, kept.readers, stat, clock)
+            collecting.append(_collect(schedule, pipeline, runner, waiting))
         schedule.every("evaluate", pipeline.evaluate, 1.0, deadline_s=30.0)
         schedule.every("tidy", pipeline.tidy, 5.0, deadline_s=10.0)
         schedule.every("keep", pipeline.keep, 10.0, deadline_s=30.0)
@@ -242,11 +247,16 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         yield url
 
 
+def _nudge(ticks: Sequence[Tick]) -> None:
+    for tick in ticks:
+        tick.nudge()
+
+
 async def _at_once(work: Callable[[], T]) -> T:
     return work()
 
 
-def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner, waiting: set[str]) -> None:
+def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner, waiting: set[str]) -> Tick:
     """A tick of its own for each collector: one that is slow delays no other."""
 
     async def job(now_s: float) -> None:
@@ -259,7 +269,7 @@ def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner, waiting: se
         return min(runner.interval_s, _HASTE_S) if pipeline.hastened else runner.interval_s
 
     # the runner has the deadline; the tick's is a second line behind it
-    schedule.every(f"collect {runner.name}", job, interval_s, deadline_s=runner.deadline_s + 10.0)
+    return schedule.every(f"collect {runner.name}", job, interval_s, deadline_s=runner.deadline_s + 10.0)
 
 
 def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings, on_writer: RunBlocking[None]) -> None:

@@ -162,17 +162,16 @@ class Pipeline:
     """Runs a blocking call on the thread that owns the state file."""
     promised: Callable[[], None]
     """Called when notifications wait to be sent."""
+    hurry: Callable[[], None] = lambda: None
+    """Called when collectors should run at once: users began to be hurt."""
     steady_every_s: float = 5.0
+    hastened: bool = False
+    """Whether every collector should hurry."""
     _steady_at_s: float = float("-inf")
     _steady_breaches: tuple[Breach, ...] = ()
     _events_waiting: list[Event] = field(default_factory=list)
     _unsaved: ChangeSet = field(default_factory=ChangeSet)
     _commit: asyncio.Future[None] | None = None
-
-    @property
-    def hastened(self) -> bool:
-        """Whether every collector should hurry: users are being hurt."""
-        return self.correlator.open_count() > 0
 
     async def collect(self, source: Source, now_s: float) -> None:
         """Run one collector and take in what it saw."""
@@ -208,6 +207,9 @@ class Pipeline:
             )
         changed = self.book.step([*breaches, *self._steady_breaches], now_s)
         found = self.correlator.step(self.book.firing(), now_s)
+        was_calm, self.hastened = not self.hastened, self.correlator.in_doubt(now_s)
+        if was_calm and self.hastened:
+            self.hurry()
         events, self._events_waiting = tuple(self._events_waiting), []
         await self._save(replace(found, alerts=tuple(changed), events=events), now_s)
 
@@ -248,7 +250,9 @@ class Pipeline:
     async def tidy(self, now_s: float) -> None:
         """Render /metrics, forget what ended."""
         self.series.expire(now_s)
-        self.exposition.render(self.series.snapshot(now_s))
+        samples = list(self.series.snapshot(now_s))
+        self.stat.series.set(len(samples))
+        self.exposition.render(samples)
 
     async def keep(self, now_s: float) -> None:
         """Write checkpoints and history: what may be lost for a few seconds, but not for good."""

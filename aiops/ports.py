@@ -67,6 +67,15 @@ class AsyncCollector(Protocol):
         ...
 
 
+@runtime_checkable
+class Closeable(Protocol):
+    """A collector that holds a child process or another resource beyond a run."""
+
+    def close(self) -> None:
+        """Let go of it; the collector is not run again."""
+        ...
+
+
 class Checkpoints(Protocol):
     """Small named values that survive a restart; writes reach the disk within seconds, and at a clean stop."""
 
@@ -269,8 +278,8 @@ class Correlator(Protocol):
         """What changed: incidents opened, answered anew or resolved, and whom to tell."""
         ...
 
-    def open_count(self) -> int:
-        """Incidents open now."""
+    def in_doubt(self, now_s: float) -> bool:
+        """Whether an incident is young or not explained yet: then every collector should hurry."""
         ...
 
 

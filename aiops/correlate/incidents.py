@@ -143,7 +143,14 @@ class IncidentDesk:
             self._cases[incident.service] = case
 
     def open_count(self) -> int:
+        """Incidents open now."""
         return len(self._cases)
+
+    def in_doubt(self, now_s: float) -> bool:
+        return any(
+            case.incident.diagnosis.status is DiagnosisStatus.PENDING or now_s - case.began_s < self._tempo.eager_s
+            for case in self._cases.values()
+        )
 
     def step(self, firing: Sequence[Alert], now_s: float) -> ChangeSet:
         symptoms = symptoms_by_service(firing)

@@ -89,13 +89,14 @@ class Correlator:
 
     def __init__(self) -> None:
         self.pages: list[Notification] = []
+        self.doubt = False
 
     def step(self, firing: Sequence[Alert], now_s: float) -> ChangeSet:
         pages, self.pages = tuple(self.pages), []
         return ChangeSet(notifications=pages)
 
-    def open_count(self) -> int:
-        return 0
+    def in_doubt(self, now_s: float) -> bool:
+        return self.doubt
 
 
 class State:
@@ -171,6 +172,7 @@ class House:
         self.correlator, self.state, self.emergency, self.shown = Correlator(), State(), Emergency(), Shown()
         self.board = Board(self.book)
         self.promises = 0
+        self.now_s = 0.0
         self.pipeline = Pipeline(
             series=self.series, events=self.events, logs=self.logs, urgent=urgent, steady=steady, book=self.book,
             correlator=self.correlator, state=self.state, keeper=self.state, board=self.board, exposition=self.shown,
@@ -266,6 +268,22 @@ def test_a_commit_that_hangs_holds_back_no_page(monkeypatch: pytest.MonkeyPatch)
         await house.pipeline._commit
 
     asyncio.run(scene())
+
+
+def test_collectors_hurry_when_users_begin_to_be_hurt_and_only_then():
+    """The diagnosis must not wait for a five-second cadence, nor be paid for all day."""
+    house = House()
+    hurried: list[float] = []
+    house.pipeline.hurry = lambda: hurried.append(house.now_s)
+
+    async def scene() -> None:
+        for second, doubt in enumerate([False, True, True, False, True]):
+            house.now_s, house.correlator.doubt = float(second), doubt
+            await house.pipeline.evaluate(house.now_s)
+            assert house.pipeline.hastened is doubt
+
+    asyncio.run(scene())
+    assert hurried == [1.0, 4.0], "once at each beginning"
 
 
 def test_merging_keeps_the_newest_state_and_every_notification():
