@@ -39,11 +39,11 @@ from aiops.export.metrics import Exposition
 from aiops.export.web import WebDeps, WebServer, bind, create_app
 from aiops.logs.path import LogPath
 from aiops.model import Observation
-from aiops.notify.dispatch import Dispatcher
+from aiops.notify.dispatch import Dispatcher, RunBlocking
 from aiops.notify.memory_outbox import MemoryOutbox
 from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
-from aiops.pipeline import Board, Pipeline, RunBlocking
-from aiops.ports import Closeable, Detector, World
+from aiops.pipeline import Board, Pipeline
+from aiops.ports import Closeable, Correlator, Detector, World
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import CauseRule, load_causes
 from aiops.rulebook.places import rules_dirs
@@ -183,68 +183,76 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         async def on_writer(work: Callable[[], T]) -> T:
             return await loop.run_in_executor(kept.writer, work)
 
-        settings, clock, stat = plan.settings, kept.clock, kept.stat
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        world = World(kept.host, Path("/"), clock, client, kept.state, kept.inbox)
-
         book = AlertBook(plan.alerts, kept.state.alerts())
         board = Board(book)
         exposition = Exposition(kept.registry)
-        url = settings.web.public_url or base_url(kept.socket)
-        logs = LogPath(kept.host, plan.signatures, stat)
-        language = settings.notify.language
-        correlator = correlate.build(
-            causes=plan.causes,
-            series=kept.rings,
-            events=kept.state,
-            templates=logs,
-            compose=functools.partial(narrative.compose, base_url=url, language=language),
-            compose_tickets=functools.partial(narrative.compose_tickets, base_url=url, language=language),
-            receivers=[(receiver.name, frozenset(receiver.severities)) for receiver in plan.receivers],
-            restored=kept.state.open_incidents(),
-        )
-        notifiers = build_receivers(plan.receivers, client)
-        emergency = MemoryOutbox()
-        rng = random.Random(secrets.randbits(64))  # noqa: S311 (jitter, not a secret)
-        regular = Dispatcher(kept.state, notifiers, stat, rng, on_writer)
-        # never by way of the state's thread: it exists for when that one hangs
-        urgent_only = Dispatcher(emergency, notifiers, stat, rng, _at_once)
-        for dispatcher in (regular, urgent_only):
-            stack.push_async_callback(dispatcher.stop)
-
-        web = WebServer(create_app(_web_deps(kept, settings, board, exposition)), kept.socket.dup())
+        web = WebServer(create_app(_web_deps(kept, plan.settings, board, exposition)), kept.socket.dup())
         web.start()
         stack.push_async_callback(web.stop)
 
-        collectors = build_collectors(plan.plugins, world)
+        emergency = MemoryOutbox()
+        dispatchers = _dispatchers(plan, kept, client, emergency, on_writer)
+        for dispatcher in dispatchers:
+            stack.push_async_callback(dispatcher.stop)
+        collectors = build_collectors(plan.plugins, _world(kept, client))
         for _, collector in collectors:
             if isinstance(collector, Closeable):
                 stack.callback(collector.close)
 
-        schedule = Schedule(clock, stat)
+        schedule = Schedule(kept.clock, kept.stat)
         stack.push_async_callback(schedule.stop)
-        ticks = [
-            schedule.every("dispatch", regular.dispatch, 5.0, deadline_s=60.0),
-            schedule.every("dispatch from memory", urgent_only.dispatch, 5.0, deadline_s=60.0),
+        sending = [
+            schedule.every(f"dispatch from {source}", dispatcher.dispatch, 5.0, deadline_s=60.0)
+            for source, dispatcher in zip(("state", "memory"), dispatchers, strict=True)
         ]
-
         collecting: list[Tick] = []
-
+        logs = LogPath(kept.host, plan.signatures, kept.stat)
         pipeline = Pipeline(
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
-            correlator=correlator, state=kept.state, keeper=kept.state, board=board, exposition=exposition,
-            emergency=emergency, stat=stat, run_blocking=on_writer,
-            promised=functools.partial(_nudge, ticks), hurry=functools.partial(_nudge, collecting),
+            correlator=_correlator(plan, kept, logs), state=kept.state, keeper=kept.state, board=board,
+            exposition=exposition, emergency=emergency, stat=kept.stat, run_blocking=on_writer,
+            promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
         )  # fmt: skip
         waiting = {plugin.name for plugin in plan.plugins}
         for name, collector in collectors:
-            runner = Runner(name, collector, kept.readers, stat, clock)
+            runner = Runner(name, collector, kept.readers, kept.stat, kept.clock)
             collecting.append(_collect(schedule, pipeline, runner, waiting))
         schedule.every("evaluate", pipeline.evaluate, 1.0, deadline_s=30.0)
         schedule.every("tidy", pipeline.tidy, 5.0, deadline_s=10.0)
         schedule.every("keep", pipeline.keep, 10.0, deadline_s=30.0)
-        _calendar(stack, kept, settings, on_writer)
-        yield url
+        _calendar(stack, kept, plan.settings, on_writer)
+        yield page_url(plan.settings, kept.socket)
+
+
+def _world(kept: Kept, client: httpx.AsyncClient) -> World:
+    return World(kept.host, Path("/"), kept.clock, client, kept.state, kept.inbox)
+
+
+def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:
+    url, language = page_url(plan.settings, kept.socket), plan.settings.notify.language.value
+    return correlate.build(
+        causes=plan.causes,
+        series=kept.rings,
+        events=kept.state,
+        templates=logs,
+        compose=functools.partial(narrative.compose, base_url=url, language=language),
+        compose_tickets=functools.partial(narrative.compose_tickets, base_url=url, language=language),
+        receivers=[(receiver.name, frozenset(receiver.severities)) for receiver in plan.receivers],
+        restored=kept.state.open_incidents(),
+    )
+
+
+def _dispatchers(
+    plan: Plan, kept: Kept, client: httpx.AsyncClient, emergency: MemoryOutbox, on_writer: RunBlocking
+) -> list[Dispatcher]:
+    """One for the outbox in the state, and one that never touches the state's thread: it is for when that hangs."""
+    notifiers = build_receivers(plan.receivers, client, kept.clock)
+    rng = random.Random(secrets.randbits(64))  # noqa: S311 (jitter, not a secret)
+    return [
+        Dispatcher(kept.state, notifiers, kept.stat, rng, on_writer),
+        Dispatcher(emergency, notifiers, kept.stat, rng, _at_once),
+    ]
 
 
 def _nudge(ticks: Sequence[Tick]) -> None:
@@ -272,7 +280,7 @@ def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner, waiting: se
     return schedule.every(f"collect {runner.name}", job, interval_s, deadline_s=runner.deadline_s + 10.0)
 
 
-def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings, on_writer: RunBlocking[None]) -> None:
+def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings, on_writer: RunBlocking) -> None:
     """Work that belongs to the wall clock."""
     calendar = Calendar(kept.clock, kept.stat)
     stack.callback(calendar.stop)
@@ -300,10 +308,10 @@ def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Expositi
     )
 
 
-def base_url(sock: socket.socket) -> str:
-    """Where the page is, as messages link to it when no public address is set."""
+def page_url(settings: Settings, sock: socket.socket) -> str:
+    """Where the page is, as messages link to it: the public address if one is set, else the one we listen on."""
     host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return settings.web.public_url or (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
 class _Signals:
