@@ -70,7 +70,7 @@ class Tempo:
     calm_look_every_s: float = 5.0
     """Between diagnoses once one is named, or was not found for `eager_s`."""
     eager_s: float = 20.0
-    thorough_every_s: float = 5.0
+    thorough_every_s: float = 10.0
     """Between diagnoses with movers and charts; three times as long once a cause is named."""
     freeze_after_s: float = 600.0
     """The rings no longer hold the onset then, so the answer stands."""

@@ -38,9 +38,9 @@ _SETTLE_S = 60.0
 _MATERIAL = math.log(1.15)
 """A smaller change of a term is no cause of an overload."""
 _SETTLED_S = 10.0
-_MIN_READINGS = 5
-_UNDER_WAY = 1.5
-"""Requests in the engines, against what is usual, from which a burst may still be hidden in them."""
+"""Requests of a burst that nothing was refused of yet may be this old."""
+_USUAL = 1.15
+"""Arrivals up to this factor are weather."""
 _CO_SHARE = 0.25
 _BAD = "503|5xx|429"
 
@@ -57,6 +57,8 @@ class TermChange:
     missing: str = ""
     """What would be needed to know."""
     series: tuple[SeriesRef, ...] = ()
+    waits: bool = False
+    """Unknown only for now: requests still under way will tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class LoadAccount:
     def demand(self) -> Demand:
         """How much more is asked: arrivals and work."""
         return demand_of(self.terms[Term.ARRIVALS], self.terms[Term.WORK])
+
+    @property
+    def waits(self) -> bool:
+        """Whether a term is unknown only for now, so that shares may still change."""
+        return any(term.waits for term in self.terms.values())
 
     def in_words(self) -> str:
         """All four terms as factors: "arrivals x3.4, work x1.0, pace x1.2, capacity x1.0"."""
@@ -137,13 +144,9 @@ def arrivals_change(view: View, topology: Topology, first_bad_s: float) -> TermC
         return TermChange(None, missing="no gateway log")
     end_s = min(first_bad_s + _AFTER_S, view.now_s - 1.0)
     seen = at_s <= end_s
-    return judge_arrivals(
-        at_s[seen],
-        counts[seen] - _refused(view, topology, at_s[seen], first_bad_s),
-        first_bad_s=first_bad_s,
-        complete=complete_s >= end_s or _hides_no_burst(view, topology, first_bad_s),
-        series=refs,
-    )
+    net = counts - _refused(view, topology, at_s, first_bad_s)
+    complete = complete_s >= end_s or _surely_level(view, topology, at_s, net, first_bad_s)
+    return judge_arrivals(at_s[seen], net[seen], first_bad_s=first_bad_s, complete=complete, series=refs)
 
 
 def judge_arrivals(
@@ -173,7 +176,7 @@ def judge_arrivals(
         after = max(after, step.after)
         return TermChange(math.log(after / max(step.before, 0.1)), step.before, after, step.onset, series=series)
     if not complete:
-        return TermChange(None, missing="the last seconds' requests are still under way", series=series)
+        return TermChange(None, missing="the last seconds' requests are still under way", series=series, waits=True)
     normal = float(counts[at_s < first_bad_s].mean())
     recent = counts[(at_s >= first_bad_s - MIN_BASELINE_S) & (at_s < first_bad_s)]
     return TermChange(0.0, normal, float(recent.mean()) if recent.size else normal, series=series)
@@ -196,21 +199,24 @@ def _completion_s(view: View, topology: Topology) -> float:
     return min(max(1.5 * longest, 2.0), 30.0)
 
 
-def _hides_no_burst(view: View, topology: Topology, first_bad_s: float) -> bool:
+def _surely_level(view: View, topology: Topology, at_s: Floats, net: Floats, first_bad_s: float) -> bool:
     """
-    Whether requests under way are too few to be a burst that the log has not seen yet.
+    Whether all that arrived lately is no more than usual, counting the requests that are in no log yet.
 
-    A surge that finished requests do not show sits in the engines: then running and waiting requests have grown.
+    Those are what the engines hold now. It spares a cause that is no burst the wait for its slow requests to end.
     """
-    before = now = 0.0
+    held = 0.0
     for name in ("requests_running", "requests_waiting"):
-        for window in _of_service(view, topology, f"gen_ai_server_{name}"):
-            past = window.values[window.at_s < first_bad_s - _SETTLED_S]
-            if past.size < _MIN_READINGS or window.at_s[-1] < first_bad_s:
-                return False
-            before += float(np.median(past))
-            now += float(window.values[-1])
-    return before > 0 and now < _UNDER_WAY * before
+        windows = _of_service(view, topology, f"gen_ai_server_{name}")
+        if len(windows) < len(topology.instances) or any(w.at_s[-1] < first_bad_s for w in windows):
+            return False
+        held += sum(float(w.values[-1]) for w in windows)
+    since_s = min(view.now_s - 2.0 * _completion_s(view, topology), first_bad_s - _SETTLED_S)
+    before = net[at_s < since_s]
+    if before.size < MIN_BASELINE_S / 2:
+        return False
+    usual = float(before.mean()) * (view.now_s - since_s)
+    return float(net[at_s >= since_s].sum()) + held <= _USUAL * usual + 2.0 * math.sqrt(usual)
 
 
 def _refused(view: View, topology: Topology, at_s: Floats, first_bad_s: float) -> Floats:

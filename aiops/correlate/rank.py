@@ -37,6 +37,8 @@ class Weighed:
     """Log odds against undetermined."""
     tested: float
     """Share of the clauses' weight that could be tested, 0 to 1."""
+    waits: bool = False
+    """It needs the load accounting, and that is still coming in."""
 
     @property
     def cause(self) -> str:
@@ -68,6 +70,7 @@ class Weighed:
         """Whether it has what a root needs."""
         return (
             not self.ruled_out
+            and not self.waits
             and self.specific
             and self.families >= MIN_FAMILIES
             and self.tested >= MIN_TESTED
@@ -94,7 +97,8 @@ def weigh(rule: CauseRule, scene: Scene, place: Place) -> Weighed:
     score = math.log(rule.prior / (1.0 - rule.prior)) + votes + order(evidence, scene.context.onset)
     weights = [abs(math.log(clause.odds.present / clause.odds.absent)) for clause in rule.evidence]
     known = [weight for weight, e in zip(weights, evidence, strict=True) if e.state is not EvidenceState.UNKNOWN]
-    return Weighed(rule, place, evidence, score, sum(known) / sum(weights))
+    needs_load = any(clause.necessary and clause.load is not None for clause in rule.evidence)
+    return Weighed(rule, place, evidence, score, sum(known) / sum(weights), needs_load and scene.load.waits)
 
 
 def vote(evidence: Sequence[Evidence]) -> tuple[tuple[Evidence, ...], float]:

@@ -134,7 +134,7 @@ class Bench:
             return Verdict.CONSEQUENCE, f"Follows from: {origin.rule.title} ({origin.place.text})."
         missing = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN]
         needed = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN and e.necessary]
-        if not w.specific and (needed or w.tested < MIN_TESTED):
+        if not w.specific and not w.waits and (needed or w.tested < MIN_TESTED):
             return Verdict.NOT_TESTABLE, (needed or missing)[0]
         return Verdict.CANDIDATE, _shortcoming(w, missing)
 
@@ -149,6 +149,8 @@ def _widened(hypothesis: Hypothesis, places: int, topology: Topology) -> Hypothe
 
 def _shortcoming(w: Weighed, missing: Sequence[str]) -> str:
     """What keeps a candidate from being named."""
+    if w.waits:
+        return "Too early to tell: requests that would show it are still under way."
     if not w.specific:
         return "Nothing was found that shows in this cause alone."
     if w.families < MIN_FAMILIES:

@@ -236,3 +236,33 @@ def test_nothing_to_read_is_unknown_in_every_term():
     found = account(view, topology, read_paces(view, topology), FIRST_BAD_S)
 
     assert all(term.change is None and term.missing for term in found.terms.values())
+
+
+def under_way(logged_lately: float, held: float) -> TermChange:
+    """Four seconds after the first refusal; of the last eight seconds' arrivals the log shows *logged_lately* a second."""
+    series, now_s = FakeSeries(), FIRST_BAD_S + 4.0
+    labels = Labels.of(service="chat")
+    for at in np.arange(FIRST_BAD_S - 90.0, now_s):
+        series.put("http_server_arrival_rate", labels, {at: 12.0 if at < now_s - 8.0 else logged_lately})
+    ok = labels.merge(outcome="ok", answered_by="upstream", upstream="r0:1")
+    series.put("http_server_requests_total", ok, {FIRST_BAD_S - 90.0: 0.0, now_s: 1000.0})
+    duration = labels.merge(upstream="r0:1", quantile="0.99")
+    series.put("http_server_request_duration_seconds", duration, {now_s - 1.0: 6.0})
+    for name, value in (("running", 16.0), ("waiting", held - 16.0)):
+        series.put(f"gen_ai_server_requests_{name}", Labels.of(instance="r0:1"), {now_s - 0.5: value})
+    view = View(series, START_S, now_s)
+    topology = read_topology(view, "chat")
+    return account(view, topology, read_paces(view, topology), FIRST_BAD_S).terms[Term.ARRIVALS]
+
+
+def test_requests_that_only_pile_up_are_no_surge_and_need_no_waiting_for():
+    """Slow engines hold what usual traffic brings: all that arrived is in the log or in the engines."""
+    assert under_way(logged_lately=4.0, held=64.0).change == 0.0
+
+
+def test_a_surge_that_sits_in_the_engines_is_waited_for():
+    """The log cannot show it yet, but what the engines hold is more than usual traffic brings."""
+    found = under_way(logged_lately=12.0, held=230.0)
+
+    assert found.change is None
+    assert found.waits

@@ -182,6 +182,14 @@ def test_a_cause_at_several_places_is_one_root():
     assert told["x"].place == "service s (r1, r2, r3)"
 
 
+def test_a_cause_that_needs_the_load_accounting_waits_for_it():
+    """Before all arrivals are counted, a slower pace may be a burst's doing."""
+    told, roots = judge(replace(weighed("x"), waits=True))
+
+    assert roots == []
+    assert (told["x"].verdict, told["x"].reason[:9]) == (Verdict.CANDIDATE, "Too early")
+
+
 def test_no_probability_above_nine_tenths_is_shown():
     """Certainty has to be earned by confirmed incidents."""
     assert judge(weighed("x", 30.0))[0]["x"].probability == MAX_SHOWN
