@@ -1,7 +1,9 @@
 """
 Pictures of the evidence, kept with the incident because the rings forget.
 
-At most eight charts, of the series behind what speaks for the first hypotheses; without a hypothesis, of what moved.
+At most eight charts, of the series behind what speaks for the first hypotheses; while no root is named, also of what
+moved. A pair of counters such as "seconds summed" and "tokens counted" is drawn as their quotient, which is what people
+read: seconds a token.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _HYPOTHESES = 3
 
 
 def draw(hypotheses: Sequence[Hypothesis], movers: Sequence[Mover], scene: Scene) -> tuple[Chart, ...]:
-    """Charts for the first hypotheses that have any support, then for the movers."""
+    """Charts for the first hypotheses that have any support; without a root, for the movers too."""
     charts: list[Chart] = []
     shown: set[str] = set()
     for evidence_id, refs, onset in _wanted(hypotheses, movers):
@@ -51,6 +53,8 @@ def _wanted(
         present = [e for e in hypothesis.evidence if e.state is EvidenceState.PRESENT and e.series]
         for evidence in sorted(present, key=lambda e: -abs(e.log_odds)):
             yield evidence.id, evidence.series, evidence.onset
+    if any(h.verdict is Verdict.ROOT for h in hypotheses):
+        return
     for mover in movers:
         yield "mover", (mover.series,), mover.onset
 
@@ -62,9 +66,17 @@ def _chart(evidence_id: str, metric: str, refs: Sequence[SeriesRef], onset: Onse
     start_s = max(scene.now_s - _HISTORY_S, scene.view.start_s)
     windows = [cut(w, start_s, scene.now_s) for w in scene.view.windows(metric) if w.labels in wanted]
     windows.sort(key=_liveliness, reverse=True)
-    lines = [_line(w, counter=counter) for w in windows[:MAX_LINES]]
-    unit = f"{known.unit}/s" if counter else known.unit
-    return Chart(evidence_id, known.help.rstrip("."), unit, tuple(line for line in lines if line.at_s), onset)
+    windows = windows[:MAX_LINES]
+    title, unit = known.help.split(";")[0].rstrip("."), f"{known.unit}/s" if counter else known.unit
+    counted = CATALOG.get(metric.removesuffix("_sum") + "_count") if metric.endswith("_sum") else None
+    if counted is None:
+        lines = [_line(w, counter=counter) for w in windows]
+    else:
+        title = title.replace("Summed", "Mean", 1)
+        unit = known.unit
+        counts = {w.labels: cut(w, start_s, scene.now_s) for w in scene.view.windows(counted.name)}
+        lines = [_quotient(w, counts[w.labels]) for w in windows if w.labels in counts]
+    return Chart(evidence_id, title, unit, tuple(line for line in lines if line.at_s), onset)
 
 
 def _liveliness(window: Window) -> float:
@@ -73,9 +85,20 @@ def _liveliness(window: Window) -> float:
 
 
 def _line(window: Window, *, counter: bool) -> Line:
-    at_s, values = window.at_s, window.values
     if counter:
-        at_s, values = at_s[1:], rate_points(at_s, values)
+        return _named(window, window.at_s[1:], rate_points(window.at_s, window.values))
+    return _named(window, window.at_s, window.values)
+
+
+def _quotient(summed: Window, counted: Window) -> Line:
+    """What was summed over what was counted, between readings in which anything was."""
+    at_s, counts = summed.at_s[1:], np.interp(summed.at_s, counted.at_s, counted.values)
+    added, number = np.diff(summed.values), np.diff(counts)
+    good = (number > 0) & (added >= 0)
+    return _named(summed, at_s[good], added[good] / number[good])
+
+
+def _named(window: Window, at_s: Floats, values: Floats) -> Line:
     at_s, values = _thinned(at_s, values)
     names = [clean(value) for name, value in window.labels.pairs if name not in {"host_name", "model", "server"}]
     return Line(

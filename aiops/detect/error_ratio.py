@@ -268,7 +268,7 @@ def _by_answerer(bad: Sequence[Counted], over_s: float, now_s: float) -> Counter
 def _describe(finding: _Finding, baseline: _Baseline, answered_by: Counter[str]) -> str:
     text = f"{finding.bad} of {finding.total} in {finding.over_s:.0f} s"
     if not baseline.known:
-        text += ", no earlier answers to compare with"
+        text += ", too little history to compare with"
     else:
         text += f", normally under {format_quantity(baseline.excused, 'ratio')}"
     if answered_by["upstream"] or answered_by["gateway"]:

@@ -125,3 +125,22 @@ def test_charts_are_few_small_and_keep_their_peaks():
     assert max(charts[0].lines[0].values) == 81.0
     assert charts[1].unit == "requests/s"
     assert set(charts[1].lines[0].values) == {1.0}
+
+
+def test_a_pair_of_counters_is_drawn_as_what_people_read():
+    """Nobody reads "seconds of waiting summed a second"; seconds a token is the pace."""
+    series = FakeSeries()
+    name = "gen_ai_server_time_per_output_token_seconds"
+    put(series, f"{name}_sum", 0.02 * 50 * np.arange(430), instance="a:1")
+    put(series, f"{name}_count", 50.0 * np.arange(430), instance="a:1")
+    refs = (SeriesRef(f"{name}_sum", Labels.of(instance="a:1")),)
+    found = Evidence("pace", EvidenceState.PRESENT, "slow", log_odds=2.0, series=refs)
+    root = Hypothesis(
+        "slow_node", "One replica is slow", CauseLevel.FAULT, Labels(), "replica a:1", 0.9, Verdict.ROOT, "", (found,)
+    )
+    scene = Scene(IncidentContext("chat", (), BAD_S, BAD_S + 3), series, FakeEvents(), BAD_S + 20)
+
+    (chart,) = draw([root], (), scene)
+
+    assert (chart.title, chart.unit) == ("Mean time between output tokens", "seconds")
+    assert {round(value, 9) for value in chart.lines[0].values} == {0.02}

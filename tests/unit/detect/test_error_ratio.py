@@ -179,7 +179,7 @@ def test_a_daemon_that_starts_in_the_middle_of_an_incident_sees_it():
     gateway = Gateway(spike_of()).live(traffic(10, 20, 0.3))
 
     assert min(gateway.breaches) <= 5
-    assert "no earlier answers to compare with" in gateway.breaches[10].text
+    assert "too little history to compare with" in gateway.breaches[10].text
 
 
 def test_a_background_never_seen_is_not_normal_just_because_it_lasts():
