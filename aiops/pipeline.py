@@ -230,6 +230,7 @@ class Pipeline:
             if self._commit is not None and not self._commit.done():
                 raise StateError("the previous commit still hangs")
             self._commit = asyncio.ensure_future(self.run_blocking(lambda: self.state.commit(merged)))
+            self._commit.add_done_callback(_retrieve)
             async with asyncio.timeout(_COMMIT_DEADLINE_S):
                 await asyncio.shield(self._commit)
         except (StateError, TimeoutError) as error:
@@ -270,6 +271,12 @@ class Pipeline:
                 await self.run_blocking(work)
         except (StateError, TimeoutError):
             self.stat.state_errors.inc()
+
+
+def _retrieve(commit: asyncio.Future[None]) -> None:
+    """Look at the outcome of a commit that nobody waits for any more, so that asyncio does not complain of it."""
+    if not commit.cancelled():
+        commit.exception()
 
 
 def merge(older: ChangeSet, newer: ChangeSet) -> ChangeSet:
