@@ -62,23 +62,28 @@ async def fetch_page(
             http.stream("GET", url, headers=_HEADERS, timeout=deadline_s, follow_redirects=False) as response,
         ):
             _check_head(response, limit_bytes)
-            chunks: list[bytes] = []
-            size = 0
-            async for chunk in response.aiter_bytes():
-                size += len(chunk)
-                if size > limit_bytes:
-                    raise SourceMalformed(f"a page of more than {limit_bytes} bytes")
-                chunks.append(chunk)
+            page = await _body(response, limit_bytes)
     except (TimeoutError, httpx.TimeoutException) as error:
         raise SourceUnavailable(f"no answer within {deadline_s:g} s") from error
     except (httpx.ProtocolError, httpx.UnsupportedProtocol) as error:
         raise SourceMalformed("does not speak HTTP") from error
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
         raise SourceUnavailable(_reason(error)) from error
-    page = b"".join(chunks)
     if page[:512].lstrip()[:1] == b"<":
         raise SourceMalformed("HTML instead of metrics")
     return page
+
+
+async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
+    page = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            page += chunk
+            if len(page) > limit_bytes:
+                raise SourceMalformed(f"a page of more than {limit_bytes} bytes")
+        return bytes(page)
+    finally:
+        page.clear()  # the error's traceback holds this frame, and may live until the next garbage collection
 
 
 def _check_head(response: httpx.Response, limit_bytes: int) -> None:

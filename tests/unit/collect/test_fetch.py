@@ -94,6 +94,23 @@ def test_a_page_without_end_is_cut_off_at_the_limit():
     assert asyncio.run(scene()) < 3 * MAX_PAGE_BYTES
 
 
+def test_a_refused_page_does_not_stay_in_memory_with_its_error():
+    """Whoever keeps the error keeps its traceback and every variable in it: 4 MB a second, once."""
+
+    async def scene() -> int:
+        async with serving(hang) as server, httpx.AsyncClient(trust_env=False) as http:
+            server.answer = server.flood
+            with pytest.raises(SourceMalformed) as caught:
+                await fetch_page(http, server.url, deadline_s=20.0)
+            return sum(len(value) for entry in caught.traceback for value in map(_flat, entry.frame.f_locals.values()))
+
+    def _flat(value: object) -> bytes:
+        parts = value if isinstance(value, list) else [value]
+        return b"".join(part for part in parts if isinstance(part, bytes | bytearray))
+
+    assert asyncio.run(scene()) < MAX_PAGE_BYTES // 8
+
+
 def test_a_connection_that_breaks_in_the_middle_is_an_own_error():
     """A server killed while it answers gives half a page, which is no page."""
 
