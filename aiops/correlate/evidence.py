@@ -168,7 +168,6 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
         and (not test.action or event.action in test.action)
         and start_s <= event.at_s <= end_s
         and concerns(event, scene, place)
-        and (not test.named or event.labels.get("instance") or event.labels.get("gpu"))
     ]
 
 

@@ -183,7 +183,6 @@ class EventTest:
 
     kind: EventKind
     action: tuple[str, ...] = field(default=(), metadata=doc("any of these; empty means all"))
-    named: bool = field(default=False, metadata=doc("only events that name the replica or card itself"))
 
 
 @dataclass(frozen=True, slots=True)
