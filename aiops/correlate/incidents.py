@@ -70,6 +70,8 @@ class Tempo:
     calm_look_every_s: float = 5.0
     """Between diagnoses once one is named, or was not found for `eager_s`."""
     eager_s: float = 20.0
+    hurry_s: float = 10.0
+    """Collectors hurry for this long even if a cause is named at once: the next readings may show more."""
     thorough_every_s: float = 10.0
     """Between diagnoses with movers and charts; three times as long once a cause is named."""
     freeze_after_s: float = 600.0
@@ -148,7 +150,7 @@ class IncidentDesk:
 
     def in_doubt(self, now_s: float) -> bool:
         return any(
-            case.incident.diagnosis.status is DiagnosisStatus.PENDING or now_s - case.began_s < self._tempo.eager_s
+            case.incident.diagnosis.status is DiagnosisStatus.PENDING or now_s - case.began_s < self._tempo.hurry_s
             for case in self._cases.values()
         )
 
