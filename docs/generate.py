@@ -126,8 +126,7 @@ def _test(clause: Clause) -> str:
         return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before"
     if isinstance(test, EventTest):
         actions = " or ".join(test.action) or "any action"
-        place = ", on the very place" if test.named else ""
-        return f"{test.kind.value} event: {actions}{place}"
+        return f"{test.kind.value} event: {actions}"
     if isinstance(test, LoadTest):
         return f"share of {test.term.value} in the rise of load at least {format_quantity(test.share, 'ratio')}"
     return _pace_test(test)

@@ -18,6 +18,12 @@ ECHO = "import sys\nfor line in sys.stdin: sys.stdout.write(line); sys.stdout.fl
 HANG = "import sys, time\nfor line in sys.stdin: time.sleep(60)"
 PATIENT_S = 20.0
 """A deadline that is never reached."""
+SLOW_TO_STALE = """
+import sys, time
+for line in sys.stdin:
+    time.sleep(0.3 if "stale" in line else 0.0)
+    print(line, end="", flush=True)
+"""
 
 
 def program(text: str) -> tuple[str, ...]:
@@ -178,7 +184,7 @@ def test_a_caller_who_gives_up_does_not_leave_his_answer_to_the_next() -> None:
     """The collector's own deadline cancels us; the late answer would be read as the next one."""
 
     async def play() -> object:
-        child = Child(program(ECHO))
+        child = Child(program(SLOW_TO_STALE))
         await child.ask("warm", PATIENT_S)
         first_pid = child.pid
         asked = asyncio.ensure_future(child.ask("stale", PATIENT_S))
