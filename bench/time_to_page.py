@@ -64,16 +64,19 @@ class Cell:
     port: int = 0
     everyday: float = EVERYDAY_SHARE
     refusing: float = 0.0
+    planned: list[bool] = field(default_factory=list)
+    """Whether each of the next requests is refused, before chance decides again."""
     spike_s: float | None = None
     first_503_s: float | None = None
     pages: dict[str, float] = field(default_factory=dict)
     """System to the arrival of its first page after the spike began."""
-    false_pages: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SYSTEMS, 0))
+    false_pages: dict[str, list[str]] = field(default_factory=lambda: {system: [] for system in SYSTEMS})
+    """What was said although nothing had happened."""
     everybody_paged: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def page(self, system: str, at_s: float) -> None:
+    def page(self, system: str, at_s: float, text: str) -> None:
         if self.first_503_s is None:
-            self.false_pages[system] += 1
+            self.false_pages[system].append(text)
         else:
             self.pages.setdefault(system, at_s)
             if len(self.pages) == len(SYSTEMS):
@@ -99,20 +102,21 @@ class Bench:
         body = request.json()
         if system == "aiops":
             if body.get("change") == "opened" and body.get("severity") == "page":
-                self.cells[rest[0]].page("aiops", now_s)
+                self.cells[rest[0]].page("aiops", now_s, " ".join(map(str, body["paragraphs"][:1])))
         else:
             for alert in body.get("alerts", ()):
                 if alert.get("status") == "firing":
                     port = int(alert["labels"]["instance"].rsplit(":", 1)[1])
                     if port in self.by_port:
-                        self.by_port[port].page(system, now_s)
+                        self.by_port[port].page(system, now_s, str(alert["annotations"].get("summary", "")))
         return wire.as_json({"ok": True})
 
     async def upstream(self, cell: Cell) -> asyncio.Server:
         """Answers after 20 to 60 ms, or refuses."""
 
         async def handle(_: wire.Request) -> wire.Reply:
-            if self.random.random() < max(cell.refusing, cell.everyday):
+            chance = self.random.random() < max(cell.refusing, cell.everyday)
+            if cell.planned.pop() if cell.planned else chance:
                 return wire.as_json({"error": "server busy"}, 503)
             await asyncio.sleep(self.random.uniform(0.02, 0.06))
             return wire.as_json({"text": "ok"})
@@ -226,12 +230,11 @@ class Bench:
         users = asyncio.create_task(self.users(cell))
         try:
             while not until.is_set():
-                cell.refusing = 0.0
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(until.wait(), 90.0)
-                if cell.rate == NIGHT_RATE and not until.is_set():
-                    cell.refusing = 0.3
-                    await asyncio.sleep(10 / NIGHT_RATE)
+                    await asyncio.wait_for(until.wait(), 120.0)
+                if cell.rate == NIGHT_RATE:
+                    cell.planned = [True] * 3 + [False] * 7
+                    self.random.shuffle(cell.planned)
         finally:
             await self.close_cell(cell, users, upstream)
 
@@ -252,6 +255,7 @@ def rules(how: dict[str, str]) -> dict:
         "expr": f"{bad} / sum by (instance) (rate(gateway_requests_total[{window}])) > 0.05",
         "for": how["for"],
         "labels": {"severity": "page"},
+        "annotations": {"summary": "{{ $value | humanizePercentage }} of answers are 5xx"},
     }
     return {"groups": [{"name": "gateway", "rules": [rule]}]}
 
@@ -342,7 +346,7 @@ def report(cells: list[Cell], quiet: list[Cell], wall_s: float, args: argparse.N
             "median_s": round(machine.quantile(values, 0.5), 3) if values else None,
             "p95_s": round(machine.quantile(values, 0.95), 3) if values else None,
             "max_s": round(max(values), 3) if values else None,
-            "false_pages": sum(cell.false_pages[system] for cell in (*cells, *quiet)),
+            "false_pages": sum(len(cell.false_pages[system]) for cell in (*cells, *quiet)),
         }
     ours = summary["aiops"]["median_s"]
     ratios = {
