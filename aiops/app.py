@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib
 import os
 import random
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +29,20 @@ import structlog
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from aiops import __version__, correlate, narrative
+from aiops import settings as settings_module
 from aiops.clock import Clock, SystemClock
+from aiops.collect import COLLECTORS
 from aiops.collect.plugins import Plugin, build_collectors, decode_plugins
 from aiops.collect.runner import Runner
 from aiops.detect import build_detectors
 from aiops.detect.alerts import AlertBook
-from aiops.errors import ConfigError, Problem
+from aiops.errors import ConfigError, Problem, StateError
 from aiops.export.intake import BoundedInbox
 from aiops.export.metrics import Exposition
 from aiops.export.web import WebDeps, WebServer, bind, create_app
 from aiops.logs.path import LogPath
 from aiops.model import Observation
+from aiops.notify import NOTIFIERS
 from aiops.notify.dispatch import Dispatcher, RunBlocking
 from aiops.notify.memory_outbox import MemoryOutbox
 from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
@@ -58,7 +62,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 _HASTE_S = 1.0
-"""Cadence of every collector while an incident is open."""
+"""Cadence of every collector while an incident is young or unexplained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,15 @@ def make_plan(settings: Settings) -> Plan:
     return plan
 
 
+def example_settings() -> str:
+    """A settings file that shows every key of the program and of its plug-ins."""
+
+    def configs(table: Mapping[str, str]) -> dict[str, type]:
+        return {name: importlib.import_module(module).Config for name, module in table.items()}
+
+    return settings_module.example(configs(COLLECTORS), configs(NOTIFIERS))
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What survives a reload."""
@@ -122,6 +135,8 @@ class Kept:
     state: StateSqlite
     rings: Rings
     inbox: BoundedInbox
+    emergency: MemoryOutbox
+    """Pages the state file would not take; a reload must not lose them."""
     token: str
     writer: ThreadPoolExecutor
     """The one thread that owns the state file."""
@@ -136,7 +151,11 @@ def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
         sock = bind(plan.settings.web.listen)
         stack.callback(sock.close)
         directory = plan.settings.state.dir
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            token = api_token(directory)
+        except (OSError, UnicodeDecodeError) as error:
+            raise StateError(f"state.dir: {directory} cannot be used: {error}") from error
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -156,7 +175,8 @@ def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
             state=state,
             rings=Rings(stat),
             inbox=BoundedInbox(stat),
-            token=api_token(directory),
+            emergency=MemoryOutbox(),
+            token=token,
             writer=writer,
             readers=readers,
         )
@@ -185,14 +205,13 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
 
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         book = AlertBook(plan.alerts, kept.state.alerts())
-        board = Board(book)
+        board = Board(book, [plugin.name for plugin in plan.plugins])
         exposition = Exposition(kept.registry)
         web = WebServer(create_app(_web_deps(kept, plan.settings, board, exposition)), kept.socket.dup())
         web.start()
         stack.push_async_callback(web.stop)
 
-        emergency = MemoryOutbox()
-        dispatchers = _dispatchers(plan, kept, client, emergency, on_writer)
+        dispatchers = _dispatchers(plan, kept, client, on_writer)
         for dispatcher in dispatchers:
             stack.push_async_callback(dispatcher.stop)
         collectors = build_collectors(plan.plugins, _world(kept, client))
@@ -211,13 +230,12 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         pipeline = Pipeline(
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
             correlator=_correlator(plan, kept, logs), state=kept.state, keeper=kept.state, board=board,
-            exposition=exposition, emergency=emergency, stat=kept.stat, run_blocking=on_writer,
+            exposition=exposition, emergency=kept.emergency, stat=kept.stat, run_blocking=on_writer,
             promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
         )  # fmt: skip
-        waiting = {plugin.name for plugin in plan.plugins}
         for name, collector in collectors:
             runner = Runner(name, collector, kept.readers, kept.stat, kept.clock)
-            collecting.append(_collect(schedule, pipeline, runner, waiting))
+            collecting.append(_collect(schedule, pipeline, runner))
         schedule.every("evaluate", pipeline.evaluate, 1.0, deadline_s=30.0)
         schedule.every("tidy", pipeline.tidy, 5.0, deadline_s=10.0)
         schedule.every("keep", pipeline.keep, 10.0, deadline_s=30.0)
@@ -243,15 +261,13 @@ def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:
     )
 
 
-def _dispatchers(
-    plan: Plan, kept: Kept, client: httpx.AsyncClient, emergency: MemoryOutbox, on_writer: RunBlocking
-) -> list[Dispatcher]:
+def _dispatchers(plan: Plan, kept: Kept, client: httpx.AsyncClient, on_writer: RunBlocking) -> list[Dispatcher]:
     """One for the outbox in the state, and one that never touches the state's thread: it is for when that hangs."""
     notifiers = build_receivers(plan.receivers, client, kept.clock)
     rng = random.Random(secrets.randbits(64))  # noqa: S311 (jitter, not a secret)
     return [
         Dispatcher(kept.state, notifiers, kept.stat, rng, on_writer),
-        Dispatcher(emergency, notifiers, kept.stat, rng, _at_once),
+        Dispatcher(kept.emergency, notifiers, kept.stat, rng, _at_once),
     ]
 
 
@@ -264,14 +280,12 @@ async def _at_once(work: Callable[[], T]) -> T:
     return work()
 
 
-def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner, waiting: set[str]) -> Tick:
+def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner) -> Tick:
     """A tick of its own for each collector: one that is slow delays no other."""
 
     async def job(now_s: float) -> None:
         await pipeline.collect(runner, now_s)
-        waiting.discard(runner.name)
-        if not waiting:
-            pipeline.board.started()
+        pipeline.board.ran(runner.name)
 
     def interval_s() -> float:
         return min(runner.interval_s, _HASTE_S) if pipeline.hastened else runner.interval_s
@@ -304,6 +318,7 @@ def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Expositi
         token=kept.token,
         outbox_waiting=kept.state.waiting_count,
         dead_letters=lambda: len(kept.state.dead_letters()),
+        unready=board.unready,
         public_url=settings.web.public_url,
     )
 
@@ -334,8 +349,12 @@ async def once(plan: Plan) -> list[Observation]:
     with ThreadPoolExecutor(8, thread_name_prefix="collect") as readers:
         async with httpx.AsyncClient(trust_env=False) as client:
             world = World(socket.gethostname(), Path("/"), clock, client, _Forgetful(), BoundedInbox(stat))
-            runners = [Runner(name, c, readers, stat, clock) for name, c in build_collectors(plan.plugins, world)]
+            collectors = build_collectors(plan.plugins, world)
+            runners = [Runner(name, collector, readers, stat, clock) for name, collector in collectors]
             rounds = await asyncio.gather(*(runner.run(clock.now_s()) for runner in runners))
+            for _, collector in collectors:
+                if isinstance(collector, Closeable):
+                    collector.close()
     return [observation for observations in rounds for observation in observations]
 
 
@@ -374,6 +393,11 @@ async def run(load: Callable[[], Settings], clock: Clock | None = None) -> None:
             plan = new_plan
 
 
+def _fixed(settings: Settings) -> tuple[object, ...]:
+    """What a running daemon does not change."""
+    return settings.web.listen, settings.state.dir, settings.state.max_size, settings.log
+
+
 async def _next_plan(signals: _Signals, plan: Plan, load: Callable[[], Settings]) -> Plan | None:
     """The plan to go on with; None to stop. A bad settings file is complained of, and changes nothing."""
     while await signals.next() is signal.SIGHUP:
@@ -382,8 +406,8 @@ async def _next_plan(signals: _Signals, plan: Plan, load: Callable[[], Settings]
         except ConfigError as error:
             log.error("settings are wrong; the old ones stay", problems=[str(problem) for problem in error.problems])
             continue
-        if (new.settings.web.listen, new.settings.state.dir) != (plan.settings.web.listen, plan.settings.state.dir):
-            log.warning("web.listen and state.dir change only at a restart")
+        if _fixed(new.settings) != _fixed(plan.settings):
+            log.warning("web.listen, state.dir, state.max_size and log change only at a restart")
         log.info("settings read again")
         return new
     return None

@@ -1,5 +1,5 @@
 """
-The four ticks of the daemon, in the order the data flows: collect, evaluate, dispatch, tidy.
+The ticks of the daemon, in the order the data flows: collect, evaluate, tidy, keep. (Sending has its own.)
 
 Everything here is a port: which store, which detectors, which receivers is decided in `app.py`. An evaluation ends in
 one `ChangeSet`; once it is committed, what it promised will be sent. If the state disk refuses or hangs, pages go out
@@ -106,10 +106,10 @@ class Board:
 
     _MAX_SIGHTS = 500
 
-    def __init__(self, book: AlertBook) -> None:
+    def __init__(self, book: AlertBook, collectors: Iterable[str]) -> None:
         self._book = book
         self._sights: dict[tuple[str, str], Sight] = {}
-        self._started = False
+        self._waiting = set(collectors)
 
     def post(self, sight: Sight) -> None:
         """Put up *sight*, and log it when it says something new."""
@@ -125,15 +125,19 @@ class Board:
             **({"hint": sight.hint} if sight.hint else {}),
         )
 
-    def started(self) -> None:
-        """Every part runs and a first round of collection has ended."""
-        self._started = True
+    def ran(self, collector: str) -> None:
+        """A run of *collector* has ended, well or badly."""
+        self._waiting.discard(collector)
+
+    def unready(self) -> Sequence[str]:
+        """What the daemon waits for before it calls itself ready."""
+        return [f"the first run of {collector} has not ended" for collector in sorted(self._waiting)]
 
     def sights(self) -> Sequence[Sight]:
         return [self._sights[key] for key in sorted(self._sights)]
 
     def ready(self) -> bool:
-        return self._started
+        return not self._waiting
 
     def firing(self) -> Sequence[Alert]:
         return self._book.firing()
@@ -251,9 +255,7 @@ class Pipeline:
     async def tidy(self, now_s: float) -> None:
         """Render /metrics, forget what ended."""
         self.series.expire(now_s)
-        samples = list(self.series.snapshot(now_s))
-        self.stat.series.set(len(samples))
-        self.exposition.render(samples)
+        self.exposition.render(self.series.snapshot(now_s))
 
     async def keep(self, now_s: float) -> None:
         """Write checkpoints and history: what may be lost for a few seconds, but not for good."""

@@ -53,7 +53,7 @@ class SelfStat:
         self.series = Gauge("aiops_series", "Series held in memory.", registry=registry)
         self.samples_dropped = Counter(
             "aiops_samples_dropped_total",
-            "Samples not stored: too_many_series, late, not_finite.",
+            "Samples not stored: too_many_series, late, not_finite, run_limit.",
             ["reason"],
             registry=registry,
         )
@@ -70,7 +70,7 @@ class SelfStat:
         self.state_errors = Counter("aiops_state_errors_total", "Commits the state file refused.", registry=registry)
         self.log_lines = Counter(
             "aiops_log_lines_total",
-            "Log lines by what became of them: read, skipped, truncated.",
+            "Log lines by what became of them: skipped, truncated, dropped (may hold a prompt).",
             ["fate"],
             registry=registry,
         )

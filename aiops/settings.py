@@ -133,8 +133,12 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
         return Path(prepared.split(":")[0])  # systemd joins several with colons
     base = environ.get("XDG_STATE_HOME", "")
     # the XDG specification: a relative path is to be ignored
-    home = Path(base) if base.startswith("/") else Path("~/.local/state").expanduser()
-    return home / "aiops"
+    if base.startswith("/"):
+        return Path(base) / "aiops"
+    try:
+        return Path("~/.local/state/aiops").expanduser()
+    except RuntimeError:  # a container's user without a home
+        return Path("/var/lib/aiops")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ Writes the pages that must agree with the code: causes, alerts, metrics, setting
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from aiops import settings
+from aiops import app
 from aiops.catalog import CATALOG
-from aiops.collect import COLLECTORS
 from aiops.document import plain
-from aiops.notify import NOTIFIERS
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import (
     CauseRule,
@@ -268,11 +265,7 @@ def metrics_page() -> str:
 
 def example_file() -> str:
     """aiops.example.yaml."""
-    return settings.example(_configs(COLLECTORS), _configs(NOTIFIERS))
-
-
-def _configs(modules: Mapping[str, str]) -> dict[str, type]:
-    return {name: importlib.import_module(module).Config for name, module in modules.items()}
+    return app.example_settings()
 
 
 def settings_page() -> str:

@@ -18,6 +18,9 @@ def main(args: argparse.Namespace) -> int:
     """Exit status 0 when all is sound; otherwise ConfigError says where it is not."""
     from aiops import app  # noqa: PLC0415
 
+    if args.example:
+        print(app.example_settings(), end="")
+        return 0
     path = run.settings_file(args.config)
     plan = app.make_plan(settings.load(path))
     source = str(path) if path else "built-in settings"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
+import structlog.tracebacks
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from aiops.clock import SystemClock
@@ -29,6 +30,10 @@ def _printable(value: Any) -> str:
     """One line without control characters: a log line of ours must not be forged by a log line of theirs."""
     text = str(value)
     return "".join(c if c.isprintable() else " " for c in text[:2000])
+
+
+# local variables stay out: they hold log lines, addresses and tokens
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
 class _Lines:
@@ -67,7 +72,7 @@ def configure(level: str, style: str, stream: TextIO = sys.stderr) -> None:
     ends: list[Processor] = (
         [structlog.processors.format_exc_info, _Lines(colours=stream.isatty())]
         if text
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[structlog.processors.add_log_level, _stamp, *ends],

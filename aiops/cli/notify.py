@@ -33,7 +33,9 @@ def main(args: argparse.Namespace) -> int:
     async def send() -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             (notifier,) = build_receivers([receivers[args.receiver]], client).values()
-            await notifier.send(test_message(args.receiver, SystemClock().now_s()))
+            await notifier.send(
+                test_message(args.receiver, SystemClock().now_s(), language=config.notify.language.value)
+            )
 
     asyncio.run(send())
     print(f"{args.receiver} took the message.")

@@ -31,7 +31,8 @@ def settings_file(named: Path | None) -> Path | None:
     """The settings file to read: the one *named*, else the system's, else none."""
     if named is not None:
         return named
-    return SYSTEM_FILE if SYSTEM_FILE.exists() else None
+    # os.path, not Path: a folder closed to us is as good as none
+    return SYSTEM_FILE if os.path.isfile(SYSTEM_FILE) else None  # noqa: PTH113
 
 
 def main(args: argparse.Namespace) -> int:

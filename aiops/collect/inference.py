@@ -74,9 +74,17 @@ class Target:
 
 
 class Inference:
-    """The collector."""
+    """The collector; *reader* is discovery's thread, ended with it."""
 
-    def __init__(self, config: Config, world: World, table: Dialects, discovery: Discovery | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        world: World,
+        table: Dialects,
+        discovery: Discovery | None,
+        reader: ThreadPoolExecutor | None = None,
+    ) -> None:
+        self._reader = reader
         self.interval_s = config.interval
         # a round ends by itself before this: it waits for no page to be given up
         self.deadline_s = _PATIENCE_S + _SHORT_PATIENCE_S + _FIRST_LOOK_S + 2.0
@@ -105,6 +113,15 @@ class Inference:
             observations += self._take_look(self._look, now_s)
             self._look = None
         return observations
+
+    def close(self) -> None:
+        """End what is under way."""
+        under_way = [self._look, *(target.request for target in self._targets.values())]
+        for task in under_way:
+            if task is not None:
+                task.cancel()
+        if self._reader is not None:
+            self._reader.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, now_s: float) -> None:
         """Send a request to every target that has none in flight."""
@@ -234,4 +251,4 @@ def build(config: Config, world: World) -> Inference:
     table = dialects()
     reader = ThreadPoolExecutor(1, thread_name_prefix="listeners")
     discovery = Discovery(world.http, world.root, table, reader) if config.discover else None
-    return Inference(config, world, table, discovery)
+    return Inference(config, world, table, discovery, reader)

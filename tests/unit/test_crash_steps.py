@@ -157,7 +157,7 @@ class Life:
         self._dispatcher = Dispatcher(stepped, {"chat": chat}, stat, random.Random(1), at_once)
         self._pipeline = Pipeline(
             series=self._rings, events=self.state, logs=NoLogs(), urgent=urgent, steady=(), book=book, correlator=desk,
-            state=stepped, keeper=self.state, board=Board(book), exposition=NoPage(), emergency=MemoryOutbox(),
+            state=stepped, keeper=self.state, board=Board(book, []), exposition=NoPage(), emergency=MemoryOutbox(),
             stat=stat, run_blocking=at_once, promised=self._promise,
         )  # fmt: skip
 

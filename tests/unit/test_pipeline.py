@@ -170,7 +170,7 @@ class House:
     def __init__(self, urgent=(), steady=()) -> None:
         self.series, self.events, self.logs, self.book = Rings(), Events(), Logs(), Book()
         self.correlator, self.state, self.emergency, self.shown = Correlator(), State(), Emergency(), Shown()
-        self.board = Board(self.book)
+        self.board = Board(self.book, [])
         self.promises = 0
         self.now_s = 0.0
         self.pipeline = Pipeline(
@@ -293,6 +293,15 @@ def test_merging_keeps_the_newest_state_and_every_notification():
     merged = merge(older, newer)
     assert {a.rule: a.state for a in merged.alerts} == {"A": AlertState.FIRING, "B": AlertState.FIRING}
     assert merged.notifications == (page(0), page(1))
+
+
+def test_the_daemon_is_ready_when_every_collector_ran_once():
+    """A probe that turns green before the first round would hide a collector that never ends."""
+    board = Board(Book(), ["host", "inference"])
+    board.ran("host")
+    assert (board.ready(), board.unready()) == (False, ["the first run of inference has not ended"])
+    board.ran("inference")
+    assert (board.ready(), board.unready()) == (True, [])
 
 
 def test_tidying_shows_the_newest_samples():
