@@ -33,6 +33,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/aiops check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python bench/tables.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
