@@ -23,6 +23,7 @@ from aiops.correlate.view import cut_with_reference
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
 from aiops.ports import Window
 from aiops.rulebook.causes import (
+    PLACEHOLDERS,
     Against,
     CauseRule,
     Clause,
@@ -89,9 +90,7 @@ def _log_odds(clause: Clause, finding: Finding) -> float:
 def _tell(clause: Clause, finding: Finding, scene: Scene, place: Place) -> str:
     if finding.state is EvidenceState.UNKNOWN:
         return f"Not testable here: {finding.missing}."
-    words = dict.fromkeys(
-        ("value", "limit", "baseline", "ratio", "share", "count", "who", "action", "terms", "window"), "?"
-    )
+    words = dict.fromkeys(PLACEHOLDERS, "?")
     words |= {"place": clean(place.text), "when": scene.when(finding.onset)} | dict(finding.words)
     present = finding.state is EvidenceState.PRESENT
     return (clause.text.present if present else clause.text.absent).format(**words)
@@ -285,8 +284,15 @@ def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, r
         "ratio": factor(math.exp(max(worst.residual, 0.0))),
         "limit": factor(test.above),
         "who": f"{worst.covered} of {len(place.instances)} replicas",
+        "clocks": _clocks_told(scene, place),
     }
     return Finding(stated(holds=holds), words, onset=worst.onset if holds else None, series=refs)
+
+
+def _clocks_told(scene: Scene, place: Place) -> str:
+    """Whether the comparison of paces could allow for SM clocks."""
+    known = all(scene.paces[name].clock_known for name in place.instances if name in scene.paces)
+    return "SM clocks allowed for" if known else "SM clocks not known"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,21 @@ from aiops.rulebook.signatures import LogClass
 
 ANY_SYMPTOM = "any"
 PLACEHOLDERS = frozenset(
-    {"place", "value", "limit", "baseline", "ratio", "share", "count", "when", "who", "action", "terms", "window"}
+    {
+        "place",
+        "value",
+        "limit",
+        "baseline",
+        "ratio",
+        "share",
+        "count",
+        "when",
+        "who",
+        "action",
+        "terms",
+        "window",
+        "clocks",
+    }
 )
 """What a text template may name; which of them a test fills stands with the test."""
 

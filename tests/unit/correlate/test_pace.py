@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from aiops.correlate.evidence import _clocks_told
 from aiops.correlate.pace import Demand, Pace, against_peers, elasticity, pace_shift
 from aiops.model import Labels, Onset, SeriesRef
 
@@ -81,3 +83,12 @@ def test_peers_need_two_others():
     assert against_peers(paces, "a", 0.0, 20.0) == pytest.approx(0.95)
     assert against_peers({name: paces[name] for name in "ab"}, "a", 0.0, 20.0) is None
     assert against_peers(paces, "a", 30.0, 40.0) is None
+
+
+@pytest.mark.parametrize(("known", "told"), [(True, "SM clocks allowed for"), (False, "SM clocks not known")])
+def test_a_comparison_without_clocks_does_not_claim_to_have_allowed_for_them(known: bool, told: str):
+    """A hot card slows after a deploy too; who reads "at equal clocks" would stop looking at the card."""
+    pace = Pace("a:1", np.arange(3.0), np.zeros(3), np.zeros(3), clock_known=known, series=REF)
+    scene, place = SimpleNamespace(paces={"a:1": pace}), SimpleNamespace(instances={"a:1"})
+
+    assert _clocks_told(scene, place) == told
