@@ -336,7 +336,7 @@ def test_stop_leaves_an_unfinished_send_to_the_next_start(outbox: StateSqlite):
 
     run(scene())
     chat = FakeChat()
-    assert dispatch(outbox, {"oncall": chat}, LEASE_S + 1.0) == 1
+    assert dispatch(outbox, {"oncall": chat}, 2.0) == 1, "at once: a page does not wait out the lease of a clean stop"
 
 
 def test_stop_lets_a_send_that_is_nearly_done_end(outbox: StateSqlite):
