@@ -1,13 +1,10 @@
 """
-Lines to their constant part, and the lines that may not be looked at at all.
+Lines to their constant part.
 
 Masking replaces what varies (numbers, ids, addresses, paths, times) by ``<*>``, so that lines of one kind become equal,
 and at the same time takes out what must not be kept: keys, tokens, query strings, addresses of clients. Everything is
 one RE2 alternation, so a hostile line costs time linear in its length; the first alternative that matches at a place
 wins, so the long forms stand before the short ones they contain.
-
-Lines that carry request bodies are recognised by `is_private` and dropped by the caller before anything else happens:
-a prompt is personal data, and may hold any words, those of an error included.
 """
 
 from __future__ import annotations
@@ -52,17 +49,6 @@ _REST = (
     r"\b(?:(?i:rank|gpu|node|worker|thread|tid|pid|cpu|device|cuda|shard|replica)|[TDPE]P)[-_:# ]?\d+\b",
 )
 
-_PRIVATE = (
-    r"(?i)\bprompt(?:_token_ids|_text|s)?[\"']?\s*[=:]\s*[\"'\[({]",
-    r"(?i)\bprompt(?:_token_ids)?=",
-    r"(?i)\bprompt: \S",
-    r"(?i)[\"'](?:messages|input_text|input_ids|inputs|text_input|token_ids)[\"']\s*:",
-    r"(?i)\b(?:input_text|input_ids|text_input|output_text|generated_text|messages)\s*=",
-    r"(?i)\b(?:received|finished|generate|add(?:ed|ing)?) request\b.*\b(?:prompt|text|input|output)\w*\b",
-    r"(?i)[\"'](?:content|text)[\"']\s*:\s*[\"'].*[\"']role[\"']|[\"']role[\"']\s*:\s*[\"'](?:user|assistant|system)[\"']",
-    r"(?i)\b(?:request body|req\.body|payload|GenerateReqInput|ChatCompletionRequest|CompletionRequest)\b\s*[=:({]",
-)
-
 MASK = b"<*>"
 
 
@@ -72,11 +58,6 @@ class Masker:
     def __init__(self) -> None:
         alternatives = (*_SECRETS, *_PLACES, *_TIMES, *_IDS, *_REST)
         self._mask = re2.compile("|".join(f"(?:{one})" for one in alternatives).encode())
-        self._private = re2.compile("|".join(f"(?:{one})" for one in _PRIVATE).encode())
-
-    def is_private(self, line: bytes) -> bool:
-        """Whether *line* carries what somebody asked or was answered."""
-        return self._private.search(line) is not None
 
     def mask(self, line: bytes) -> bytes:
         """*line* with everything variable or secret replaced by ``<*>``."""

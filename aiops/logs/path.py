@@ -23,6 +23,7 @@ from math import isfinite
 from aiops.logs.cluster import Cluster, Clusters, template_id
 from aiops.logs.lexicon import Hit, Lexicon
 from aiops.logs.mask import Masker
+from aiops.logs.privacy import Privacy
 from aiops.logs.rates import Rates
 from aiops.model import Labels, LogRecord, LogSeverity, LogTemplate, Sample
 from aiops.rulebook.signatures import LogClass, LogSignature
@@ -115,6 +116,7 @@ class LogPath:
         self._stat = stat
         self._lexicon = Lexicon(signatures)
         self._masker = Masker()
+        self._privacy = Privacy()
         self._clusters = Clusters()
         self._rates = Rates(host)
         self._similar = _Recent()
@@ -141,7 +143,7 @@ class LogPath:
             self._stat.log_lines.labels("truncated").inc()
             text = text[:_MAX_LINE_CHARS]
         line = text.encode("utf-8", "replace").strip()
-        if self._masker.is_private(line):
+        if self._privacy.is_private(line):
             self._stat.log_lines.labels("dropped").inc()
             return
         hit = self._lexicon.classify(line)
