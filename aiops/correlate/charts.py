@@ -19,7 +19,7 @@ from aiops.correlate.scene import Scene
 from aiops.correlate.view import cut
 from aiops.model import Chart, EvidenceState, Hypothesis, Line, Mover, Onset, SeriesRef, Verdict
 from aiops.ports import Window
-from aiops.stats import Floats, rate_points
+from aiops.stats import Floats, median, rate_points
 
 MAX_CHARTS = 8
 MAX_LINES = 4
@@ -113,6 +113,6 @@ def _thinned(at_s: Floats, values: Floats) -> tuple[Floats, Floats]:
     if at_s.size <= MAX_POINTS:
         return at_s, values
     edges = np.linspace(0, at_s.size, MAX_POINTS + 1).astype(np.intp)
-    away = np.abs(values - np.median(values))
+    away = np.abs(values - median(values))
     kept = [first + int(np.argmax(away[first:end])) for first, end in itertools.pairwise(edges.tolist())]
     return at_s[kept], values[kept]

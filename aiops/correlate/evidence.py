@@ -35,7 +35,7 @@ from aiops.rulebook.causes import (
     Scope,
     Term,
 )
-from aiops.stats import Floats, increase
+from aiops.stats import Floats, increase, median
 from aiops.units import format_duration
 
 _AFTER_S = 5.0
@@ -321,10 +321,10 @@ def _rollout(version: str, events: Iterable[Event], scene: Scene, place: Place) 
         return None
     first_s = min(since.values())
     rest = [slow[0] for name in place.instances - since.keys() if (slow := _slowdown_since(name, first_s, scene))]
-    residual = float(np.median([slow[0] for slow in found.values()]))
+    residual = median([slow[0] for slow in found.values()])
     onsets = [slow[1] for slow in found.values() if slow[1] is not None]
     return _Rollout(
-        residual - (max(float(np.median(rest)), 0.0) if rest else 0.0),
+        residual - (max(median(rest), 0.0) if rest else 0.0),
         len(since),
         min(onsets, key=lambda onset: onset.by_s, default=None),
     )
@@ -353,4 +353,4 @@ def _started_before(at_s: Floats, log_s: Floats, event_s: float, after: float) -
     first = log_s[at_s <= event_s][:-3]
     if first.size < 3:
         return False
-    return bool(np.median(last) > (np.median(first) + after) / 2)
+    return median(last) > (median(first) + after) / 2

@@ -22,7 +22,7 @@ from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import Labels, Onset, SeriesRef
 from aiops.ports import Window
 from aiops.rulebook.causes import MetricTest, Reduce
-from aiops.stats import Floats, increase, rate_points
+from aiops.stats import Floats, increase, median, rate_points
 from aiops.units import format_duration, format_quantity
 
 _GUARD_S = 15.0
@@ -130,7 +130,7 @@ class _Case:
         first_bad_s = self._scene.first_bad_s
         if not at_s.size or first_bad_s - float(at_s[0]) < _MIN_BASELINE_S:
             return None
-        floor = max(0.005 * float(np.median(np.abs(values))), 1e-9)
+        floor = max(0.005 * median(np.abs(values)), 1e-9)
         step = level_step(
             at_s, values, earliest_s=self._start_s, latest_s=self._end_s, floor=floor,
             min_before_s=_MIN_BASELINE_S / 2,
@@ -140,7 +140,7 @@ class _Case:
         past, recent = values[at_s < first_bad_s - _GUARD_S], values[at_s >= first_bad_s - _GUARD_S]
         if not past.size or not recent.size:
             return None
-        return _Reading(window.labels, float(np.median(recent)), float(np.median(past)))
+        return _Reading(window.labels, median(recent), median(past))
 
     # --- against others ---------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class _Case:
         others = [value for w in self._windows if self._is_peer(w) and (value := self._reduced(w)) is not None]
         if len(others) < 2:
             return unknown("fewer than two peers", self._refs)
-        normal = float(np.median(others))
+        normal = median(others)
         readings = [_Reading(w.labels, value, normal) for w in self._own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: reading.ratio, f"no recent {self._test.name}")
 

@@ -25,7 +25,7 @@ from aiops.correlate.view import View
 from aiops.model import Onset, SeriesRef
 from aiops.ports import Window
 from aiops.rulebook.causes import Term
-from aiops.stats import Floats
+from aiops.stats import Floats, median
 
 SEARCH_S = 300.0
 """A step older than this before the first refusal is the new normal."""
@@ -357,13 +357,13 @@ def capacity_change(view: View, topology: Topology, first_bad_s: float) -> TermC
         w.labels.get("instance"): float(w.values[-1])
         for w in _of_service(view, topology, "gen_ai_server_kv_cache_blocks")
     }
-    usual = float(np.median(list(blocks.values()))) if blocks else 1.0
+    usual = median(list(blocks.values())) if blocks else 1.0
     before = after = 0.0
     for window in ups:
         weight = blocks.get(window.labels.get("instance"), usual)
         past = window.values[window.at_s < first_bad_s - 15.0]
         recent = window.values[(window.at_s >= first_bad_s - 15.0) & (window.at_s <= first_bad_s + 1.0)]
-        usually_up = float(np.median(past)) if past.size else 0.0
+        usually_up = median(past) if past.size else 0.0
         before += weight * usually_up
         after += weight * (float(recent[-2:].mean()) if recent.size else usually_up)
     if before <= 0:

@@ -17,7 +17,7 @@ from aiops.catalog import CATALOG, MetricKind
 from aiops.correlate.findings import clean
 from aiops.model import Labels, Mover, SeriesRef
 from aiops.ports import SeriesReader, Window
-from aiops.stats import Floats, median_mad, onset, rate_points
+from aiops.stats import Floats, median, median_mad, onset, rate_points
 from aiops.units import format_quantity
 
 _HISTORY_S = 600.0
@@ -77,8 +77,8 @@ def _track(metric: str, window: Window, split_s: float) -> _Track | None:
 def _scored(metric: str, tracks: list[_Track], first_bad_s: float) -> list[tuple[float, Mover]]:
     if not tracks:
         return []
-    pooled_mad = float(np.median([t.mad for t in tracks]))
-    pooled_size = float(np.median([abs(t.centre) for t in tracks]))
+    pooled_mad = median([t.mad for t in tracks])
+    pooled_size = median([abs(t.centre) for t in tracks])
     scored: list[tuple[float, Mover]] = []
     for track in tracks:
         spread = max(1.4826 * max(track.mad, pooled_mad), _RELATIVE_FLOOR * max(abs(track.centre), pooled_size))

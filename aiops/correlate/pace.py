@@ -23,7 +23,7 @@ from aiops.correlate.topology import Topology
 from aiops.correlate.view import View
 from aiops.model import Onset, SeriesRef
 from aiops.ports import Window
-from aiops.stats import Floats
+from aiops.stats import Floats, median
 
 _SUM = "gen_ai_server_time_per_output_token_seconds_sum"
 _COUNT = "gen_ai_server_time_per_output_token_seconds_count"
@@ -86,7 +86,7 @@ def _from_page(sums: Window, counts: Window, running: Window | None, clock: Wind
     log_s = np.log(seconds[good] / tokens[good])
     if clock is not None:
         hertz = np.interp(times, clock.at_s, clock.values)
-        log_s = log_s + np.log(hertz / np.median(clock.values))
+        log_s = log_s + np.log(hertz / median(clock.values))
     batch = np.empty(0)
     if running is not None:
         ends = np.interp(times, running.at_s, running.values)
@@ -170,7 +170,7 @@ def batch_share(pace: Pace, onset: Onset, raw: float, demand: Demand) -> float:
     if pace.log_batch.size:
         before, after = pace.log_batch[pace.at_s < onset.by_s], pace.log_batch[pace.at_s >= onset.by_s]
         if before.size and after.size:
-            grown = min(grown, max(float(np.median(after) - np.median(before)), 0.0))
+            grown = min(grown, max(median(after) - median(before), 0.0))
     return min(e * grown, raw)
 
 
@@ -204,7 +204,7 @@ def against_peers(paces: Mapping[str, Pace], instance: str, start_s: float, end_
         return None
     mine = own.between(start_s, end_s)
     others = [p.between(start_s, end_s) for name, p in paces.items() if name != instance]
-    medians = [float(np.median(values)) for values in others if values.size]
+    medians = [median(values) for values in others if values.size]
     if not mine.size or len(medians) < 2:
         return None
-    return float(np.median(mine)) - float(np.median(medians))
+    return median(mine) - median(medians)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiops.model import Onset
-from aiops.stats import Floats, robust_scale
+from aiops.stats import Floats, median, robust_scale
 
 _MIN_EVIDENCE = 12.0
 """Log-likelihood ratio a rise needs: chance rises over 300 candidate seconds stay below one in a thousand."""
@@ -105,7 +105,7 @@ def level_step(  # noqa: PLR0913 - each is a different quantity of the same sear
     gap = (total[-1] - total[cuts]) / (n - cuts) - total[cuts] / cuts
     cut = int(cuts[int(np.argmax(cuts * (n - cuts) / n * gap * gap))])
     past, present = values[:cut], values[cut:]
-    before, after = float(np.median(past)), float(np.median(present))
+    before, after = median(past), median(present)
     if abs(after - before) < _MIN_SPREADS * robust_scale(past, floor):
         return None
     return Step(before, after, Onset(float(at_s[cut - 1]), float(at_s[cut])))

@@ -32,7 +32,7 @@ from aiops.document import Duration, FieldError, Ratio, doc
 from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader
 from aiops.rulebook.alerts import AlertRule, Selector, placeholders
-from aiops.stats import Floats, beta_upper, binomial_tail
+from aiops.stats import Floats, beta_upper, binomial_tail, median
 from aiops.units import format_quantity
 
 _WINDOWS_S = (5.0, 10.0, 30.0, 60.0)
@@ -201,7 +201,7 @@ class ErrorRatio:
         count = round(float(total_counts.sum()))
         if not count:
             return _Baseline(0.0, cap, known=False)
-        ratio = min(float(np.median(bad_counts[answered] / total_counts[answered])), 1.0)
+        ratio = min(median(bad_counts[answered] / total_counts[answered]), 1.0)
         bound = beta_upper(round(ratio * count), count, _CONFIDENCE)
         return _Baseline(ratio, min(max(bound, _FLOOR), cap), known=True)
 
