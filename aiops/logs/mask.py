@@ -51,13 +51,18 @@ _REST = (
 
 MASK = b"<*>"
 
+_ALTERNATIVES = (*_SECRETS, *_PLACES, *_TIMES, *_IDS, *_REST)
+PATTERN = "|".join(f"(?:{one})" for one in _ALTERNATIVES)
+"""For RE2, whose ``\\b`` knows ASCII only."""
+RUST_PATTERN = PATTERN.replace(r"\b", r"(?-u:\b)")
+"""For Rust's engine, whose ``\\b`` must be told so."""
+
 
 class Masker:
     """Compiled masks. Works on UTF-8 bytes, which RE2 searches without converting offsets."""
 
     def __init__(self) -> None:
-        alternatives = (*_SECRETS, *_PLACES, *_TIMES, *_IDS, *_REST)
-        self._mask = re2.compile("|".join(f"(?:{one})" for one in alternatives).encode())
+        self._mask = re2.compile(PATTERN.encode())
 
     def mask(self, line: bytes) -> bytes:
         """*line* with everything variable or secret replaced by ``<*>``."""
