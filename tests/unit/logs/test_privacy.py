@@ -3,6 +3,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiops.logs.privacy import Privacy
 
@@ -56,3 +58,13 @@ def test_hostile_lines_cost_linear_time(line: str):
     PRIVACY.is_private(raw)
 
     assert time.thread_time() - started_s < 0.5
+
+
+PIECES = ["prompt", ": x", "=", "'a'", "[", " ", "\t", "\r", "request body", "received request", "text", "é", "", "x"]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), max_size=12))
+def test_asking_about_many_lines_at_once_gives_the_same_answer(lines: list[str]):
+    """A match that begins in one line and ends in the next must neither accuse the first nor hide the second."""
+    texts = [line.encode() for line in lines]
+    assert PRIVACY.among(texts) == [number for number, text in enumerate(texts) if PRIVACY.is_private(text)]
