@@ -1,9 +1,10 @@
 """
 Many lines to templates at once, for offline commands and child processes.
 
-The stream's way, and its result, for a thousandth of the interpreter's work: lines that differ in digits only are
-masked alike, so each such form is masked once, by the Rust engine over all new forms of a batch; and a form seen before
-needs no search while the leaf of its cluster is as it was. What drain3 would answer line by line is what comes out.
+The stream's way, and its result, for a fraction of the interpreter's work. Lines that differ in digits only are masked
+alike, so each such form is masked once, by the Rust engine over all new forms of a batch; and a form seen before is not
+searched for while the leaf of its cluster is as it was. What drain3 would answer line by line comes out, as long as the
+templates are fewer than are kept: which ones must give way is decided by when a form was last new or moved.
 """
 
 from __future__ import annotations
@@ -14,26 +15,27 @@ import polars as pl
 
 from aiops.logs.cluster import Cluster, Clusters
 from aiops.logs.lexicon import Lexicon
-from aiops.logs.mask import RUST_PATTERN, Masker
+from aiops.logs.mask import PASSES, Masker, for_rust, head
 from aiops.model import LogSeverity
 
 _DIGITS = bytes.maketrans(b"0123456789", b"0000000000")
+_PASSES = [(for_rust(pattern), masked) for pattern, masked in PASSES]
 _MAX_FORMS = 100_000
 """Forms remembered from batch to batch; some 300 bytes each."""
-_FEW = 64
-"""So few lines are masked one by one: the Rust engine compiles its pattern anew for each batch."""
+_FEW = 400
+"""So few are masked one by one: Rust's engine compiles the pattern for each batch, in as much time as they take."""
 
 
 class _Form:
-    """Lines that differ in digits only: how they are masked, and where that led when the leaf was last looked at."""
+    """Lines that differ in digits only: how they are masked, and where that led when the leaf had this stamp."""
 
-    __slots__ = ("changes", "cluster", "masked", "severity")
+    __slots__ = ("cluster", "masked", "severity", "stamp")
 
     def __init__(self, masked: str, severity: LogSeverity, cluster: Cluster) -> None:
         self.masked = masked
         self.severity = severity
         self.cluster = cluster
-        self.changes = cluster.leaf.changes
+        self.stamp = cluster.leaf.stamp
 
 
 class Batch:
@@ -52,7 +54,7 @@ class Batch:
 
     def assign(self, lines: Sequence[str]) -> list[Cluster]:
         """The cluster of each line, in order."""
-        texts = [line.encode("utf-8", "replace") for line in lines]
+        texts = [head(line.encode("utf-8", "replace")) for line in lines]
         keys = _keys(texts)
         forms = self._forms
         if len(forms) > _MAX_FORMS:
@@ -65,21 +67,24 @@ class Batch:
             if form is None:
                 severity = self._severity(texts[number])
                 form = forms[key] = _Form(masked[key], severity, self._clusters.assign(masked[key], severity))
-            elif form.changes != form.cluster.leaf.changes:
+            elif form.stamp != form.cluster.leaf.stamp:
                 form.cluster = self._clusters.assign(form.masked, form.severity)
-                form.changes = form.cluster.leaf.changes
+                form.stamp = form.cluster.leaf.stamp
             clusters.append(form.cluster)
         return clusters
 
     def _mask(self, texts: list[bytes]) -> list[str]:
         if len(texts) <= _FEW:
             return [self._masker.mask(text).decode() for text in texts]
-        return pl.Series([text.decode() for text in texts]).str.replace_all(RUST_PATTERN, "<*>").to_list()
+        column = pl.Series([text.decode() for text in texts])
+        for pattern, masked in _PASSES:
+            column = column.str.replace_all(pattern, masked)
+        return column.to_list()
 
 
 def _keys(texts: list[bytes]) -> list[int]:
     """The same number for lines that differ in digits only."""
     forms = b"\n".join(texts).translate(_DIGITS).split(b"\n")
-    if len(forms) != len(texts):  # records of several lines
+    if len(forms) != len(texts):  # records of several lines, or none at all
         forms = [text.translate(_DIGITS) for text in texts]
     return [hash(form) for form in forms]

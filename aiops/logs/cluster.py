@@ -2,10 +2,10 @@
 Masked lines to templates, with drain3: the only door to it.
 
 Drain keeps a tree of templates by number of words and first words; a line joins the template of its leaf that it
-resembles most, and makes it more general. drain3 grows the tree; the search in a leaf, where all the time goes, is done
-here with the same result: words are compared by C code, and a leaf counts its changes, so that a line seen before needs
-no search while its leaf is as it was. Each severity has its own tree: an error must not dissolve into the template of
-an information that differs by one word.
+resembles most, and makes it more general. drain3 grows the tree. The search, where all the time goes, is done here with
+the same result: C code compares the words, and a leaf has a stamp that changes with it, so that a line seen before need
+not be searched for while its leaf is as it was. Each severity has its own tree: an error must not dissolve into the
+template of an information that differs by one word.
 
 Everything is bounded: clusters per tree (the least recently used give way), and the tree's own nodes, which drain3
 never frees, by planting what lives in a new tree after many births. A cluster's id is given at its birth and stays
@@ -15,34 +15,44 @@ while its template becomes more general.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import eq
 from typing import TYPE_CHECKING, Any
 
+from aiops.logs.mask import MASK
 from aiops.model import LogSeverity
 
 if TYPE_CHECKING:
     from drain3.drain import Drain
 
-PARAMETER = "<*>"
-_DEPTH = 5
-_SIMILARITY = 0.5
-"""With the masks of `mask`, grouping accuracy over ten public log sets is best here: .92, against .86 at .6."""
-_MAX_CHILDREN = 50
+PARAMETER = "<* >"
+"""
+Stands for a word that differs among the lines of a cluster, while they are clustered.
+
+Not what masks leave: for drain, parameters never count as alike, and lines made of masks would resemble nothing. The
+blank in it keeps lines from holding it as a word of theirs.
+"""
+SIMILARITY = 0.875
+"""One word in eight may differ. This and the depth: the best of `bench/logs.py` over ten public log sets."""
+DEPTH = 6
+MAX_CHILDREN = 100
 _RENEW_AFTER = 20
 """A tree is planted anew after this many times its clusters: it grows a few nodes with each, and never shrinks."""
 
+Row = tuple[LogSeverity, str, str]
 
-class _Leaf:
+
+class Leaf:
     """Clusters whose templates begin alike."""
 
-    __slots__ = ("changes", "clusters")
+    __slots__ = ("clusters", "stamp")
 
     def __init__(self) -> None:
         self.clusters: list[Cluster] = []
-        self.changes = 0
-        """Grows with each birth, death and more general template: what was found before may no longer be the best."""
+        self.stamp = 0
+        """Another one after each change by which a line may belong elsewhere; never one that was."""
 
 
 class Cluster:
@@ -50,18 +60,18 @@ class Cluster:
 
     __slots__ = ("cluster_id", "id", "leaf", "log_template_tokens", "parameters", "severity")
 
-    def __init__(self, tokens: tuple[str, ...], number: int, birth_id: str, severity: LogSeverity, leaf: _Leaf) -> None:
-        self.log_template_tokens = tokens  # the first two names are those drain3 reads
-        self.cluster_id = number
+    def __init__(self, tokens: tuple[str, ...], birth_id: str, severity: LogSeverity) -> None:
+        self.log_template_tokens = tokens  # this and the next by the names drain3 knows
+        self.cluster_id = 0
         self.id = birth_id
         self.severity = severity
-        self.leaf = leaf
+        self.leaf = Leaf()
         self.parameters = tokens.count(PARAMETER)
 
     @property
     def template(self) -> str:
         """The constant part as it stands now; later lines may make it more general."""
-        return " ".join(self.log_template_tokens)
+        return " ".join(MASK if token == PARAMETER else token for token in self.log_template_tokens)
 
     def get_template(self) -> str:
         """The same, by the name drain3 has for it."""
@@ -82,23 +92,27 @@ class Clusters:
 
     def assign(self, masked: str, severity: LogSeverity) -> Cluster:
         """Merge *masked* into the cluster it resembles, or begin one."""
-        tree = self._trees.get(severity)
-        if tree is None:
-            tree = self._trees[severity] = _Tree(severity, self._max_clusters)
-        return tree.assign(masked)
+        return self._tree(severity).assign(masked.split())
 
     def __iter__(self) -> Iterator[Cluster]:
         """All clusters, severity by severity, the least recently used first."""
         for tree in self._trees.values():
             yield from tree.living.values()
 
-    def restore(self, rows: Iterable[tuple[LogSeverity, str, str]]) -> None:
-        """Clusters of an earlier run: severity, id, template; the least recently used first."""
-        for severity, birth_id, template in rows:
-            tree = self._trees.get(severity)
-            if tree is None:
-                tree = self._trees[severity] = _Tree(severity, self._max_clusters)
-            tree.add(tuple(template.split()), birth_id)
+    def rows(self) -> list[Row]:
+        """What `restore` takes: severity, id and words of every cluster, one a line."""
+        return [(cluster.severity, cluster.id, "\n".join(cluster.log_template_tokens)) for cluster in self]
+
+    def restore(self, rows: Iterable[Row]) -> None:
+        """Take in clusters of an earlier run, the least recently used first."""
+        for severity, birth_id, words in rows:
+            self._tree(severity).add(words.split("\n") if words else (), birth_id)
+
+    def _tree(self, severity: LogSeverity) -> _Tree:
+        tree = self._trees.get(severity)
+        if tree is None:
+            tree = self._trees[severity] = _Tree(severity, self._max_clusters)
+        return tree
 
 
 class _Tree:
@@ -107,103 +121,113 @@ class _Tree:
     def __init__(self, severity: LogSeverity, max_clusters: int) -> None:
         self._severity = severity
         self._max_clusters = max_clusters
+        self._stamps = 0
         self.living: OrderedDict[int, Cluster] = OrderedDict()
         self._plant()
 
     def _plant(self) -> None:
-        self.drain = _drain()
+        self._drain = _drain()
+        self._leaves: dict[Any, Leaf] = {}
         self.births = 0
-        self._leaves: dict[Any, _Leaf] = {}
         kept, self.living = self.living, OrderedDict()
         for cluster in kept.values():
             self._root(cluster)
 
-    def assign(self, masked: str) -> Cluster:
-        tokens = masked.split()
+    def assign(self, tokens: Sequence[str]) -> Cluster:
         cluster = self._find(tokens)
         if cluster is None:
-            birth_id = template_id(" ".join(tokens), self._severity, "")
-            return self.add(tuple(tokens), birth_id)
+            return self.add(tokens, template_id(" ".join(tokens), self._severity, ""))
         template = cluster.log_template_tokens
-        if template != tuple(tokens):
-            merged = tuple(one if one == other else PARAMETER for one, other in zip(template, tokens, strict=True))
-            if merged != template:
-                cluster.log_template_tokens = merged
-                cluster.parameters = merged.count(PARAMETER)
-                cluster.leaf.changes += 1
+        merged = tuple(one if one == other else PARAMETER for one, other in zip(template, tokens, strict=True))
+        if merged != template:
+            cluster.log_template_tokens = merged
+            cluster.parameters = merged.count(PARAMETER)
+            self._touch(cluster.leaf)
         self.living.move_to_end(cluster.cluster_id)
         return cluster
 
-    def _find(self, tokens: list[str]) -> Cluster | None:
-        """What drain3's tree search finds."""
-        node = self.drain.root_node.key_to_child_node.get(str(len(tokens)))
-        if node is None:
-            return None
-        for token in tokens[: min(self.drain.max_node_depth, len(tokens)) - 1] if tokens else ():
-            children = node.key_to_child_node
-            node = children.get(token) or children.get(PARAMETER)
-            if node is None:
-                return None
-        leaf = self._leaves.get(node)
-        return _best(leaf.clusters, tokens) if leaf else None
-
-    def add(self, tokens: tuple[str, ...], birth_id: str) -> Cluster:
+    def add(self, tokens: Sequence[str], birth_id: str) -> Cluster:
         """A cluster of its own for *tokens*."""
         if self.births >= _RENEW_AFTER * self._max_clusters:
             self._plant()
-        cluster = Cluster(tokens, 0, birth_id, self._severity, _Leaf())
+        # most words occur in many templates
+        cluster = Cluster(tuple(map(sys.intern, tokens)), birth_id, self._severity)
         self._root(cluster)
         if len(self.living) > self._max_clusters:
             _, oldest = self.living.popitem(last=False)
             oldest.leaf.clusters.remove(oldest)
-            oldest.leaf.changes += 1
+            self._touch(oldest.leaf)
         return cluster
 
+    def _find(self, tokens: Sequence[str]) -> Cluster | None:
+        *_, (node, _) = self._way(tokens)
+        leaf = self._leaves.get(node)
+        return _best(leaf.clusters, tokens) if leaf else None
+
+    def _way(self, tokens: Sequence[str]) -> Iterator[tuple[Any, str]]:
+        """The nodes on which drain3 looks for *tokens*, as far as they exist, each with the word it decides by."""
+        node = self._drain.root_node.key_to_child_node.get(str(len(tokens)))
+        deciding = tokens[: min(self._drain.max_node_depth, len(tokens)) - 1] if tokens else ()
+        for token in deciding:
+            if node is None:
+                break
+            yield node, token
+            children = node.key_to_child_node
+            node = children.get(token) or children.get(PARAMETER)
+        yield node, ""
+
     def _root(self, cluster: Cluster) -> None:
+        """Let drain3 find *cluster* its place."""
         self.births += 1
         cluster.cluster_id = self.births
         self.living[cluster.cluster_id] = cluster
-        node = self._grow(cluster)
-        cluster.leaf = self._leaves.setdefault(node, _Leaf())
-        cluster.leaf.clusters.append(cluster)
-        cluster.leaf.changes += 1
-
-    def _grow(self, cluster: Cluster) -> Any:
-        """The leaf node drain3 puts *cluster* in."""
-        root = self.drain.root_node
-        self.drain.add_seq_to_prefix_tree(root, cluster)
-        node = root.key_to_child_node[str(len(cluster.log_template_tokens))]
         tokens = cluster.log_template_tokens
-        for token in tokens[: min(self.drain.max_node_depth, len(tokens)) - 1] if tokens else ():
-            children = node.key_to_child_node
-            node = children.get(token) or children[PARAMETER]
-        node.cluster_ids = []
-        return node
+        strangers = [
+            (node, token)
+            for node, token in self._way(tokens)
+            if node is not None and PARAMETER in node.key_to_child_node and token not in node.key_to_child_node
+        ]
+        self._drain.add_seq_to_prefix_tree(self._drain.root_node, cluster)
+        for node, token in strangers:
+            if token in node.key_to_child_node:  # lines with this word went the way of parameters until now
+                self._touch_below(node.key_to_child_node[PARAMETER])
+        *_, (leaf_node, _) = self._way(tokens)
+        leaf_node.cluster_ids = []  # the leaf knows them
+        cluster.leaf = self._leaves.setdefault(leaf_node, Leaf())
+        cluster.leaf.clusters.append(cluster)
+        self._touch(cluster.leaf)
+
+    def _touch(self, leaf: Leaf) -> None:
+        self._stamps += 1
+        leaf.stamp = self._stamps
+
+    def _touch_below(self, node: Any) -> None:
+        leaf = self._leaves.get(node)
+        if leaf is not None:
+            self._touch(leaf)
+        for child in node.key_to_child_node.values():
+            self._touch_below(child)
 
 
-def _best(clusters: list[Cluster], tokens: list[str]) -> Cluster | None:
+def _best(clusters: list[Cluster], tokens: Sequence[str]) -> Cluster | None:
     """
     The most similar cluster, if it is similar enough.
 
     Words that are equal count; where the template has a parameter, nothing does. Among equals the more general wins.
     """
     best, best_equal, best_parameters = None, -1, -1
-    # a parameter in the line equals nothing
-    words = [None if token == PARAMETER else token for token in tokens] if PARAMETER in tokens else tokens
     for cluster in clusters:
-        equal = sum(map(eq, cluster.log_template_tokens, words))
+        equal = sum(map(eq, cluster.log_template_tokens, tokens))
         if equal > best_equal or (equal == best_equal and cluster.parameters > best_parameters):
             best, best_equal, best_parameters = cluster, equal, cluster.parameters
-    if best is None or not tokens:
-        return best
-    return best if best_equal / len(tokens) >= _SIMILARITY else None
+    return best if not tokens or best_equal / len(tokens) >= SIMILARITY else None
 
 
 def _drain() -> Drain:
     # imported here: 10 MB and 0.14 s that the first answer on /metrics need not wait for
     from drain3.drain import Drain  # noqa: PLC0415
 
-    return Drain(depth=_DEPTH, sim_th=_SIMILARITY, max_children=_MAX_CHILDREN, param_str=PARAMETER)
+    return Drain(depth=DEPTH, sim_th=SIMILARITY, max_children=MAX_CHILDREN, param_str=PARAMETER)
 
 
 def template_id(template: str, severity: LogSeverity, log_class: str) -> str:

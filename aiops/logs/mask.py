@@ -1,71 +1,162 @@
-"""
+r"""
 Lines to their constant part.
 
 Masking replaces what varies (numbers, ids, addresses, paths, times) by ``<*>``, so that lines of one kind become equal,
-and at the same time takes out what must not be kept: keys, tokens, query strings, addresses of clients. Everything is
-one RE2 alternation, so a hostile line costs time linear in its length; the first alternative that matches at a place
-wins, so the long forms stand before the short ones they contain.
+and at the same time takes out what must not be kept: keys, tokens, query strings, addresses of clients, names of users.
+
+One ordered alternation does nearly all of it; at a place the first alternative that matches wins, so the long forms
+stand before the short ones they contain. A few passes before it keep the word that tells what was masked ("user=<*>"),
+which an alternation cannot do without groups, and groups cost four times the rest.
+
+All of it is one text for three engines (RE2 for the stream, Rust's for batches, Python's for comparison), and all three
+must answer alike. Hence the dialect: classes written out in ASCII, no case folding (engines differ in what folds), no
+look-around and no back-references (linear time), word boundaries of ASCII. And no expression tells one digit from
+another: lines that differ in digits alone are masked alike, which the caches rely on.
 """
 
 from __future__ import annotations
 
 import re2
 
+MASK = "<*>"
+MAX_BYTES = 4_096
+"""A line is looked at so far: a longer template tells nobody more, and templates stay in memory."""
+
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
+
+
+def _one_of(*alternatives: str) -> str:
+    return "(?:" + "|".join(alternatives) + ")"
+
+
+_HEX = "[0-9a-fA-F]"
+
+_BEARER = _one_of(_any_case("bearer"), _any_case("basic"))
+_SECRET = _one_of(
+    *(_any_case(name) for name in ("api_key", "api-key", "apikey", "access_key", "access-key", "accesskey", "secret")),
+    *(_any_case(name) for name in ("password", "passwd", "token", "authorization", "cookie")),
+)
 _SECRETS = (
-    r"(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}",
-    r"""(?i)\b[\w-]*(?:api[_-]?key|access[_-]?key|secret|passw(?:or)?d|token|authorization|cookie)["']?\s*[=:]\s*(?:"[^"]*"|'[^']*'|(?:(?i:bearer|basic)\s+)?[^\s"',;&]+)""",
+    rf"{_BEARER}[ \t]+[A-Za-z0-9._~+/=-]{{8,}}",
+    rf"\b[0-9A-Za-z_-]*{_SECRET}[\"']?[ \t]*[=:][ \t]*(?:\"[^\"]*\"|'[^']*'|(?:{_BEARER}[ \t]+)?[^ \t\r\n\"',;&]+)",
     r"\b(?:sk|pk|rk|hf|gh[pousr]|github_pat|glpat|xox[abprs]|AKIA|ASIA|nvapi)[-_A-Za-z0-9]{12,}",
     r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)*",
-    r"[\w.+-]+@[\w-]+\.[\w.-]+",  # mail addresses
+    r"\b[0-9A-Za-z_.+-]+@[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]*[0-9A-Za-z]",  # mail addresses
 )
+
 _PLACES = (
-    r"\b[a-z][a-z0-9+.-]{1,9}://[^\s\"'<>|]+",  # addresses, with user, password and query
-    r"\?[^\s\"'<>=]+=[^\s\"'<>]*",  # query strings
+    r"\b[a-z][a-z0-9+.-]{1,9}://(?:[^ \t\r\n\"'<>|\])]*[^ \t\r\n\"'<>|\]),.;:])?",  # with user, password and query
+    r"\B/[^ \t\r\n\"]* HTTP/[0-9.]+",  # what a request asked for
+    r"\?[^ \t\r\n\"'<>=]+=[^ \t\r\n\"'<>]*",  # query strings
 )
+
+_TIME = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?"
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _TIMES = (
-    r"\d{4}[-/]\d{2}[-/]\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?(?: ?(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}))?",
-    r"\d{2}/[A-Z][a-z]{2}/\d{4}:\d{2}:\d{2}:\d{2}(?: [+-]\d{4})?",
-    r"(?:\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +)?\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +\d{1,2},?(?: +\d{4})? +\d{2}:\d{2}:\d{2}(?:\.\d+)?(?: \d{4})?",
-    r"\b\d{2}[-/]\d{2} \d{2}:\d{2}:\d{2}(?:[.,]\d+)?",
-    r"\b[IWEF]\d{4} \d{2}:\d{2}:\d{2}\.\d+",  # glog; severity is read from the raw line
-    r"\b\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?\b",
+    rf"\b[0-9]{{4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,2}}(?:T|[ :,]+){_TIME}(?: ?(?:Z|UTC|GMT|[+-][0-9]{{2}}:?[0-9]{{2}}))?",
+    rf"\b[0-9]{{2}}/{_MONTH}/[0-9]{{4}}:[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?: [+-][0-9]{{4}})?",
+    rf"\b(?:{_DAY},? +)?{_MONTH} +[0-9]{{1,2}},?(?: +[0-9]{{4}})? +{_TIME}(?: [A-Z]{{3,4}}\b)?(?: [0-9]{{4}}\b)?",
+    rf"\b[0-9]{{2}}[-/][0-9]{{2}} {_TIME}",
+    rf"\b[IWEF][0-9]{{4}} {_TIME}",  # glog; severity is read from the raw line
 )
+
+_IP4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+_LABEL = "[0-9A-Za-z][0-9A-Za-z-]*"
+_TOP = _one_of(
+    *("com|org|edu|gov|mil|localdomain", r"[a-z]{2}\.(?:uk|jp|kr|br|au|nz|za|in|tw|cn|hk)"),
+    *("cn|hk|tw|jp|kr|sg|th|vn|au|nz|us|ca|mx|br|ar|cl|za", "de|uk|fr|ru|it|pl|nl|se|dk|fi|es|pt|cz|hu|ro|gr|tr|ua"),
+)
+"""Ends of host names that no dotted name in a program has."""
+_TOP_OR_WORD = "(?:net|in|local|internal|lan)"
+_NUMBERED = (
+    r"[A-Za-z][0-9A-Za-z]*(?:[_-][A-Za-z]+)*[_-]+[A-Za-z]{0,2}[0-9][0-9A-Za-z]*"
+    r"(?:[_-]+[0-9A-Za-z]+)*(?:\.[0-9A-Za-z_-]+)*"
+)
+"""blk_-38, attempt_1445_0020_m_000001_0, node-12.example, worker-3."""
 _IDS = (
-    r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b",
+    rf"\b{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}\b",
     r"\b(?:cmpl|chatcmpl|embd|req|resp|msg|trace|span)[-_][0-9a-zA-Z][0-9a-zA-Z-]{7,}",
-    r"\b(?:[0-9a-fA-F]{2}:){5,7}[0-9a-fA-F]{2}\b",  # MAC
-    r"\b(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.[0-7])?\b",  # PCI
-    r"\b[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4}){3,7}\b",  # IPv6, whole
-    r"\b[0-9a-fA-F]{2,4}(?::[0-9a-fA-F]{1,4}){0,6}::[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4}){0,6}\b",
-    r"::(?:[0-9a-fA-F]{1,4}:){0,6}[0-9]{1,4}\b",
-    r"\b\d{1,3}(?:\.\d{1,3}){3}(?:[:/]\d{1,5})?\b",
-    r"\b0[xX][0-9a-fA-F]+\b",
-    r"\b(?:[0-9]+[a-fA-F]|[a-fA-F]+[0-9])[0-9a-fA-F]{4,}\b",
+    rf"\b(?:{_HEX}{{2}}:){{5,19}}{_HEX}{{2}}\b",  # MAC and longer
+    rf"\b(?:{_HEX}{{4,8}}:)?{_HEX}{{2}}:{_HEX}{{2}}\.[0-9]\b",  # PCI, with and
+    rf"\b{_HEX}{{4,8}}:{_HEX}{{2}}:{_HEX}{{2}}\b",  # without function
+    rf"\b{_HEX}{{1,4}}(?::{_HEX}{{1,4}}){{3,7}}\b",  # IPv6, whole
+    rf"\b{_HEX}{{2,4}}(?::{_HEX}{{1,4}}){{0,6}}::{_HEX}{{1,4}}(?::{_HEX}{{1,4}}){{0,6}}\b",
+    rf"::(?:{_HEX}{{1,4}}:){{0,6}}[0-9]{{1,4}}\b",
+    rf"(?:\B/|\b[0-9A-Za-z._-]+/)?\b{_IP4}(?:[:/][0-9]{{1,5}}\b)?(?:\.[0-9A-Za-z-]+)*(?:, ?{_IP4})*",
+    rf"\b{_LABEL}(?:\.{_LABEL})*\.(?:{_TOP}|{_TOP_OR_WORD}):[0-9]{{1,5}}\b",
+    rf"\b{_LABEL}(?:\.{_LABEL})*\.{_TOP}(?:/[0-9A-Za-z./-]*)?\b",
+    rf"\b{_LABEL}(?:\.{_LABEL}){{2,}}\.{_TOP_OR_WORD}\b",
+    rf"\b[0-9][xX]{_HEX}+\b",
+    rf"\b(?:[0-9]+[a-fA-F]|[a-fA-F]+[0-9]){_HEX}{{4,}}\b",
+    rf"\b{_HEX}{{8}}(?:{_HEX}{{4}})*\b",
 )
+
+_NUMBER = r"[0-9](?:[0-9,._]*[0-9])?(?:-[0-9][0-9A-Za-z.]*)*"
+_NUMBERS = r"\[[0-9]+(?:[ ,;\\-]+[0-9]+)+\]"
+_PART = "[0-9A-Za-z_.+@%~=$-]+"
+_RANK = _one_of(*(_any_case(word) for word in ("rank", "gpu", "node", "worker", "thread", "cpu", "shard", "replica")))
 _REST = (
-    r"(?:/[\w.+@%~=-]+){2,}/?",  # paths of at least two parts
-    r"""["'][^"'\s]*[0-9/\\][^"'\s]*["']""",  # quoted values; quoted words stay, they may be the message
-    r"[-+]?\b\d(?:[\d,._]*\d)?(?:[eE][+-]?\d+)?(?:%| ?(?:[kKMGTP]i?[Bb]|bytes?|ms|us|µs|ns|secs?|seconds?|min|minutes?|hours?|tokens/s|reqs?)\b|[A-Za-z]{0,2}\b)",
-    r"\b(?:(?i:rank|gpu|node|worker|thread|tid|pid|cpu|device|cuda|shard|replica)|[TDPE]P)[-_:# ]?\d+\b",
+    rf"\b{_TIME}\b",
+    rf"(?:\b[A-Za-z]+-[A-Z]?)?(?:{_NUMBERS})+",  # node-[0-7], [3, 4, 9]
+    r"\b(?:com|android)(?:\.[A-Za-z_][0-9A-Za-z_$-]*){2,}(?:/[0-9A-Za-z_.$/-]+)?(?::[0-9]+)?",  # packages, bundles
+    r"\b[A-Z]:\\(?:[^ \t\r\n\"'<>|]*[^ \t\r\n\"'<>|,;:.])?",
+    r"\b[0-9A-Za-z_.-]+~[0-9A-Za-z_.~-]+",
+    rf"\B/(?:{_PART}/)*[0-9A-Za-z_.+@%~=$:-]*[0-9A-Za-z_*]/?",  # paths: absolute,
+    rf"\b[0-9A-Za-z_.-]+/(?:{_PART}/)+(?:[0-9A-Za-z_.+@%~=$:-]*[0-9A-Za-z_*])?",  # of three parts,
+    r"\b[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]*/[0-9A-Za-z_.$-]*[0-9A-Za-z_]",  # or of two, one of which has a dot
+    r"\b[0-9A-Za-z_-]+/[0-9A-Za-z_-]*\.[0-9A-Za-z_.$-]*[0-9A-Za-z_]",
+    rf"\b{_NUMBERED}(?::[0-9]{{1,5}})*(?:,? {_NUMBERED})*\b",
+    rf"\b(?:{_RANK}|[TDPE]P)[0-9]+\b",
+    r"\b(?:[A-Za-z_]{3,}[0-9]{2}|[A-Za-z_]+[0-9]{4})[0-9A-Za-z_]*\b",  # but not c10, fp16, h100
+    rf"\b{_NUMBER} bytes(?: \([0-9.,]+ [KMGT]?B\))?",
+    r"<[0-9]+ (?:ms|secs?|seconds?|min)\b",
+    rf"[-+]?\bv?{_NUMBER}(?:[eE][+-]?[0-9]+)?(?:%| ?(?:[KMGTP]i?[Bb]|k[Bb]|B|MHz|GHz)\b|[A-Za-z]{{0,3}}\b)",
 )
 
-MASK = b"<*>"
+PATTERN = "|".join(f"(?:{one})" for one in (*_SECRETS, *_PLACES, *_TIMES, *_IDS, *_REST))
+"""Everything replaced by `MASK` alone; the last of the passes."""
+_KEEPING = (
+    ("user=", r"\buser=[^ \t\r\n,;)&]+", "user=<*>"),
+    ("rhost=", r"\brhost=[^ \t\r\n,;)&]+", "rhost=<*>"),
+    ("nvalid user ", r"nvalid user [^ \t\r\n]+", "nvalid user <*>"),
+    ("for user ", r"\bfor user [0-9A-Za-z_.$-]+", "for user <*>"),
+    # a quoted word inside a sentence; in what is JSON, and at the end, it may be what the line is about
+    (" '", r" '[^' \t\r\n]+' ", " '<*>' "),
+    (' "', r' "[^" \t\r\n]+" ', ' "<*>" '),
+)
+"""What must be in a line, the pattern, and what replaces it."""
+PASSES = (*((pattern, masked) for _, pattern, masked in _KEEPING), (PATTERN, MASK))
+"""Patterns and what replaces them, in order: RE2's spelling, whose word boundaries know ASCII only."""
 
-_ALTERNATIVES = (*_SECRETS, *_PLACES, *_TIMES, *_IDS, *_REST)
-PATTERN = "|".join(f"(?:{one})" for one in _ALTERNATIVES)
-"""For RE2, whose ``\\b`` knows ASCII only."""
-RUST_PATTERN = PATTERN.replace(r"\b", r"(?-u:\b)")
-"""For Rust's engine, whose ``\\b`` must be told so."""
+
+def for_rust(pattern: str) -> str:
+    r"""*pattern* for Rust's engine, which must be told that ``\b`` and ``\B`` mean ASCII."""
+    return pattern.replace(r"\b", r"(?-u:\b)").replace(r"\B", r"(?-u:\B)")
+
+
+def head(line: bytes) -> bytes:
+    """As much of *line*, UTF-8, as is masked; no character is cut in two."""
+    return line if len(line) <= MAX_BYTES else line[:MAX_BYTES].decode(errors="ignore").encode()
 
 
 class Masker:
     """Compiled masks. Works on UTF-8 bytes, which RE2 searches without converting offsets."""
 
     def __init__(self) -> None:
+        self._keeping = [
+            (needle.encode(), re2.compile(pattern.encode()), masked.encode()) for needle, pattern, masked in _KEEPING
+        ]
         self._mask = re2.compile(PATTERN.encode())
 
     def mask(self, line: bytes) -> bytes:
-        """*line* with everything variable or secret replaced by ``<*>``."""
+        """The `head` of *line* with everything variable or secret replaced by ``<*>``."""
+        line = head(line)
+        for needle, pattern, masked in self._keeping:
+            if needle in line:
+                line = pattern.sub(masked, line)
         pieces: list[bytes] = []
         end = 0
         for found in self._mask.finditer(line):
@@ -73,4 +164,4 @@ class Masker:
             pieces.append(line[end:start])
             end = stop
         pieces.append(line[end:])
-        return MASK.join(pieces)
+        return MASK.encode().join(pieces)

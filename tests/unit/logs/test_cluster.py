@@ -3,7 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from aiops.logs.cluster import Clusters, template_id
+from drain3.drain import Drain
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiops.logs.cluster import DEPTH, MAX_CHILDREN, PARAMETER, SIMILARITY, Cluster, Clusters, template_id
 from aiops.model import LogSeverity
 
 
@@ -36,6 +40,89 @@ def test_templates_are_bounded_and_trees_begin_anew():
 
     assert len(list(clusters)) == 5
     assert clusters._trees[LogSeverity.INFO].births <= 100
+
+
+WORDS = st.sampled_from(["up", "down", "link", "at", "<*>", "port7", "*", "a", "b", "c"])
+LINES = st.lists(WORDS, max_size=10).map(" ".join)
+
+
+@settings(max_examples=500)
+@given(st.lists(LINES, max_size=60), st.sampled_from([3, 1000]))
+def test_lines_are_grouped_as_drain3_groups_them(lines: list[str], max_clusters: int):
+    """The search is ours, the answer is drain3's, also where clusters give way."""
+    theirs = Drain(
+        depth=DEPTH, sim_th=SIMILARITY, max_children=MAX_CHILDREN, max_clusters=max_clusters, param_str=PARAMETER
+    )
+    ours = Clusters(max_clusters)
+
+    for line in lines:
+        expected, _ = theirs.add_log_message(line)
+        found = ours.assign(line, LogSeverity.INFO)
+        assert (found.cluster_id, found.log_template_tokens) == (expected.cluster_id, expected.log_template_tokens)
+
+
+@settings(max_examples=300)
+@given(st.lists(LINES, max_size=60))
+def test_a_leaf_tells_when_a_line_may_belong_elsewhere(lines: list[str]):
+    """While the stamp stands, a line seen before needs no search; that must never give another answer."""
+    ours = Clusters(1000)
+    known: dict[str, tuple[Cluster, int]] = {}
+
+    for line in lines:
+        for earlier, (cluster, stamp) in known.items():
+            if cluster.leaf.stamp == stamp:
+                assert ours.assign(earlier, LogSeverity.INFO) is cluster
+        cluster = ours.assign(line, LogSeverity.INFO)
+        known[line] = cluster, cluster.leaf.stamp
+
+
+def test_a_word_that_begins_to_decide_moves_the_lines_that_hold_it():
+    """Drain sends unknown words the way of parameters, until a template with that word is born."""
+    clusters = Clusters()
+    cluster = clusters.assign("port7 a b c d e f g", LogSeverity.INFO)
+    line = "other a b c d e f g"
+    assert clusters.assign(line, LogSeverity.INFO) is cluster
+    stamp = cluster.leaf.stamp
+
+    clusters.assign("other 1 2 3 4 5 6 7", LogSeverity.INFO)
+
+    assert cluster.leaf.stamp != stamp
+    assert clusters.assign(line, LogSeverity.INFO) is not cluster
+
+
+def test_clusters_keep_their_id_while_they_become_more_general():
+    """History refers to templates by id."""
+    clusters = Clusters()
+    cluster = clusters.assign("lost connection to worker alpha of the router here", LogSeverity.ERROR)
+    first = cluster.id
+    clusters.assign("lost connection to worker beta of the router here", LogSeverity.ERROR)
+
+    assert cluster.id == first
+    assert cluster.template == "lost connection to worker <*> of the router here"
+
+
+def test_clusters_survive_a_restart():
+    """Snapshots hold rows; ids and templates are the same afterwards, and lines find them."""
+    before = Clusters()
+    for worker in ("alpha", "beta"):
+        before.assign(f"lost connection to worker {worker} of the router here", LogSeverity.ERROR)
+    before.assign("ready in <*> ms", LogSeverity.INFO)
+
+    after = Clusters()
+    after.restore(before.rows())
+
+    assert after.rows() == before.rows()
+    found = after.assign("lost connection to worker gamma of the router here", LogSeverity.ERROR)
+    assert found.id == before.rows()[0][1]
+
+
+def test_clusters_that_live_survive_the_renewal_of_their_tree():
+    """The tree is planted anew after many births; what was in use must not be born again."""
+    clusters = Clusters(max_clusters=2)
+    kept = clusters.assign("always here", LogSeverity.INFO)
+    for i in range(200):
+        clusters.assign("passing by " + "x " * i, LogSeverity.INFO)
+        assert clusters.assign("always here", LogSeverity.INFO) is kept
 
 
 def test_an_empty_line_has_a_cluster_too():

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 import time
 
+import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiops.logs.mask import Masker
+from aiops.logs.mask import MAX_BYTES, PASSES, Masker, for_rust, head
 
 MASKER = Masker()
 
@@ -18,7 +20,7 @@ def masked(line: str) -> str:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("took 12.5 ms", "took <*>"),
+        ("took 12.5 ms", "took <*> ms"),
         ("KV cache usage: 91.9%, rate 0.0%", "KV cache usage: <*>, rate <*>"),
         ("Tried to allocate 50.00 MiB.", "Tried to allocate <*>."),
         ("2025-01-02T03:04:05.678Z ERROR x", "<*> ERROR x"),
@@ -28,9 +30,26 @@ def masked(line: str) -> str:
         ("id 6f1c2d3e-0000-4000-8000-123456789abc ok", "id <*> ok"),
         ("request chatcmpl-9f8e7d6c5b4a aborted", "request <*> aborted"),
         ("flags 0x104000 at 7f797fe00000", "flags <*> at <*>"),
+        ("NVRM: Xid (PCI:0000:3b:00): 79, pid=1234", "NVRM: Xid (PCI:<*>): <*>, pid=<*>"),
         ("open /var/lib/models/a.bin failed", "open <*> failed"),
+        (r"load C:\Windows\a_b.dll, flags", "load <*>, flags"),
         ("to http://user:pw@example.org:80/a?b=c now", "to <*> now"),
-        ("rank3 and GPU 7 and TP13", "<*> and <*> and <*>"),
+        ("fetching (http://example.org/a).", "fetching (<*>)."),
+        ("rank3 and GPU 7 and TP13", "<*> and GPU <*> and <*>"),
+        ("from /10.0.0.1:4000 to 10.0.0.2,10.0.0.3", "from <*> to <*>"),
+        ("block blk_-38865049 on node-12.example:9000", "block <*> on <*>"),
+        ('10.0.0.1 "GET /v1/models?x=y HTTP/1.1" 200', '<*> "GET <*>" <*>'),
+        ("close, 1327 bytes (1.29 KB) sent, lifetime <1 sec", "close, <*> sent, lifetime <*>"),
+        ("close, 0 bytes sent, lifetime 01:05", "close, <*> sent, lifetime <*>"),
+        ("steps=1514038440000##6993##548365", "steps=<*>##<*>##<*>"),
+        ("session opened for user jane by (uid=0)", "session opened for user <*> by (uid=<*>)"),
+        ("Invalid user jane from there; rhost=here user=jane", "Invalid user <*> from there; rhost=<*> user=<*>"),
+        ("tenant 'jane' was throttled", "tenant '<*>' was throttled"),
+        ("{'level': 'info', 'msg': 'gone'}", "{'level': 'info', 'msg': 'gone'}"),
+        ('level=error msg="connection lost"', 'level=error msg="connection lost"'),
+        ("nodes node-[0-7] and [3, 4, 9]", "nodes <*> and <*>"),
+        ("Input/output error", "Input/output error"),
+        ("12.5 tokens/s in bf16 and fp8", "<*> tokens/s in bf16 and fp8"),
         ("pid=12, name=python3", "pid=<*>, name=python3"),
         ("CUDA out of memory", "CUDA out of memory"),
         ("c10::Error in std::vector", "c10::Error in std::vector"),
@@ -79,21 +98,63 @@ def test_any_bytes_can_be_masked(line: bytes):
     assert len(MASKER.mask(line)) <= 3 * len(line) + 3
 
 
-@given(st.text(max_size=200))
-def test_masking_is_stable_in_digits(line: str):
-    """The cache in front relies on it: two lines that differ in digits alone are masked alike."""
-    other = line.translate(str.maketrans("0123456789", "1234567891"))
-    if line.isascii():
-        assert MASKER.mask(line.encode()).count(b"<*>") == MASKER.mask(other.encode()).count(b"<*>")
+PIECES = st.sampled_from([
+    *"09afgzAFZ _-./:,;=%@~?#$&*+<>()[]{}|\\\"'\t\nµéſK½٣\u2028",
+    *("://", "0x", "  ", " bytes", " (1.5 KB)", "user=", "rhost=", "for user ", "nvalid user ", " HTTP/1.1", " '", "' "),
+    *("com.", "blk_", "node-", "token", "Bearer ", "sk-", "eyJ", "Jan", "T", "Z", "MiB", "rank", "C:\\", "deadbeef"),
+    *("10.0.0.1", "12:34", "2024-01-02", "example.org"),
+])  # fmt: skip
+LINES = st.one_of(st.lists(PIECES, max_size=40).map("".join), st.text(max_size=100)).filter(
+    lambda line: line.encode("utf-8", "replace").decode() == line
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(LINES, min_size=1, max_size=20))
+def test_three_engines_mask_alike(lines: list[str]):
+    """Streams, batches and the comparison with drain3 share one text of the masks; each engine reads it its own way."""
+    streamed = [masked(line) for line in lines]
+    batched, compared = pl.Series(lines, dtype=pl.String), lines
+    for pattern, kept in PASSES:
+        batched = batched.str.replace_all(for_rust(pattern), kept)
+        compared = [re.sub("(?a)" + pattern, kept, line) for line in compared]
+
+    assert batched.to_list() == streamed
+    assert compared == streamed
+
+
+@settings(max_examples=400)
+@given(LINES, st.integers(1, 9))
+def test_lines_that_differ_in_digits_are_masked_alike(line: str, step: int):
+    """The caches know a line by its form, all digits alike, and never ask again."""
+    other = line.translate({ord("0") + digit: ord("0") + (digit + step) % 10 for digit in range(10)})
+
+    # what is left of a line may hold digits
+    assert _form(masked(other)) == _form(masked(line))
+
+
+def _form(line: str) -> bytes:
+    return line.encode().translate(bytes.maketrans(b"123456789", b"000000000"))
+
+
+def test_no_character_is_cut_in_two():
+    """Half a character is no text, and Rust's engine takes text only."""
+    assert head(b"a" + "é".encode() * MAX_BYTES).decode() == "a" + "é" * ((MAX_BYTES - 1) // 2)
 
 
 @pytest.mark.parametrize(
-    "line", ["x " + "a" * 65_000 + "g", "1" * 65_536, "a:" * 32_768, "/a" * 32_768, '"' * 65_536, "12:34 " * 10_000]
+    "line",
+    [
+        *("x " + "a" * 80 + "g", "1" * 2**20, "a:" * 2**19, "/a" * 2**19, '"' * 2**20, "12:34 " * 2**17, "a-" * 2**19),
+        *("a." * 2**19, "deadbeef" * 2**17, "blk_1 " * 2**17, "=" * 2**20, "::" * 2**19, "é" * 2**19, "[1,2]" * 2**17),
+    ],
+    ids=lambda line: line[:6],
 )
-def test_hostile_lines_cost_linear_time(line: str):
+def test_hostile_lines_cost_little(line: str):
     """One backtracking expression on one such line stops a daemon for half a minute."""
     raw = line.encode()
+    MASKER.mask(b"warm")
     started_s = time.thread_time()
     MASKER.mask(raw)
 
-    assert time.thread_time() - started_s < 1.0
+    assert time.thread_time() - started_s < 0.1
