@@ -87,6 +87,25 @@ class Labels:
 NO_LABELS = Labels()
 
 
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """
+    When something began, as the interval (last normal sample, first abnormal sample].
+
+    Two onsets are ordered only when their intervals do not overlap.
+    """
+
+    after_s: float
+    by_s: float
+
+    def before(self, other: Onset) -> bool:
+        """Whether this certainly began earlier than *other*."""
+        return self.by_s <= other.after_s
+
+
 # --- what collectors yield ------------------------------------------------------------------------------------------
 
 
@@ -170,6 +189,26 @@ class LogSeverity(StrEnum):
     CRITICAL = "critical"
 
 
+class NewsKind(StrEnum):
+    """What is new about a template."""
+
+    NEW = "new"
+    """Never seen before, in a log that seldom says anything new."""
+    MORE = "more"
+    """Seen far more often than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateNews:
+    """What is new about a template in a window of time."""
+
+    kind: NewsKind
+    onset: Onset
+    """Of its first line, or of the jump."""
+    ratio: float
+    """Of a jump: lines a second over those before it; else 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogTemplate:
     """
@@ -180,15 +219,21 @@ class LogTemplate:
     """
 
     id: str
+    """Given when its first line was seen; stays while the template becomes more general, and over restarts."""
     template: str
     count: int
+    """Lines within the window that was asked for."""
     log_class: str
     severity: LogSeverity
     first_at_s: float
+    """First line within the window."""
     last_at_s: float
     distinct: int = 1
     title: str = ""
     labels: Labels = NO_LABELS
+    values: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What masks hid and matters, by name, the last seen first: ``("xid", ("79", "31"))``."""
+    news: TemplateNews | None = None
 
 
 # --- detection ------------------------------------------------------------------------------------------------------
@@ -255,22 +300,6 @@ class Alert:
 
 
 # --- correlation ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Onset:
-    """
-    When something began, as the interval (last normal sample, first abnormal sample].
-
-    Two onsets are ordered only when their intervals do not overlap.
-    """
-
-    after_s: float
-    by_s: float
-
-    def before(self, other: Onset) -> bool:
-        """Whether this certainly began earlier than *other*."""
-        return self.by_s <= other.after_s
 
 
 class EvidenceState(StrEnum):
