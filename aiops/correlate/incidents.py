@@ -50,7 +50,9 @@ Ask = Callable[[IncidentContext, float, bool, tuple[Mover, ...]], Diagnosis]
 
 _EVENTS_BEFORE_S = 900.0
 _NEW_SPIKE_S = 60.0
-"""A page this long after an incident's first bad second has its own onset."""
+"""The first page this long after a quiet incident's first bad second has its own onset."""
+_NEW_QUESTION_S = 300.0
+"""A page that joins another one this long after what is diagnosed has its own onset: load accounting looks no further back."""
 _ROLL_S = 300.0
 """How often counted impact is put by: the rings forget after some ten minutes."""
 
@@ -89,7 +91,7 @@ class _Case:
     incident: Incident
     settler: Settler
     anchor_s: float
-    """The first bad second that is diagnosed; moves when a quiet incident becomes a page."""
+    """The first bad second that is diagnosed; moves when a quiet incident becomes a page, or another page joins late."""
     began_s: float
     """Since when an answer is owed."""
     counted: Impact = NO_IMPACT
@@ -240,13 +242,15 @@ class IncidentDesk:
         """Bring the symptoms up to date; whether an incident that woke nobody now has to."""
         held = case.incident.symptoms
         case.incident = replace(case.incident, symptoms=_merged(held, symptoms, now_s))
-        pages = [alert for alert in symptoms if alert.severity is Severity.PAGE]
-        if not pages or any(alert.severity is Severity.PAGE for alert in held):
+        firing = {alert.fingerprint for alert in held if alert.state is AlertState.FIRING}
+        pages = [a for a in symptoms if a.severity is Severity.PAGE and a.fingerprint not in firing]
+        if not pages:
             return False
+        woke = any(alert.severity is Severity.PAGE for alert in held)
         since_s = min(alert.since_s for alert in pages)
-        if since_s > case.anchor_s + _NEW_SPIKE_S:
+        if since_s > case.anchor_s + (_NEW_QUESTION_S if woke else _NEW_SPIKE_S):
             case.anchor_s, case.began_s = since_s, now_s
-        return True
+        return not woke
 
     def _should_look(self, case: _Case, now_s: float) -> bool:
         incident = case.incident

@@ -60,10 +60,12 @@ class Oracle:
     def __init__(self) -> None:
         self.cause = ""
         self.asked: list[tuple[float, bool]] = []
+        self.anchors: list[float] = []
         self.broken = False
 
     def __call__(self, context, now_s, thorough, movers) -> Diagnosis:
         self.asked.append((now_s, thorough))
+        self.anchors.append(context.first_bad_s)
         if self.broken:
             raise ZeroDivisionError
         status = DiagnosisStatus.NAMED if self.cause else DiagnosisStatus.PENDING
@@ -333,6 +335,38 @@ def test_a_quiet_incident_that_becomes_a_page_is_told_to_the_pager():
 
     assert stage.titles(loud)[0].startswith("updated")
     assert len(stage.oracle.asked) > looked, "the new spike is diagnosed, though the old onset is long forgotten"
+
+
+def test_a_page_that_joins_an_old_incident_is_diagnosed_and_the_answer_told():
+    """Eleven minutes into one fault another kind of failure begins: the first answer does not explain it."""
+    stage = Stage()
+    stage.oracle.cause = "slow_node"
+    stage.run(660, symptom())
+    looked = len(stage.oracle.asked)
+    stage.oracle.cause = "vram_exhaustion"
+    since_s = stage.now_s - 3
+    joined = stage.run(30, symptom(), symptom(outcome="5xx", since_s=since_s))
+
+    assert len(stage.oracle.asked) > looked
+    assert stage.oracle.anchors[-1] == since_s, "asked about the new onset, which the rings still hold"
+    assert stage.titles(joined) == ["updated vram_exhaustion"]
+
+
+def test_a_page_that_joins_within_minutes_belongs_to_the_same_question():
+    """Clients that time out a while after the first 503 are the same spike; its onset must not be lost."""
+    stage = Stage()
+    stage.run(120, symptom())
+    stage.run(30, symptom(), symptom(outcome="5xx", since_s=stage.now_s - 3))
+
+    assert set(stage.oracle.anchors) == {T0 - 4}
+
+
+def test_a_symptom_that_goes_on_is_not_asked_about_for_ever():
+    """Only a new symptom opens the question again, not one that keeps firing."""
+    stage = Stage()
+    stage.run(1300, symptom(), symptom(outcome="5xx"))
+
+    assert max(at for at, _ in stage.oracle.asked) <= T0 - 4 + 601
 
 
 # --- quiet messages -------------------------------------------------------------------------------------------------
