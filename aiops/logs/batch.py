@@ -2,9 +2,9 @@
 Many lines to templates at once, for offline commands and child processes.
 
 The stream's way, and its result, for a fraction of the interpreter's work. Lines that differ in digits only are masked
-alike, so each such form is masked once, by the Rust engine over all new forms of a batch; and a form seen before is not
-searched for while the leaf of its cluster is as it was. What drain3 would answer line by line comes out, as long as the
-templates are fewer than are kept: which ones must give way is decided by when a form was last new or moved.
+alike, so each such form is masked once, by the Rust engine over all new forms of a batch; and a masked text seen before
+is not searched for while the leaf of its cluster is as it was. What drain3 would answer line by line comes out, as long
+as the templates are fewer than are kept: which of them give way is decided by when one was last searched for.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from aiops.model import LogSeverity
 _DIGITS = bytes.maketrans(b"0123456789", b"0000000000")
 _PASSES = [(for_rust(pattern), masked) for pattern, masked in PASSES]
 _MAX_FORMS = 100_000
-"""Forms remembered from batch to batch; some 300 bytes each."""
+"""Forms remembered from batch to batch; some 150 bytes each."""
 _FEW = 400
 """So few are masked one by one: Rust's engine compiles the pattern for each batch, in as much time as they take."""
 
 
-class _Form:
-    """Lines that differ in digits only: how they are masked, and where that led when the leaf had this stamp."""
+class _Text:
+    """Lines that are masked alike, and where that led when the leaf had this stamp."""
 
     __slots__ = ("cluster", "masked", "severity", "stamp")
 
@@ -50,7 +50,8 @@ class Batch:
         self._clusters = Clusters(max_clusters)
         self._masker = Masker()
         self._severity = Lexicon(()).severity
-        self._forms: dict[int, _Form] = {}
+        self._texts: dict[tuple[LogSeverity, str], _Text] = {}
+        self._forms: dict[int, _Text] = {}
 
     def assign(self, lines: Sequence[str]) -> list[Cluster]:
         """The cluster of each line, in order."""
@@ -59,19 +60,27 @@ class Batch:
         forms = self._forms
         if len(forms) > _MAX_FORMS:
             forms.clear()
+            self._texts.clear()
         new = {key: number for number, key in enumerate(keys) if key not in forms}
         masked = dict(zip(new, self._mask([texts[number] for number in new.values()]), strict=True))
         clusters = []
         for number, key in enumerate(keys):
-            form = forms.get(key)
-            if form is None:
-                severity = self._severity(texts[number])
-                form = forms[key] = _Form(masked[key], severity, self._clusters.assign(masked[key], severity))
-            elif form.stamp != form.cluster.leaf.stamp:
-                form.cluster = self._clusters.assign(form.masked, form.severity)
-                form.stamp = form.cluster.leaf.stamp
-            clusters.append(form.cluster)
+            text = forms.get(key)
+            if text is None:
+                text = forms[key] = self._text(masked[key], self._severity(texts[number]))
+            cluster = text.cluster
+            if text.stamp != cluster.leaf.stamp:
+                cluster = text.cluster = self._clusters.assign(text.masked, text.severity)
+                text.stamp = cluster.leaf.stamp
+            clusters.append(cluster)
         return clusters
+
+    def _text(self, masked: str, severity: LogSeverity) -> _Text:
+        text = self._texts.get((severity, masked))
+        if text is None:
+            cluster = self._clusters.assign(masked, severity)
+            text = self._texts[severity, masked] = _Text(masked, severity, cluster)
+        return text
 
     def _mask(self, texts: list[bytes]) -> list[str]:
         if len(texts) <= _FEW:
