@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": ("aiops.cli.demo", "a real 503 incident on this machine, from healthy to diagnosed"),
     "check": ("aiops.cli.check", "check settings, rules and causes; errors as file:line"),
     "once": ("aiops.cli.once", "one round of collection, printed"),
+    "logs": ("aiops.cli.logs", "what a log says: its templates, or the class of every line"),
     "incidents": ("aiops.cli.incidents", "list and show incidents"),
     "notify": ("aiops.cli.notify", "send a real test message to a receiver"),
     "healthcheck": ("aiops.cli.healthcheck", "exit 0 if the local daemon is healthy"),
