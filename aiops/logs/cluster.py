@@ -108,6 +108,14 @@ class Clusters:
         for severity, birth_id, words in rows:
             self._tree(severity).add(words.split("\n") if words else (), birth_id)
 
+    def use(self, cluster: Cluster) -> None:
+        """Count *cluster* as used just now, for lines that were placed without asking."""
+        self._tree(cluster.severity).use(cluster)
+
+    def remove(self, cluster: Cluster) -> None:
+        """Forget *cluster*, if it is still there."""
+        self._tree(cluster.severity).remove(cluster)
+
     def _tree(self, severity: LogSeverity) -> _Tree:
         tree = self._trees.get(severity)
         if tree is None:
@@ -154,10 +162,20 @@ class _Tree:
         cluster = Cluster(tuple(map(sys.intern, tokens)), birth_id, self._severity)
         self._root(cluster)
         if len(self.living) > self._max_clusters:
-            _, oldest = self.living.popitem(last=False)
-            oldest.leaf.clusters.remove(oldest)
-            self._touch(oldest.leaf)
+            self.remove(next(iter(self.living.values())))
         return cluster
+
+    def use(self, cluster: Cluster) -> None:
+        """Count *cluster* as used just now."""
+        if self.living.get(cluster.cluster_id) is cluster:
+            self.living.move_to_end(cluster.cluster_id)
+
+    def remove(self, cluster: Cluster) -> None:
+        """Forget *cluster*, if it is still there."""
+        if self.living.get(cluster.cluster_id) is cluster:
+            del self.living[cluster.cluster_id]
+            cluster.leaf.clusters.remove(cluster)
+            self._touch(cluster.leaf)
 
     def _find(self, tokens: Sequence[str]) -> Cluster | None:
         *_, (node, _) = self._way(tokens)

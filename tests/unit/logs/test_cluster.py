@@ -141,3 +141,30 @@ def test_drain3_is_not_loaded_before_it_is_needed():
     code = "import sys, aiops.logs.path; sys.exit('drain3' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_cluster_in_use_outlives_those_that_are_not():
+    """Lines found in a cache never reach the tree; their template must not be taken for forgotten."""
+    clusters = Clusters(max_clusters=2)
+    kept = clusters.assign("one", LogSeverity.INFO)
+    clusters.assign("one two", LogSeverity.INFO)
+    clusters.use(kept)
+
+    clusters.assign("one two three", LogSeverity.INFO)
+
+    assert kept in list(clusters)
+    clusters.use(Clusters().assign("a stranger", LogSeverity.ERROR))
+    assert len(list(clusters)) == 2
+
+
+def test_a_removed_cluster_is_gone_and_its_leaf_says_so():
+    """What was cached by the leaf's stamp must be looked for again."""
+    clusters = Clusters()
+    gone = clusters.assign("disk is slow today", LogSeverity.INFO)
+    stamp = gone.leaf.stamp
+    clusters.remove(gone)
+    clusters.remove(gone)
+
+    assert list(clusters) == []
+    assert gone.leaf.stamp != stamp
+    assert clusters.assign("disk is slow today", LogSeverity.INFO) is not gone
