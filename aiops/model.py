@@ -177,6 +177,34 @@ class Sight:
 Observation = Sample | Event | LogRecord | Sight
 
 
+class Outcome(StrEnum):
+    """How a request ended, as the label ``outcome`` of `http_server_requests_total` tells it."""
+
+    OK = "ok"
+    CLIENT_ERROR = "4xx"
+    """The client's own mistake; 429 and 499 are told apart from it."""
+    UNAVAILABLE = "503"
+    SERVER_ERROR = "5xx"
+    TOO_MANY = "429"
+    GIVEN_UP = "499"
+    """The client hung up first."""
+    TRUNCATED = "truncated"
+    STALLED = "stalled"
+
+    @property
+    def hurts(self) -> bool:
+        """Whether a user felt it and may try again."""
+        return self not in {Outcome.OK, Outcome.CLIENT_ERROR}
+
+
+HURTFUL: Final = frozenset(str(outcome) for outcome in Outcome if outcome.hurts)
+"""Values of the label ``outcome`` that users felt."""
+NOBODY: Final = "none"
+"""Value of the label ``upstream`` where the gateway passed a request to nobody."""
+UNNAMED_SERVICE: Final = "inference"
+"""What a service is called that nothing gave a name."""
+
+
 # --- logs -----------------------------------------------------------------------------------------------------------
 
 

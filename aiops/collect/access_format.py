@@ -18,15 +18,14 @@ from typing import Any, Final
 
 import msgspec
 
+from aiops.model import NOBODY
+
 SUGGESTED_FORMAT: Final = (
     'log_format aiops escape=json \'{"t":"$msec","st":$status,"rt":$request_time,"uht":"$upstream_header_time",'
     '"urt":"$upstream_response_time","ust":"$upstream_status","ua":"$upstream_addr","uri":"$uri",'
     '"rc":"$request_completion","retry":"$http_x_stainless_retry_count"}\';'
 )
 """What a complete log is written with."""
-
-NOBODY: Final = "none"
-"""The upstream of a request that was passed to nobody."""
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "at": ("t", "msec", "time", "ts", "timestamp", "@timestamp", "time_iso8601", "time_local"),

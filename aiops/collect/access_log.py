@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiops.collect.access_format import NOBODY, SUGGESTED_FORMAT, Entry, Format, Parser, is_probe
+from aiops.collect.access_format import SUGGESTED_FORMAT, Entry, Format, Parser, is_probe
 from aiops.collect.requests_window import HORIZON_S, Arrivals, Latencies, Totals
 from aiops.collect.tail import Follower, Losses, expand, reading_hint
 from aiops.document import Duration, doc
-from aiops.model import Labels, Observation, Sample, Sight
+from aiops.model import NOBODY, Labels, Observation, Outcome, Sample, Sight
 from aiops.ports import World
 
 _PLACES = (
@@ -91,7 +91,7 @@ class _Service:
         if entry.retry is not None:
             self._knows_retries = True
         (self.retries if entry.retry else self.arrivals).add(arrived_s)
-        if outcome != "ok":
+        if outcome != Outcome.OK:
             return
         if entry.first_byte_s is not None:
             self.first_byte.add(upstream, entry.first_byte_s)
@@ -261,7 +261,8 @@ class AccessLog:
                 yield from self._limits(log, entry)
             log.understood = True
             if not is_probe(entry, self._probes):
-                log.service.take(entry if age_s >= 0 else _stamped(entry, now_s), outcome_of(entry, self._config.stall))
+                outcome = outcome_of(entry, self._config.stall)
+                log.service.take(entry if age_s >= 0 else _stamped(entry, now_s), outcome.value)
         if log.follower.skipped_bytes != log.backlog_bytes:
             log.backlog_bytes = log.follower.skipped_bytes
             log.losses.counts["backlog"] += 1
@@ -302,18 +303,18 @@ class AccessLog:
             yield Sight("access_log", f"{log.subject}: format", seen=False, detail=detail, hint=hint)
 
 
-def outcome_of(entry: Entry, stall_s: float) -> str:
+def outcome_of(entry: Entry, stall_s: float) -> Outcome:
     """What sort of end *entry*'s request came to."""
     status = entry.status
     if status in {429, 499, 503}:
-        return str(status)
+        return Outcome(str(status))
     if status >= 500:
-        return "5xx"
+        return Outcome.SERVER_ERROR
     if status >= _GOOD_BELOW:
-        return "4xx"
+        return Outcome.CLIENT_ERROR
     if entry.completed is False:
-        return "truncated"
-    return "stalled" if (entry.duration_s or 0.0) > stall_s else "ok"
+        return Outcome.TRUNCATED
+    return Outcome.STALLED if (entry.duration_s or 0.0) > stall_s else Outcome.OK
 
 
 def _stamped(entry: Entry, at_s: float) -> Entry:

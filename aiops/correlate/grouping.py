@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from aiops.model import Alert
-
-UNKNOWN_SERVICE = "inference"
-"""Service of symptoms that name none: those read from the engines' own pages, without a gateway."""
+from aiops.model import UNNAMED_SERVICE, Alert
 
 
 def service_of(alert: Alert) -> str:
     """The service an alert is about."""
-    return alert.labels.get("service") or alert.labels.get("model") or UNKNOWN_SERVICE
+    return alert.labels.get("service") or alert.labels.get("model") or UNNAMED_SERVICE
 
 
 def symptoms_by_service(firing: Iterable[Alert]) -> dict[str, tuple[Alert, ...]]:

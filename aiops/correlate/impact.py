@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from aiops.correlate.topology import NOBODY
 from aiops.correlate.view import cut_with_reference
-from aiops.model import Impact
+from aiops.model import HURTFUL, NOBODY, Impact
 from aiops.ports import SeriesReader
 from aiops.stats import increase
 
-_HURT = frozenset({"503", "5xx", "429", "499", "truncated", "stalled"})
 _REACH_S = 15.0
 """How old the reading before the start may be that counters are measured from."""
 
@@ -26,7 +24,7 @@ def count_impact(series: SeriesReader, service: str, start_s: float, end_s: floa
         added = round(increase(part.values)) if part.values.size > 1 else 0
         answered += added
         outcome = window.labels.get("outcome")
-        if outcome not in _HURT or not added:
+        if outcome not in HURTFUL or not added:
             continue
         outcomes[outcome] += added
         if window.labels.get("answered_by") == "gateway" or window.labels.get("upstream") == NOBODY:

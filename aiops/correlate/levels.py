@@ -17,9 +17,9 @@ from aiops.catalog import CATALOG, MetricKind
 from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
 from aiops.correlate.scene import Scene
 from aiops.correlate.steps import level_step
-from aiops.correlate.topology import NOBODY, Place
+from aiops.correlate.topology import Place
 from aiops.correlate.view import cut, cut_with_reference
-from aiops.model import Labels, Onset, SeriesRef
+from aiops.model import NOBODY, Labels, Onset, SeriesRef
 from aiops.ports import Window
 from aiops.rulebook.causes import MetricTest, Reduce
 from aiops.stats import Floats, increase, median, rate_points

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aiops.correlate.view import View
-from aiops.model import Labels
+from aiops.model import NOBODY, Labels
 from aiops.rulebook.causes import Scope
 
-NOBODY = "none"
-"""Upstream of a request that the gateway passed to nobody."""
 _MAX_PLACES = 64
 """Places of one kind that are looked at; more than any node has."""
 

@@ -14,13 +14,10 @@ import numpy as np
 
 from aiops.catalog import CATALOG, MetricKind
 from aiops.document import FieldError
-from aiops.model import Labels
+from aiops.model import UNNAMED_SERVICE, Labels
 from aiops.ports import SeriesReader
 from aiops.rulebook.alerts import Selector
 from aiops.stats import Floats, steps
-
-UNNAMED_SERVICE = "inference"
-"""What a service is called whose source does not name it."""
 
 
 class Counted(NamedTuple):

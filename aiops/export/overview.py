@@ -14,7 +14,7 @@ import numpy as np
 
 from aiops.export.charts import axis_text
 from aiops.export.views import Tile
-from aiops.model import Labels
+from aiops.model import HURTFUL, Labels
 from aiops.ports import SeriesReader
 from aiops.stats import increase
 from aiops.units import format_quantity
@@ -25,7 +25,6 @@ _RECENT_S = 60.0
 _SETTLED_S = 2.0
 """The newest arrival buckets are still being revised, and would look like a drop."""
 _MAX_METERS = 32
-_GOOD = frozenset({"ok", "4xx"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ def _failing(series: SeriesReader, now_s: float) -> Mapping[str, float]:
         rise = increase(window.values) if len(window.values) > 1 else 0.0
         totals = rises.setdefault(window.labels.get("service"), [0.0, 0.0])
         totals[0] += rise
-        totals[1] += 0.0 if window.labels.get("outcome") in _GOOD else rise
+        totals[1] += rise if window.labels.get("outcome") in HURTFUL else 0.0
     return {service: bad / total for service, (total, bad) in rises.items() if total > 0}
 
 
