@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import re2
 
+from aiops.logs.sweep import Sweep
 from aiops.model import LogSeverity
 from aiops.rulebook.signatures import LogSignature, quiet
 
@@ -59,6 +60,7 @@ class Lexicon:
         unions = ["|".join(f"(?:{pattern})" for pattern in signature.patterns).encode() for signature in signatures]
         self._each = [re2.compile(union, quiet()) for union in unions]
         self._any = re2.compile(b"|".join(unions), quiet()) if unions else None
+        self._sweep = Sweep(b"|".join(b"(?:" + union + b")" for union in unions), quiet()) if unions else None
         self._which = re2.Set.SearchSet(quiet())
         for union in unions:
             self._which.Add(union)
@@ -79,6 +81,17 @@ class Lexicon:
             if (found := pattern.search(line)) is not None and found[1]
         }
         return Hit(number, self._signatures[number], values)
+
+    def among(self, lines: Sequence[bytes]) -> dict[int, Hit]:
+        """
+        What `classify` says to those of *lines* it knows, by their place.
+
+        Args:
+            lines: Without line feeds.
+        """
+        if self._sweep is None:
+            return {}
+        return {n: hit for n in self._sweep.candidates(lines) if (hit := self.classify(lines[n])) is not None}
 
     def severity(self, line: bytes) -> LogSeverity:
         """How bad *line* is by the first severity word at its head; INFO if it names none."""

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import re2
 
+from aiops.logs.sweep import Sweep
+
 _PRIVATE = (
     r"(?i)\bprompt(?:_token_ids|_text|s)?[\"']?\s*[=:]\s*[\"'\[({]",
     r"(?i)\bprompt(?:_token_ids)?=",
@@ -30,7 +32,7 @@ class Privacy:
     def __init__(self) -> None:
         union = "|".join(f"(?:{one})" for one in _PRIVATE).encode()
         self._private = re2.compile(union)
-        self._private_in_text = re2.compile(b"(?m)" + union)
+        self._sweep = Sweep(union)
 
     def is_private(self, line: bytes) -> bool:
         """Whether *line* carries what somebody asked or was answered."""
@@ -38,21 +40,9 @@ class Privacy:
 
     def among(self, lines: Sequence[bytes]) -> list[int]:
         """
-        Which of *lines* `is_private` holds for; one search over all of them costs a tenth of asking for each.
+        Which of *lines* `is_private` holds for.
 
         Args:
             lines: Without line feeds.
         """
-        text = b"\n".join(lines)
-        found: list[int] = []
-        number = start = 0
-        # a match may begin in one line and end in another; no line's own match begins before the first in the text
-        while (match := self._private_in_text.search(text, start)) is not None:
-            number += text.count(b"\n", start, match.start())
-            if self.is_private(lines[number]):
-                found.append(number)
-            start = text.find(b"\n", match.start()) + 1
-            number += 1
-            if start == 0:
-                break
-        return found
+        return [number for number in self._sweep.candidates(lines) if self.is_private(lines[number])]

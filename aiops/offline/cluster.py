@@ -69,7 +69,7 @@ class Clustering:
         return [next(ids) if kept else LEFT_OUT for kept in keeps]
 
     def _count(self, lines: list[str], at: Ints) -> list[str]:
-        texts = [line.encode("utf-8", "replace") for line in lines]
+        texts = [line.encode("utf-8", "replace").strip() for line in lines]
         private = self._privacy.among(texts)
         for place in private:  # nobody sees them from here on
             lines[place], texts[place] = "", b""
@@ -78,7 +78,6 @@ class Clustering:
             clusters[place] = PRIVATE
         hits = {
             place: (hit.signature.log_class, hit.signature.severity)
-            for place, text in enumerate(texts)
-            if (hit := self._lexicon.classify(text))
+            for place, hit in self._lexicon.among(texts).items()
         }
         return self._tally.add(clusters, hits, at)
