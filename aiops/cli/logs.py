@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -203,11 +204,18 @@ def _as_json(rows: Sequence[Row]) -> str:
 
 
 def _as_text(tally: Tally) -> str:
-    from aiops.offline.table import Look, summary, table  # noqa: PLC0415
+    from aiops.logs.guess import Guesser  # noqa: PLC0415
+    from aiops.offline.table import Look, is_unknown_error, summary, table  # noqa: PLC0415
 
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     look = Look(cells=shutil.get_terminal_size((_PIPE_CELLS, 0)).columns, colours=colours)
     rows = tally.rows()
+    if any(map(is_unknown_error, rows)):
+        guesser = Guesser.load()
+        rows = [
+            replace(row, guess=guesser.guess([row.template])[0].log_class) if is_unknown_error(row) else row
+            for row in rows
+        ]
     return f"{summary(rows, tally.classes())}\n\n{table(rows, look)}" if rows else summary(rows, {})
 
 

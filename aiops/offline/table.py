@@ -70,10 +70,10 @@ def table(rows: Sequence[Row], look: Look) -> str:
     """The templates in *rows*, which come with the most frequent first, one a line."""
     lines = sum(row.count for row in rows)
     trouble = sorted(
-        (row for row in rows if row.is_trouble), key=lambda row: (-_rank(row.severity), row.log_class, -row.count)
+        (row for row in rows if row.trouble), key=lambda row: (-_rank(row.severity), row.log_class, -row.trouble)
     )
-    errors = [row for row in rows if not row.is_trouble and _rank(row.severity) >= _rank(LogSeverity.ERROR)]
-    rest = [row for row in rows if not row.is_trouble and _rank(row.severity) < _rank(LogSeverity.ERROR)]
+    errors = [row for row in rows if is_unknown_error(row)]
+    rest = [row for row in rows if not row.trouble and not is_unknown_error(row)]
     sections = (
         ("trouble", trouble, _MAX_TROUBLE),
         ("errors by their own words, unknown to the signatures", errors, _MAX_ERRORS),
@@ -81,6 +81,11 @@ def table(rows: Sequence[Row], look: Look) -> str:
     )
     parts = [_section(title, part, most, lines, look) for title, part, most in sections if part]
     return "\n\n".join([look.paint(_DIM, _heading(look)), *parts])
+
+
+def is_unknown_error(row: Row) -> bool:
+    """Whether the lines themselves say that something is wrong, and no signature knows what."""
+    return not row.trouble and row.severity in (LogSeverity.ERROR, LogSeverity.CRITICAL)
 
 
 def _heading(look: Look) -> str:
@@ -103,20 +108,27 @@ def _section(title: str, rows: Sequence[Row], most: int, lines: int, look: Look)
 
 
 def _line(row: Row, section: Sequence[Row], lines: int, look: Look) -> str:
-    cells = [(f"{row.count:>9,}", ""), (f"{_share(row.count / lines):>7}", "")]
+    # codes hide behind masks: of a template's lines, those with status 503 may be few
+    count = row.trouble or row.count
+    of_all = f"(of {row.count:,}) " if count < row.count else ""
+    cells = [(f"{count:>9,}", ""), (f"{_share(count / lines):>7}", "")]
     if look.cells >= _SPREAD_FROM_CELLS:
         cells.append((f"{_bars(row.spread):<{SHOWN_SLOTS}}", _DIM))
     colour = _COLOURS[row.severity]
     cells.append((f"{row.severity:<8}", colour))
-    if row.is_trouble:
-        cells.append((f"{row.log_class:<{max(len(each.log_class) for each in section)}}", colour))
+    if width := max(len(_class(each)) for each in section):
+        cells.append((f"{_class(row):<{width}}", colour))
     used = sum(len(text) + 2 for text, _ in cells)
-    template = cut(
-        _RUN.sub("<*>… ", printable(row.template[:_MAX_CHARS])).rstrip() or "(blank)",
-        max(look.cells - used, _MIN_TEMPLATE_CELLS),
-    )
+    template = _RUN.sub("<*>… ", printable(row.template[:_MAX_CHARS])).rstrip() or "(blank)"
+    template = cut(of_all + template, max(look.cells - used, _MIN_TEMPLATE_CELLS))
     painted = "  ".join(look.paint(colour, text) for text, colour in cells)
     return f"{painted}  {template.replace('<*>', look.paint(_DIM, '<*>'))}"
+
+
+def _class(row: Row) -> str:
+    if row.trouble:
+        return row.log_class
+    return f"{row.guess}?" if row.guess is not LogClass.BENIGN else ""
 
 
 def _share(ratio: float) -> str:

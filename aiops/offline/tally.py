@@ -40,6 +40,8 @@ def _code(log_class: LogClass, severity: LogSeverity) -> int:
     return (trouble * len(_SEVERITIES) + _SEVERITIES.index(severity)) * len(_CLASSES) + _CLASSES.index(log_class)
 
 
+_TROUBLE = len(_SEVERITIES) * len(_CLASSES)
+"""From this code on."""
 _CODES: Mapping[Meaning, int] = {(one, severity): _code(one, severity) for one in _CLASSES for severity in _SEVERITIES}
 _MEANINGS: Mapping[int, Meaning] = {code: meaning for meaning, code in _CODES.items()}
 
@@ -87,16 +89,16 @@ class Row:
     count: int
     log_class: LogClass
     severity: LogSeverity
+    """Of the worst of its lines."""
     first_line: int
     last_line: int
     """Line numbers from one, over all inputs."""
+    trouble: int = 0
+    """How many of its lines a signature calls trouble."""
+    guess: LogClass = LogClass.BENIGN
+    """What a template that no signature knows may mean."""
     spread: tuple[int, ...] = ()
     """Its lines by where in the input they stand, from beginning to end."""
-
-    @property
-    def is_trouble(self) -> bool:
-        """Whether a signature says that something is wrong."""
-        return self.log_class is not LogClass.BENIGN
 
 
 class Tally:
@@ -115,6 +117,7 @@ class Tally:
         self._count = np.zeros(0, np.int64)
         self._first = np.zeros(0, np.int64)
         self._last = np.zeros(0, np.int64)
+        self._trouble = np.zeros(0, np.int64)
         self._worst = np.zeros(0, np.int64)
         self._spread = np.zeros((0, _SLOTS), np.int64)
         self._lines_per_slot = 1
@@ -146,6 +149,7 @@ class Tally:
             codes[list(hits)] = [_CODES[meaning] for meaning in hits.values()]
         np.maximum.at(self._worst, numbers, codes)
         np.add.at(self._count, numbers, 1)
+        np.add.at(self._trouble, numbers, codes >= _TROUBLE)
         np.add.at(self._spread, (numbers, (at - 1) // self._lines_per_slot), 1)
         self._last[numbers] = at  # the last one assigned to a place stays
         first = self._first.copy()
@@ -181,6 +185,7 @@ class Tally:
             severity=severity,
             first_line=int(self._first[number]),
             last_line=int(self._last[number]),
+            trouble=int(self._trouble[number]),
             spread=spread,
         )
 
@@ -209,8 +214,9 @@ class Tally:
     def _grow(self) -> None:
         """Room for twice as many templates."""
         more = max(len(self._count), 64)
-        self._count, self._first, self._last, self._worst, self._kind = (
-            np.pad(each, (0, more)) for each in (self._count, self._first, self._last, self._worst, self._kind)
+        self._kind, self._count, self._first, self._last, self._trouble, self._worst = (
+            np.pad(each, (0, more))
+            for each in (self._kind, self._count, self._first, self._last, self._trouble, self._worst)
         )
         self._spread = np.pad(self._spread, ((0, more), (0, 0)))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,10 @@ def row(
     log_class: LogClass = LogClass.BENIGN,
     severity: LogSeverity = LogSeverity.INFO,
     spread: tuple[int, ...] = (),
+    trouble: int | None = None,
 ) -> Row:
-    return Row("id", template, count, log_class, severity, 1, 1, spread)
+    bad = 0 if log_class is LogClass.BENIGN else count if trouble is None else trouble
+    return Row("id", template, count, log_class, severity, 1, 1, bad, spread=spread)
 
 
 ROWS = [
@@ -51,6 +54,21 @@ def test_the_table_as_people_see_it():
             9,000     90 %  █▇▇█▆████▅▄▁  info      <*>… INFO request <*> finished in <*>
               640    6.4 %         ▂▃▆█   warning   <*>: WARNING queue is at <*>
                 1   <0.1 %  █             info      (blank)""")
+
+
+def test_a_template_with_a_few_bad_lines_is_not_shown_as_bad_as_a_whole():
+    """Codes hide behind masks: 12 answers of status 503 among 30,000 are no 30,000 failures."""
+    bad = row(30_000, "POST <*>", LogClass.UPSTREAM_UNAVAILABLE, LogSeverity.ERROR, trouble=12)
+    shown = table([bad, row(20)], Look(cells=90, colours=False))
+    assert "       12   <0.1 %  error     upstream_unavailable  (of 30,000) POST <*>\n" in shown
+
+
+def test_a_guess_is_marked_as_one():
+    """A model may be wrong; a signature was reviewed."""
+    unknown = replace(row(3, "cannot reach it", severity=LogSeverity.ERROR), guess=LogClass.NETWORK)
+    shown = table([unknown, row(1, "y", severity=LogSeverity.ERROR)], Look(cells=80, colours=False))
+    assert "error     network?  cannot reach it\n" in shown
+    assert shown.endswith("error               y")
 
 
 def test_a_narrow_terminal_keeps_the_template():

@@ -44,7 +44,7 @@ def test_a_template_means_what_the_worst_of_its_lines_means(hits: dict[int, Mean
     tally.add([A, A, A], hits, np.arange(1, 4))
     (row,) = tally.rows()
     assert (row.log_class, row.severity) == expected
-    assert row.is_trouble == (expected not in (FINE, (LogClass.BENIGN, LogSeverity.ERROR)))
+    assert row.trouble == sum(hit is not FINE for hit in hits.values())
 
 
 def test_classes_are_counted_by_line_not_by_template():
@@ -109,6 +109,6 @@ def test_it_counts_what_a_plain_loop_counts(batches: list[list[tuple[int, bool, 
     rows = tally.rows()
     assert {row.id: row.count for row in rows} == count
     assert {row.id: (row.first_line, row.last_line) for row in rows} == {key: (first[key], last[key]) for key in first}
-    assert {row.id for row in rows if row.is_trouble} == bad
+    assert {row.id for row in rows if row.trouble} == bad
     assert all(sum(row.spread) == row.count for row in rows)
     assert [row.count for row in rows] == sorted(count.values(), reverse=True)
