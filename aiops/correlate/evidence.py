@@ -211,12 +211,15 @@ def load_finding(test: LoadTest, scene: Scene) -> Finding:
     load = scene.load
     term = load.terms[test.term]
     holds, share = load.holds(test.term, test.share), load.share(test.term)
-    if holds is None or share is None or term.change is None:
+    if term.change is None or share is None:
         return unknown(term.missing or f"{test.term} cannot be measured", term.series)
     change = math.exp(-term.change if test.term is Term.CAPACITY else term.change)
+    if holds is None:
+        others = " and ".join(f"{name} ({load.terms[name].missing})" for name in load.unknown)
+        return unknown(f"{test.term} changed by {change:.2g}, but not known is {others}", term.series)
     unit = " a second" if test.term is Term.ARRIVALS else ""
     words = {
-        "share": f"{share * 100:.0f} %",
+        "share": ("at least " if load.unknown and share else "") + f"{share * 100:.0f} %",
         "ratio": factor(change),
         "terms": load.in_words(),
         "baseline": "unknown" if math.isnan(term.before) else f"{term.before:.1f}{unit}",

@@ -8,8 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from aiops.correlate.load import LoadAccount, TermChange, account, judge_arrivals
+from aiops.correlate.arrivals import arrivals_change, judge_arrivals
+from aiops.correlate.load import LoadAccount, account
 from aiops.correlate.pace import read_paces
+from aiops.correlate.terms import TermChange
 from aiops.correlate.topology import read_topology
 from aiops.correlate.view import View
 from aiops.model import Labels
@@ -64,6 +66,36 @@ def test_an_unknown_term_is_neither_held_nor_level():
 
     assert found.holds(Term.ARRIVALS, 0.6) is None
     assert "arrivals unknown" in found.in_words()
+
+
+def partly(changes: dict[Term, float | None]) -> LoadAccount:
+    """An account in which terms given as None are unknown, and those not given did not change."""
+    return LoadAccount(
+        {t: TermChange(None if (f := changes.get(t, 1.0)) is None else math.log(f), missing="no page") for t in Term}
+    )
+
+
+def test_a_small_term_does_not_win_because_the_others_are_unknown():
+    """20 % more arrivals beside an unknown pace are not "100 % of the rise"."""
+    found = partly({Term.ARRIVALS: 1.2, Term.PACE: None})
+
+    assert found.share(Term.ARRIVALS) == pytest.approx(math.log(1.2) / (math.log(1.2) + math.log(1.5)))
+    assert found.holds(Term.ARRIVALS, 0.6) is None, "it may hold the rise, and may not"
+    assert found.holds(Term.WORK, 0.6) is False, "whatever the pace did, work held nothing"
+
+
+def test_a_large_term_wins_beside_unknown_ones():
+    """Three and a half times the arrivals are a burst, also where only the gateway's log is read."""
+    found = partly({Term.ARRIVALS: 3.5, Term.WORK: None, Term.PACE: None, Term.CAPACITY: None})
+
+    assert found.holds(Term.ARRIVALS, 0.6) is True
+    assert found.share(Term.ARRIVALS) == pytest.approx(0.64, abs=0.01)
+
+
+def test_terms_that_share_the_rise_are_named_as_such():
+    """Who reads that one of them is the cause must be told of the other."""
+    assert make({Term.ARRIVALS: 1.5, Term.WORK: 1.5}).sharers(0.6) == (Term.ARRIVALS, Term.WORK)
+    assert make({Term.ARRIVALS: 4.0, Term.WORK: 1.1}).sharers(0.6) == ()
 
 
 def poisson(rates: dict[float, float], start_s: float = FIRST_BAD_S - 60.0, seed: int = 1):
@@ -215,6 +247,42 @@ def test_when_nothing_changed_no_term_holds_anything():
 def test_retries_after_the_first_refusal_are_no_demand():
     """Arrivals double because clients retry; net of refusals nothing more arrives."""
     assert Service(retries=True).account().terms[Term.ARRIVALS].change == 0.0
+
+
+class Retried:
+    """Ten requests a second; from *fails_s* before the first bad second twelve a second end badly and are retried."""
+
+    def __init__(self, outcome: str, *, fails_s: float = 0.0, surge_s: float | None = None) -> None:
+        self.series = FakeSeries()
+        rng = np.random.default_rng(7)
+        labels, bad, total = Labels.of(service="chat"), FIRST_BAD_S - fails_s, 0.0
+        for at in np.arange(START_S, FIRST_BAD_S + 30.0):
+            surge = surge_s is not None and at >= FIRST_BAD_S - surge_s
+            rate = 10.0 * (3.0 if surge else 1.0) + (12.0 if at >= bad + 1 and not surge else 0.0)
+            self.series.put("http_server_arrival_rate", labels, {at: float(rng.poisson(rate))})
+            failing = labels.merge(outcome=outcome, answered_by="upstream", upstream="r0:1")
+            self.series.put("http_server_requests_total", failing, {at: total})
+            total += 0.3 if at < bad else 20.0 if surge else 12.3
+
+    def arrivals(self) -> TermChange:
+        view = View(self.series, START_S, FIRST_BAD_S + 30.0)
+        return arrivals_change(view, read_topology(view, "chat"), FIRST_BAD_S)
+
+
+@pytest.mark.parametrize("outcome", ["503", "5xx", "429", "499", "truncated", "stalled"])
+@pytest.mark.parametrize("fails_s", [0.0, 40.0])
+def test_retries_of_any_failure_are_no_demand(outcome, fails_s):
+    """Clients retry what hung, was cut or given up as they retry a 503, also when that began before the first 503."""
+    assert Retried(outcome, fails_s=fails_s).arrivals().change == 0.0
+
+
+def test_a_surge_whose_requests_time_out_before_the_first_refusal_is_a_surge():
+    """It began before the first of them was given up; netting their failures must not hide it."""
+    found = Retried("499", fails_s=40.0, surge_s=60.0).arrivals()
+
+    assert found.change == pytest.approx(math.log(3.0), abs=0.25)
+    assert found.onset is not None
+    assert found.onset.by_s == pytest.approx(FIRST_BAD_S - 60.0, abs=4.0)
 
 
 def test_a_pace_explained_by_clocks_is_none():
