@@ -90,7 +90,7 @@ class Engine:
         self._tokens = [0, 0]  # prompt, generated: since the last line of statistics
 
     async def load_weights(self, total_mib: float) -> None:
-        """Take the engine's share of *total_mib* of its card."""
+        """Take the engine's share of a card of *total_mib*."""
         await self._card.alloc(self.gpu, total_mib * self._memory.engine_share)
 
     def submit(self, sequence: Sequence) -> Output | None:

@@ -48,12 +48,11 @@ class VramExhaustion(Fault):
         self._notebook: Process | None = None
 
     async def begin(self, theatre: Theatre) -> None:
-        seat = theatre.replicas[theatre.random.randrange(len(theatre.replicas))].seat
-        self.victim = seat.gpu
-        free_mib = await theatre.hardware.free_mib(seat.gpu)
+        self.victim = theatre.random.randrange(len(theatre.replicas))
+        free_mib = await theatre.free_vram_mib(self.victim)
         self._notebook = await theatre.processes.actor(
             "notebook", "notebook",
-            "--card", seat.place, "--gpu", str(seat.gpu), "--free", f"{free_mib:.0f}",
+            "--socket", str(theatre.card_socket), "--gpu", str(self.victim), "--free", f"{free_mib:.0f}",
         )  # fmt: skip
 
     async def end(self, theatre: Theatre) -> None:

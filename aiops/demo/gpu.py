@@ -119,6 +119,15 @@ def _labels(index: int) -> str:
     )
 
 
+def real_card_name() -> str:
+    """The first NVIDIA card of this machine as the driver's /proc tree names it; empty when there is none."""
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in path.read_text(errors="replace").splitlines():
+            if line.startswith("Model:"):
+                return line.partition(":")[2].strip()
+    return ""
+
+
 def _answer(cards: Cards, owner: int, question: dict[str, Any], now_s: float) -> dict[str, Any]:
     if question["op"] == "alloc":
         return cards.alloc(owner, int(question["gpu"]), float(question["mib"]))

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiops.demo import card as cards
 from aiops.demo import stage, wire
-from aiops.demo.card import OutOfMemory
+from aiops.demo.card import Card, OutOfMemory
 from aiops.demo.engine import Engine, Output, Pace
+from aiops.demo.gpu import TOTAL_MIB
 from aiops.demo.kv import Batcher, Sequence
 from aiops.demo.pool import ConnectionPool, PoolTimeout
 from aiops.demo.server_log import ServerLog
@@ -39,10 +39,8 @@ class Identity:
     """Which replica this is and what it uses."""
 
     gpu: int
-    card: str
-    """Where it is; see `card.connect`."""
-    memory: float
-    """Its part of the card, MiB."""
+    card: Path
+    """Unix socket of the card process."""
     metadata_port: int
     log: Path
     port: int = 0
@@ -150,13 +148,13 @@ def _unavailable(reason: str) -> wire.Reply:
 @asynccontextmanager
 async def model_server(identity: Identity) -> AsyncIterator[dict[str, Any]]:
     """Load the weights and serve."""
-    card = await cards.connect(identity.card)
+    card = await Card.connect(identity.card)
     journal = ServerLog(identity.log)
     pool = ConnectionPool(identity.metadata_port, size=5, overflow=5, timeout_s=1.5, seed=identity.seed)
     batcher = Batcher(KV_BLOCKS, BLOCK_SIZE, MAX_RUNNING, MAX_WAITING)
     metrics = ServerMetrics(MODEL, batcher, pool)
     engine = Engine(identity.gpu, card, batcher, metrics, journal, pace=Pace())
-    await engine.load_weights(identity.memory)
+    await engine.load_weights(TOTAL_MIB)
     server = ModelServer(engine, pool, metrics, journal, identity.seed)
     listening = await wire.serve(server.handle, identity.port)
     journal.info("api_server.py:1500", f"Starting server on http://{wire.HOST}:{wire.port_of(listening)}, "
@@ -175,8 +173,7 @@ def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(prog="aiops.demo.model_server", description="A small model server.")
     parser.add_argument("--gpu", type=int, required=True)
-    parser.add_argument("--card", required=True, help="cuda:UUID, or the unix socket of the simulated cards")
-    parser.add_argument("--memory", type=float, required=True, metavar="MIB", help="its part of the card")
+    parser.add_argument("--card", type=Path, required=True, help="unix socket of the card process")
     parser.add_argument("--metadata-port", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

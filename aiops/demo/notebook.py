@@ -10,10 +10,11 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from aiops.demo import stage
-from aiops.demo.card import Card, OutOfMemory, connect
+from aiops.demo.card import Card, OutOfMemory
 
 _SMALLEST_MIB = 16.0
 
@@ -30,9 +31,9 @@ async def fill(card: Card, gpu: int, *, step_mib: float, pause_s: float) -> None
 
 
 @asynccontextmanager
-async def notebook(place: str, gpu: int, over_s: float, free_mib: float) -> AsyncIterator[dict[str, Any]]:
+async def notebook(socket: Path, gpu: int, over_s: float, free_mib: float) -> AsyncIterator[dict[str, Any]]:
     """Fill *gpu*, with *free_mib* free at the start, in about *over_s*."""
-    card = await connect(place)
+    card = await Card.connect(socket)
     steps = 12
     async with stage.background(fill(card, gpu, step_mib=free_mib / steps, pause_s=over_s / steps)):
         try:
@@ -44,12 +45,12 @@ async def notebook(place: str, gpu: int, over_s: float, free_mib: float) -> Asyn
 def main() -> None:
     """Fill a card until told to stop."""
     parser = argparse.ArgumentParser(prog="aiops.demo.notebook", description="Fills a card's free memory.")
-    parser.add_argument("--card", required=True, help="cuda:UUID, or the unix socket of the simulated cards")
+    parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--gpu", type=int, required=True)
     parser.add_argument("--over", type=float, default=11.0, metavar="SECONDS")
     parser.add_argument("--free", type=float, required=True, metavar="MIB")
     args = parser.parse_args()
-    stage.perform(lambda: notebook(args.card, args.gpu, args.over, args.free))
+    stage.perform(lambda: notebook(args.socket, args.gpu, args.over, args.free))
 
 
 if __name__ == "__main__":

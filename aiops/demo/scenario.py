@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiops.demo import hardware
 from aiops.demo.faults import FAULTS, PLAYS, Fault, Lookalike, Unknown, told
+from aiops.demo.gpu import real_card_name
 from aiops.demo.proc_usage import Usage
 from aiops.demo.terminal import Moment, Terminal
 from aiops.demo.theatre import DAEMON, REPLICAS, Theatre, open_theatre
@@ -94,7 +94,7 @@ async def _interruptible(options: Options, terminal: Terminal, folder: Path) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        async with open_theatre(folder, options.seed, options.daemon, await hardware.find(REPLICAS)) as theatre:
+        async with open_theatre(folder, options.seed, options.daemon) as theatre:
             return await Play(options, terminal, theatre).run()
     except asyncio.CancelledError:
         terminal.say("Interrupted; everything started was ended.")
@@ -157,9 +157,12 @@ class Play:
 
     def _introduce(self) -> None:
         say, theatre = self._terminal.say, self._theatre
+        card = real_card_name()
+        simulated = f"{REPLICAS} GPUs are simulated"
+        if card:
+            simulated += f" (this machine's {card} is left alone)"
         say(
-            f"A gateway, {REPLICAS} model servers, their users, a chat and the daemon run on this machine; "
-            f"{theatre.hardware.words}."
+            f"A gateway, {REPLICAS} model servers, their users, a chat and the daemon run on this machine; {simulated}."
         )
         say(f"Incident page: {theatre.url}   seed: {self._options.seed}")
         say(f"Healthy for {self._options.timing.healthy_s:.0f} s, so that the daemon learns what is normal.")

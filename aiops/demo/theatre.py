@@ -21,7 +21,6 @@ from typing import Any
 
 import yaml
 
-from aiops.demo.hardware import Hardware, Seat, SimulatedHardware
 from aiops.demo.proc_usage import Usage, usage
 from aiops.demo.processes import Process, Processes, last_words
 from aiops.demo.wire import HOST, Client
@@ -37,7 +36,7 @@ class Replica:
     """One model server."""
 
     index: int
-    seat: Seat
+    """Also the index of its card."""
     process: Process
     client: Client
     log: Path
@@ -62,14 +61,16 @@ class Replica:
 class Theatre:
     """The running demo. Use `open_theatre`."""
 
-    def __init__(self, folder: Path, processes: Processes, hardware: Hardware, seed: int) -> None:
-        self.folder, self.processes, self.hardware = folder, processes, hardware
+    def __init__(self, folder: Path, processes: Processes, seed: int) -> None:
+        self.folder, self.processes = folder, processes
         self.random = random.Random(seed)
         self.replicas: list[Replica] = []
+        self.card_socket = folder / "card.sock"
         self.state = folder / "state"
         self.url = ""
         self._seed = seed
         self._clients: list[Client] = []
+        self._card: Process
         self._daemon: Process
         self._load: Client
         self._chat: Client
@@ -83,10 +84,10 @@ class Theatre:
             ChildError: something did not start.
         """
         actor = self.processes.actor
-        await self.hardware.start(self.processes, self.folder)
+        self._card = await actor("card", "gpu", "--count", str(REPLICAS), "--socket", str(self.card_socket))
         metadata = await actor("metadata", "pool")
         chat = await actor("chat", "chat")
-        self.replicas = [await self._replica(*place, metadata) for place in enumerate(self.hardware.seats(REPLICAS))]
+        self.replicas = [await self._replica(index, metadata) for index in range(REPLICAS)]
         upstreams = [word for r in self.replicas for word in ("--upstream", str(r.client.port))]
         access_log = self.folder / "access.log"
         gateway = await actor("gateway", "gateway", *upstreams, "--log", str(access_log))
@@ -122,6 +123,14 @@ class Theatre:
         if status >= 300:
             raise ChildError(f"the daemon answered {status} to a change event: {answer}")
 
+    async def free_vram_mib(self, gpu: int) -> float:
+        """Free memory of a card, as its page says."""
+        client = Client(self._card.ready["port"])
+        page = (await (await client.send("GET", "/metrics")).read()).decode()
+        await client.close()
+        line = next(li for li in page.splitlines() if li.startswith(f'DCGM_FI_DEV_FB_FREE{{gpu="{gpu}"'))
+        return float(line.rsplit(" ", 1)[1])
+
     @property
     def daemon_pid(self) -> int:
         """The daemon's process."""
@@ -156,14 +165,14 @@ class Theatre:
         for process in self.processes.dead():
             raise ChildError(f"{process.name} ended: {last_words(process.errors)}")
 
-    async def _replica(self, index: int, seat: Seat, metadata: Process) -> Replica:
+    async def _replica(self, index: int, metadata: Process) -> Replica:
         log = self.folder / f"replica-{index}.log"
         process = await self.processes.actor(
             f"replica-{index}", "model_server",
-            "--gpu", str(seat.gpu), "--card", seat.place, "--memory", f"{seat.mib:.0f}", "--log", str(log),
+            "--gpu", str(index), "--card", str(self.card_socket), "--log", str(log),
             "--metadata-port", str(metadata.ready["port"]), "--seed", str(self._seed + index),
         )  # fmt: skip
-        return Replica(index, seat, process, self._client(process.ready["port"]), log)
+        return Replica(index, process, self._client(process.ready["port"]), log)
 
     async def _start_daemon(self, command: Sequence[str], access_log: Path) -> None:
         self.state.mkdir(mode=0o700)
@@ -191,9 +200,10 @@ class Theatre:
             "collect": {
                 "inference": {
                     "discover": False,
-                    "targets": [{"url": f"http://{r.address}/metrics", "gpu": str(r.seat.gpu)} for r in self.replicas],
+                    "targets": [{"url": f"http://{r.address}/metrics", "gpu": str(r.index)} for r in self.replicas],
                 },
-                **self.hardware.settings(),
+                "dcgm": {"urls": [f"http://{HOST}:{self._card.ready['port']}/metrics"]},
+                "gpu_nvml": {"enabled": False},  # a real card's index would mean the simulated one's
                 "access_log": {"paths": [str(access_log)], "service": SERVICE},
                 "log_tail": {"files": [{"path": str(r.log), "instance": r.address} for r in self.replicas]},
             },
@@ -212,12 +222,10 @@ DAEMON = (sys.executable, "-m", "aiops", "run")
 
 
 @asynccontextmanager
-async def open_theatre(
-    folder: Path, seed: int, daemon: Sequence[str] = DAEMON, hardware: Hardware | None = None
-) -> AsyncIterator[Theatre]:
-    """Start everything, on simulated cards if none are given, and end every process after the block."""
+async def open_theatre(folder: Path, seed: int, daemon: Sequence[str] = DAEMON) -> AsyncIterator[Theatre]:
+    """Start everything, and end every process after the block."""
     processes = Processes(folder)
-    theatre = Theatre(folder, processes, hardware or SimulatedHardware("as asked"), seed)
+    theatre = Theatre(folder, processes, seed)
     try:
         await theatre.start(daemon)
         yield theatre

@@ -25,7 +25,7 @@ class FakeCard:
 
     async def alloc(self, gpu: int, mib: float) -> int:
         if self.full:
-            raise OutOfMemory(gpu, mib, free=0.0, total=1024.0, own=512.0)
+            raise OutOfMemory(gpu, mib, {"free": 0.0, "total": 1024.0, "own": 512.0})
         self.held += 1
         return self.held
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiops.collect.dcgm import DcgmPage
-from aiops.demo.card import OutOfMemory, connect
+from aiops.demo.card import Card, OutOfMemory
 from aiops.demo.gpu import Cards, SimulatedGpu, card_process
 
 
@@ -55,7 +55,7 @@ def test_a_refused_allocation_reads_like_pytorch(tmp_path: Path):
 
     async def play():
         async with card_process(1, tmp_path / "s"):
-            card = await connect(str(tmp_path / "s"))
+            card = await Card.connect(tmp_path / "s")
             handle = await card.alloc(0, 20_000)
             with pytest.raises(OutOfMemory, match=r"CUDA out of memory. Tried to allocate 9000.00 MiB. GPU 0 has") as e:
                 await card.alloc(0, 9_000)
