@@ -23,6 +23,9 @@ MAX_BYTES = 4_096
 """A line is looked at so far: a longer template tells nobody more, and templates stay in memory."""
 
 
+_DIGITS = b"0123456789"
+
+
 def _any_case(word: str) -> str:
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
 
@@ -165,3 +168,21 @@ class Masker:
             end = stop
         pieces.append(line[end:])
         return MASK.encode().join(pieces)
+
+    def left(self, line: bytes) -> tuple[int, ...]:
+        """
+        Which digits of *line*, counted from zero, masking leaves ("ssh2").
+
+        The same ones for all lines that differ in digits only. Digits are numbered by writing, for each decimal place
+        of the number, that place's digit where the line has its own: what is left can be read off.
+        """
+        line = head(line)
+        places = [place for place, byte in enumerate(line) if byte in _DIGITS]
+        found: list[int] = []
+        for power in range(len(str(len(places)))):
+            numbered = bytearray(line)
+            for number, place in enumerate(places):
+                numbered[place] = _DIGITS[number // 10**power % 10]
+            digits = [byte - _DIGITS[0] for byte in self.mask(bytes(numbered)) if byte in _DIGITS]
+            found = [sum_ + digit * 10**power for sum_, digit in zip(found or [0] * len(digits), digits, strict=True)]
+        return tuple(found)

@@ -54,10 +54,13 @@ def test_a_batch_groups_as_drain3_groups_with_the_same_masks():
             "a {w} b c d e f g h",
         ),
         *("request {n} from user {w} failed", "queue is {w} and holds {n} of {n} entries", "{w} is up", "ready"),
+        *("eth{d} of ssh{d} is up since {n}", "md{d} {w} b c d e f g {d}h"),
     ]
     words = [chr(97 + i) * 3 for i in range(26)] + ["node-1", "x1", "<*>", "*"]
     lines = [
-        random.choice(kinds).format(w=random.choice(words), n=random.randrange(10 ** random.randrange(1, 6)))
+        random.choice(kinds).format(
+            w=random.choice(words), n=random.randrange(10 ** random.randrange(1, 6)), d=random.randrange(4)
+        )
         for _ in range(6_000)
     ]
     miners: dict[LogSeverity, Drain] = {}

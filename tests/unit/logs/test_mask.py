@@ -137,6 +137,21 @@ def _form(line: str) -> bytes:
     return line.encode().translate(bytes.maketrans(b"123456789", b"000000000"))
 
 
+@settings(max_examples=300)
+@given(LINES)
+def test_the_digits_masking_leaves_are_told(line: str):
+    """Who knows a form's text knows that of each of its lines: it differs in these digits."""
+    raw = line.encode()
+    digits = [chr(byte) for byte in raw[:MAX_BYTES] if chr(byte) in "0123456789"]
+
+    assert [digits[number] for number in MASKER.left(raw)] == re.findall("[0-9]", masked(line))
+
+
+def test_the_digits_masking_leaves_are_told_of_long_lines():
+    """More than nine, and more than ninety-nine digits are numbered with several places."""
+    assert MASKER.left(b"1 " * 150 + b"ssh2 x7 " + b"9 " * 50) == (150, 151)
+
+
 def test_no_character_is_cut_in_two():
     """Half a character is no text, and Rust's engine takes text only."""
     assert head(b"a" + "é".encode() * MAX_BYTES).decode() == "a" + "é" * ((MAX_BYTES - 1) // 2)
