@@ -407,6 +407,8 @@ class Hypothesis:
     """Titles of the states it led to here, in order: the chain that is shown."""
     advice: str = ""
     runbook_url: str = ""
+    beside: tuple[str, ...] = ()
+    """Terms of the load (arrivals, work, pace, capacity) that hold the rise with it, and that no named cause stands for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,4 +64,6 @@ def _unnamed(hypothesis: Hypothesis) -> Hypothesis:
     """A root that has led once is a candidate until it leads again."""
     if hypothesis.verdict is not Verdict.ROOT:
         return hypothesis
-    return replace(hypothesis, verdict=Verdict.CANDIDATE, reason="It leads, and is being confirmed.", leads_to=())
+    return replace(
+        hypothesis, verdict=Verdict.CANDIDATE, reason="It leads, and is being confirmed.", leads_to=(), beside=()
+    )

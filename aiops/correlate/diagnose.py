@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiops.correlate.charts import draw
 from aiops.correlate.impact import count_impact
@@ -13,7 +13,7 @@ from aiops.correlate.scene import IncidentContext, Scene
 from aiops.correlate.verdicts import Bench
 from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
 from aiops.ports import EventReader, SeriesReader, TemplateReader
-from aiops.rulebook.causes import CauseRule, LoadTest, reachable
+from aiops.rulebook.causes import ROOT_SHARE, CauseRule, LoadTest, reachable
 
 _STATES_AFTER_S = 20.0
 """A state may be named this long after the incident opened: by then triggers had time to show in the data."""
@@ -50,7 +50,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         weighed=weigh_all(causes, scene),
         leads=reachable(causes),
         states_may_lead=now_s - context.opened_at_s >= _STATES_AFTER_S,
-        shared=_shared(causes, scene.load),
+        sharers=_sharers(causes, scene.load),
     )
     hypotheses = bench.verdicts(scene.topology)
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)
@@ -70,17 +70,15 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     )
 
 
-def _shared(causes: Sequence[CauseRule], load: LoadAccount) -> frozenset[str]:
-    """Causes whose necessary load term holds only a part of the rise, when two do."""
-    found: set[str] = set()
+def _sharers(causes: Sequence[CauseRule], load: LoadAccount) -> Mapping[str, frozenset[str]]:
+    """Terms that hold only a part of the rise, when two do, with the causes that need them; a term may have none."""
+    found: dict[str, set[str]] = {term.value: set() for term in load.sharers(ROOT_SHARE)}
     for rule in causes:
         for clause in rule.evidence:
             test = clause.test
-            if isinstance(test, LoadTest) and clause.necessary and load.holds(test.term, test.share):
-                share = load.share(test.term)
-                if share is not None and share < test.share:
-                    found.add(rule.cause)
-    return frozenset(found) if len(found) > 1 else frozenset()
+            if isinstance(test, LoadTest) and clause.necessary and test.term in load.sharers(test.share):
+                found.setdefault(test.term.value, set()).add(rule.cause)
+    return {term: frozenset(names) for term, names in found.items()}
 
 
 def _notes(scene: Scene) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aiops.correlate.rank import MIN_FAMILIES, MIN_TESTED, Weighed
 from aiops.correlate.topology import Topology
@@ -42,13 +42,13 @@ class Bench:
         weighed: Every cause at every place, most likely first.
         leads: Per cause, all it can lead to, nearest first.
         states_may_lead: False while triggers may still be on their way into the data.
-        shared: Causes that hold the rise of load together; empty when one holds it.
+        sharers: Terms that hold the rise of load together, with the causes each may come from; empty when one holds it.
     """
 
     weighed: Sequence[Weighed]
     leads: Mapping[str, tuple[str, ...]]
     states_may_lead: bool
-    shared: frozenset[str] = frozenset()
+    sharers: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def verdicts(self, topology: Topology) -> tuple[Hypothesis, ...]:
         """Hypotheses, best first, ruled-out ones last; the first is a root if one leads clearly."""
@@ -68,7 +68,8 @@ class Bench:
         if not fit:
             return []
         first = fit[0]
-        together = self.shared if first.cause in self.shared else frozenset({first.cause})
+        shared = frozenset().union(*self.sharers.values())
+        together = shared if first.cause in shared else frozenset({first.cause})
         following = {cause for origin in together for cause in self.leads.get(origin, ())}
         rivals = [w for w in self.weighed if w.cause not in together | following and w.specific and not w.ruled_out]
         if any(first.score - rival.score < LEAD for rival in rivals):
@@ -104,6 +105,9 @@ class Bench:
     def _tell(self, w: Weighed, roots: Sequence[Weighed]) -> Hypothesis:
         verdict, reason = self._verdict(w, roots)
         chain: tuple[str, ...] = ()
+        beside = self._beside(roots) if verdict is Verdict.ROOT else ()
+        if beside:
+            reason += f" It holds only a part of the rise in load: no cause is named for {' and '.join(beside)}."
         if verdict is Verdict.ROOT:
             titles = {o.cause: o.rule.title for o in self.weighed if o.specific and not o.ruled_out}
             chain = tuple(titles[cause] for cause in self.leads.get(w.cause, ()) if cause in titles)
@@ -118,9 +122,17 @@ class Bench:
             reason=reason,
             evidence=w.evidence,
             leads_to=chain,
+            beside=beside,
             advice=w.rule.advice,
             runbook_url=w.rule.runbook_url,
         )
+
+    def _beside(self, roots: Sequence[Weighed]) -> tuple[str, ...]:
+        """Terms that hold the rise of load with what is named, and that nothing named stands for."""
+        named = {w.cause for w in roots}
+        if not any(named & causes for causes in self.sharers.values()):
+            return ()  # what is named is not about load
+        return tuple(term for term, causes in self.sharers.items() if not named & causes)
 
     def _verdict(self, w: Weighed, roots: Sequence[Weighed]) -> tuple[Verdict, str]:
         if w.ruled_out:

@@ -188,6 +188,9 @@ def cause_sentence(incident: Incident, hypothesis: Hypothesis, language: str = "
     findings = [finding(incident, evidence, language) for evidence in strongest(hypothesis)]
     for found in findings or [clean(hypothesis.reason)]:
         told = say(language, "sentences", one=told, other=found) if found else told
+    if hypothesis.beside:
+        terms = say(language, "list.comma").join(say(language, f"term.{term}") for term in hypothesis.beside)
+        told = say(language, "sentences", one=told, other=say(language, "cause.beside", terms=terms))
     return told
 
 

@@ -24,6 +24,8 @@ from aiops.model import CauseLevel, EventKind
 from aiops.rulebook.signatures import LogClass
 
 ANY_SYMPTOM = "any"
+ROOT_SHARE = 0.6
+"""Of the rise of load: a term that holds as much is where the root is looked for."""
 PLACEHOLDERS = frozenset(
     {
         "place",
@@ -204,7 +206,7 @@ class LoadTest:
     """A term of the load accounting holds at least this share of the rise."""
 
     term: Term
-    share: Ratio = 0.6
+    share: Ratio = ROOT_SHARE
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Expected:
     chain: tuple[str, ...] = ()
     verdicts: dict[str, str] = field(default_factory=dict)
     movers: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

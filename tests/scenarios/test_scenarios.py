@@ -32,6 +32,7 @@ def test_the_incident_ends_with_the_expected_answer(path: Path):
         assert diagnosis.roots[0].place == expected.place, shown
     if expected.chain:
         assert diagnosis.roots[0].leads_to == expected.chain, shown
+    assert {term for root in diagnosis.roots for term in root.beside} == set(expected.beside), shown
     verdicts = {h.cause: h.verdict.value for h in reversed(diagnosis.hypotheses)}
     assert {cause: verdicts[cause] for cause in expected.verdicts} == expected.verdicts, shown
     moved = {mover.series.metric for mover in diagnosis.movers}

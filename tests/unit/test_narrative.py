@@ -83,7 +83,7 @@ def test_every_phrase_is_used():
     from pathlib import Path
 
     code = "".join(path.read_text() for path in Path(narrative.__file__).parent.glob("*.py") if path.stem != "phrases")
-    built = {f"{stem}.": f'f"{stem}.{{' for stem in ("symptom", "field")} | {"impact.by": 'f"impact.{'}
+    built = {f"{stem}.": f'f"{stem}.{{' for stem in ("symptom", "field", "term")} | {"impact.by": 'f"impact.{'}
     for key in PHRASES["en"]:
         stem = next((how for prefix, how in built.items() if key.startswith(prefix)), f'"{key}"')
         assert stem in code, key
@@ -179,6 +179,17 @@ def test_two_roots_are_both_named():
     assert message.title == "503 on chat: Traffic burst and Longer prompts"
     assert [p for p in message.paragraphs if p.startswith("Cause (")][1].startswith("Cause (87 %): Longer prompts.")
     assert any("Cap the context." in p for p in message.paragraphs)
+
+
+@pytest.mark.parametrize(("language", "told"), [("en", "more work a request"), ("zh", "单个请求的工作量增加")])
+def test_a_root_that_holds_only_a_part_says_what_holds_the_rest(language: str, told: str):
+    """A burst of longer requests is two things; naming one of them alone hides the other."""
+    named = on_gpu()
+    root = replace(named.diagnosis.hypotheses[0], beside=("work",))
+    shared = answered(named, hypotheses=(root, *named.diagnosis.hypotheses[1:]))
+
+    assert told in text(compose(shared, language=language))
+    assert told not in text(compose(named, language=language))
 
 
 def test_a_first_message_may_say_that_the_cause_is_not_known_yet():

@@ -104,9 +104,9 @@ def weighed(
     )
 
 
-def judge(*items: Weighed, leads=None, states_may_lead=True, shared=()):
+def judge(*items: Weighed, leads=None, states_may_lead=True, sharers=None):
     ordered = sorted(items, key=lambda w: -w.score)
-    told = Bench(ordered, leads or {}, states_may_lead, frozenset(shared)).verdicts(Topology("s", "h", ()))
+    told = Bench(ordered, leads or {}, states_may_lead, sharers or {}).verdicts(Topology("s", "h", ()))
     return {h.cause: h for h in told}, [h.cause for h in told if h.verdict is Verdict.ROOT]
 
 
@@ -170,7 +170,28 @@ def test_a_state_is_not_named_while_its_trigger_is_likely_or_may_still_show():
 
 def test_causes_that_share_the_load_are_named_together():
     """Neither alone would have hurt."""
-    assert judge(weighed("x", 5.0), weighed("y", 2.0), shared={"x", "y"})[1] == ["x", "y"]
+    told, roots = judge(
+        weighed("x", 5.0), weighed("y", 2.0), sharers={"arrivals": frozenset("x"), "pace": frozenset("y")}
+    )
+
+    assert roots == ["x", "y"]
+    assert told["x"].beside == ()
+
+
+def test_a_term_that_shares_the_load_and_has_no_cause_is_told_beside_the_one_that_has():
+    """Half an answer that sounds whole sends people to the wrong place."""
+    told, roots = judge(weighed("x", 5.0), sharers={"arrivals": frozenset("x"), "work": frozenset()})
+
+    assert roots == ["x"]
+    assert told["x"].beside == ("work",)
+    assert "only a part" in told["x"].reason
+
+
+def test_a_cause_that_is_not_about_load_says_nothing_of_terms():
+    """A card out of memory does not need load to hurt."""
+    told, _ = judge(weighed("vram", 5.0), sharers={"arrivals": frozenset("x"), "work": frozenset()})
+
+    assert told["vram"].beside == ()
 
 
 def test_a_cause_at_several_places_is_one_root():
