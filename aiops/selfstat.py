@@ -74,6 +74,12 @@ class SelfStat:
             ["fate"],
             registry=registry,
         )
+        self.log_snapshots = Counter(
+            "aiops_log_snapshots_total",
+            "Snapshots of log templates by result: ok, failed (the disk refused), damaged (could not be read at start).",
+            ["result"],
+            registry=registry,
+        )
         self.internal_errors = Counter(
             "aiops_internal_errors_total", "Exceptions caught where work is isolated.", ["where"], registry=registry
         )
