@@ -8,16 +8,14 @@ without a change feed, a pace without peers say nothing, and the text names what
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from aiops.correlate.findings import Finding, clean, factor, name_all, stated, unknown
 from aiops.correlate.levels import metric_finding
-from aiops.correlate.pace import against_peers, batch_share
+from aiops.correlate.pace import against_peers
+from aiops.correlate.rollout import AFTER_S, LOOK_AFTER_S, Rollout, rollout, version_of
 from aiops.correlate.scene import Scene
-from aiops.correlate.steps import level_step
 from aiops.correlate.topology import Place
 from aiops.correlate.view import cut_with_reference
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
@@ -35,14 +33,10 @@ from aiops.rulebook.causes import (
     Scope,
     Term,
 )
-from aiops.stats import Floats, increase, median
+from aiops.stats import increase
 from aiops.units import format_duration
 
-_AFTER_S = 5.0
-"""An event this long after the first bad second may still have come before it: clocks of two programs differ."""
 _MAX_AGE_S = 600.0
-_LOOK_AFTER_S = 60.0
-"""Pace is read this long after the first bad second; later, what was done about it shows."""
 _SURE_OF_EVENT = 0.98
 """Chance that a change which caused an incident is seen, where there is a change feed."""
 
@@ -159,7 +153,7 @@ def _followed(scene: Scene, place: Place) -> bool:
 
 def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place) -> list[Event]:
     """Events of the kind on *place*, within the cause's lead, oldest first."""
-    start_s, end_s = scene.first_bad_s - rule.lead, min(scene.first_bad_s + _AFTER_S, scene.now_s)
+    start_s, end_s = scene.first_bad_s - rule.lead, min(scene.first_bad_s + AFTER_S, scene.now_s)
     return [
         event
         for event in scene.events
@@ -245,7 +239,7 @@ def pace_finding(test: PaceTest, rule: CauseRule, scene: Scene, place: Place) ->
 
 
 def _against_peers(test: PaceTest, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
-    start_s, end_s = scene.first_bad_s - 10.0, min(scene.now_s, scene.first_bad_s + _LOOK_AFTER_S)
+    start_s, end_s = scene.first_bad_s - 10.0, min(scene.now_s, scene.first_bad_s + LOOK_AFTER_S)
     found = {name: against_peers(scene.paces, name, start_s, end_s) for name in place.instances}
     gaps = {name: gap for name, gap in found.items() if gap is not None}
     if not gaps:
@@ -278,10 +272,10 @@ def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, r
         return unknown("no deploy feed", refs)
     wanted = next((c.event for c in rule.evidence if c.event is not None), EventTest(EventKind.CHANGE))
     events = matching_events(wanted, rule, scene, place)
-    rollouts = [r for name in {_version(e) for e in events} if (r := _rollout(name, events, scene, place)) is not None]
+    rollouts = [r for name in {version_of(e) for e in events} if (r := rollout(name, events, scene, place)) is not None]
     if events and not rollouts:
         return unknown("too little of the pace before and after the change", refs)
-    worst = max(rollouts, key=lambda r: r.residual, default=_Rollout(0.0, len(place.instances)))
+    worst = max(rollouts, key=lambda r: r.residual, default=Rollout(0.0, len(place.instances)))
     holds = worst.residual >= math.log(test.above)
     words = {
         "ratio": factor(math.exp(max(worst.residual, 0.0))),
@@ -296,64 +290,3 @@ def _clocks_told(scene: Scene, place: Place) -> str:
     """Whether the comparison of paces could allow for SM clocks."""
     known = all(scene.paces[name].clock_known for name in place.instances if name in scene.paces)
     return "SM clocks allowed for" if known else "SM clocks not known"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rollout:
-    """One change on one or more replicas, and what became of their pace."""
-
-    residual: float
-    """ln of how much slower the covered replicas became, less what the others became."""
-    covered: int
-    onset: Onset | None = None
-
-
-def _version(event: Event) -> str:
-    """What makes several events one rollout."""
-    return event.labels.get("version") or event.action
-
-
-def _rollout(version: str, events: Iterable[Event], scene: Scene, place: Place) -> _Rollout | None:
-    since: dict[str, float] = {}
-    for event in events:
-        if _version(event) == version:
-            instance = event.labels.get("instance")
-            since |= dict.fromkeys([instance] if instance else place.instances, event.at_s)
-    found = {name: slow for name, at_s in since.items() if (slow := _slowdown_since(name, at_s, scene)) is not None}
-    if not found:
-        return None
-    first_s = min(since.values())
-    rest = [slow[0] for name in place.instances - since.keys() if (slow := _slowdown_since(name, first_s, scene))]
-    residual = median([slow[0] for slow in found.values()])
-    onsets = [slow[1] for slow in found.values() if slow[1] is not None]
-    return _Rollout(
-        residual - (max(median(rest), 0.0) if rest else 0.0),
-        len(since),
-        min(onsets, key=lambda onset: onset.by_s, default=None),
-    )
-
-
-def _slowdown_since(name: str, at_s: float, scene: Scene) -> tuple[float, Onset | None] | None:
-    """How much slower a replica became at or after *at_s*, and when; None with too few readings on either side."""
-    pace = scene.paces.get(name)
-    if pace is None:
-        return None
-    seen = pace.at_s <= scene.first_bad_s + _LOOK_AFTER_S
-    times, log_s = pace.at_s[seen], pace.log_s[seen]
-    before = int((times <= at_s).sum())
-    if before < 3 or times.size - before < 2:
-        return None
-    step = level_step(times, log_s, earliest_s=at_s, latest_s=scene.first_bad_s + _AFTER_S, floor=0.025)
-    if step is None or _started_before(times, log_s, at_s, step.after):
-        return 0.0, None
-    raw = step.after - step.before
-    return raw - batch_share(pace, step.onset, raw, scene.load.demand), step.onset
-
-
-def _started_before(at_s: Floats, log_s: Floats, event_s: float, after: float) -> bool:
-    """Whether the last readings before the change were already as slow as after it."""
-    last = log_s[at_s <= event_s][-3:]
-    first = log_s[at_s <= event_s][:-3]
-    if first.size < 3:
-        return False
-    return median(last) > (median(first) + after) / 2

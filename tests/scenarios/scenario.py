@@ -43,6 +43,7 @@ class Track:
     values: dict[str, float] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     noise: float = 0.0
+    since: int = 0
     until: int | None = None
 
 
@@ -136,7 +137,7 @@ def _points(track: Track, scenario: Scenario, rng: random.Random) -> dict[float,
         noisy = max(level * (1 + rng.gauss(0, track.noise)), 0.0) if track.noise else level
         total += noisy
         due = at % track.every == 0 or at >= scenario.first_bad + 2
-        if due and at >= begin and (track.until is None or at <= track.until):
+        if due and at >= max(begin, track.since or begin) and (track.until is None or at <= track.until):
             points[START_S + at] = total if track.rates else noisy
     return points
 
