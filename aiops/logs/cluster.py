@@ -100,11 +100,16 @@ class Clusters:
             yield from tree.living.values()
 
     def rows(self) -> list[Row]:
-        """What `restore` takes: severity, id and words of every cluster, one a line."""
-        return [(cluster.severity, cluster.id, "\n".join(cluster.log_template_tokens)) for cluster in self]
+        """
+        What `restore` takes: severity, id and words of every cluster, one a line.
+
+        In the order of their birth: among templates that resemble a line equally, the elder has it.
+        """
+        clusters = [cluster for tree in self._trees.values() for cluster in sorted(tree.living.values(), key=_birth)]
+        return [(cluster.severity, cluster.id, "\n".join(cluster.log_template_tokens)) for cluster in clusters]
 
     def restore(self, rows: Iterable[Row]) -> None:
-        """Take in clusters of an earlier run, the least recently used first."""
+        """Take in clusters of an earlier run, in the order of `rows`; which of them was used last is not told."""
         for severity, birth_id, words in rows:
             self._tree(severity).add(words.split("\n") if words else (), birth_id)
 
@@ -225,6 +230,10 @@ class _Tree:
             self._touch(leaf)
         for child in node.key_to_child_node.values():
             self._touch_below(child)
+
+
+def _birth(cluster: Cluster) -> int:
+    return cluster.cluster_id
 
 
 def _best(clusters: list[Cluster], tokens: Sequence[str]) -> Cluster | None:

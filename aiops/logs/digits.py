@@ -11,7 +11,7 @@ whatever their digits.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import re2
 
@@ -19,6 +19,8 @@ from aiops.rulebook.signatures import quiet
 
 _DIGITS = bytes.maketrans(b"0123456789", b"0000000000")
 _TEN = frozenset("0123456789")
+_TEN_BYTES = b"0123456789"
+_OTHERS = bytes(byte for byte in range(256) if byte not in _TEN_BYTES)
 _REPETITION = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
 _FOREIGN = frozenset("xQE01234567")
 """After a backslash: a code or a quotation, which may hold digits that are not what they seem."""
@@ -29,9 +31,20 @@ def form_of(line: bytes) -> bytes:
     return line.translate(_DIGITS)
 
 
+def digits_of(line: bytes, places: Sequence[int]) -> bytes:
+    """Those digits of *line* that stand at *places*, counted among its digits from zero."""
+    digits = line.translate(None, _OTHERS)
+    return bytes([digits[place] for place in places])
+
+
+def has_digits(line: bytes) -> bool:
+    """Whether there is a digit in *line*."""
+    return line.translate(None, _TEN_BYTES) != line
+
+
 class Blind:
     """
-    All patterns as one, made blind.
+    Patterns made blind. RE2's filter asks only those whose words are in the line: joined into one they would be slow.
 
     Args:
         patterns: RE2 expressions.
@@ -39,13 +52,17 @@ class Blind:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         made = [blind(pattern) for pattern in patterns]
-        known = [pattern for pattern in made if pattern is not None]
-        self._all = len(known) < len(made)
-        self._any = re2.compile("|".join(f"(?:{one})" for one in known).encode(), quiet()) if known else None
+        self._all = None in made
+        self._filter = re2.Filter() if made and not self._all else None
+        if self._filter is not None:
+            for pattern in made:
+                if pattern is not None:
+                    self._filter.Add(pattern.encode(), quiet())
+            self._filter.Compile()
 
     def may_match(self, form: bytes) -> bool:
         """False only if none of the patterns is found in any line with this *form*."""
-        return self._all or (self._any is not None and self._any.search(form) is not None)
+        return self._all or (self._filter is not None and bool(self._filter.Match(form)))
 
 
 def blind(pattern: str) -> str | None:

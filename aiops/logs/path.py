@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from aiops.logs.cluster import Cluster, Clusters, Row, template_id
-from aiops.logs.digits import Blind, form_of
+from aiops.logs.digits import Blind, digits_of, form_of, has_digits
 from aiops.logs.headline import headline
 from aiops.logs.ledger import LOUD, MAX_ASKED, Ledger
 from aiops.logs.lexicon import Hit, Lexicon
@@ -51,11 +51,13 @@ _SAVE_ANYWAY_S = 3_600.0
 
 
 class _Form:
-    """What is known of lines that differ in digits only."""
+    """What is known of lines that differ in digits only; where masks leave some digits, in other digits only."""
 
-    __slots__ = ("cluster", "may_hit", "may_hold", "stamp", "wording")
+    __slots__ = ("cluster", "left", "may_hit", "may_hold", "stamp", "wording")
 
     def __init__(self, cluster: Cluster, wording: int, *, may_hit: bool, may_hold: bool) -> None:
+        self.left: tuple[int, ...] = ()
+        """Digits that masks leave ("ssh2"): lines that differ in them are forms of their own."""
         self.cluster = cluster
         self.stamp = cluster.leaf.stamp
         self.wording = wording
@@ -89,6 +91,11 @@ class _Forms:
         return len(self._young) + len(self._old)
 
 
+def _key_of_digits(key: int, line: bytes, root: _Form) -> int:
+    """The key of *line*'s own form, where lines of the form under *key* differ in digits that masks leave."""
+    return hash((key, digits_of(headline(line), root.left)))
+
+
 class LogPath:
     """
     Log records in, counters and templates out; implements `ports.LogSink` and `ports.TemplateReader`.
@@ -107,7 +114,7 @@ class LogPath:
     ) -> None:
         self._stat = stat
         self._lexicon = Lexicon(signatures)
-        self._known = Blind(pattern for signature in signatures for pattern in signature.patterns)
+        self._known = Blind(expression for signature in signatures for expression in signature.expressions)
         self._masker = Masker()
         self._privacy = Privacy()
         self._extractor = Extractor()
@@ -171,8 +178,10 @@ class LogPath:
         """Count a line that is not private; False if it was not counted, or got no template."""
         form_bytes = form_of(line)
         key = hash(form_bytes)
-        form = self._forms.get(key)
-        may_hit = self._known.may_match(form_bytes) if form is None else form.may_hit
+        root = form = self._forms.get(key)
+        if root is not None and root.left:
+            form = self._forms.get(_key_of_digits(key, line, root))
+        may_hit = self._known.may_match(form_bytes) if root is None else root.may_hit
         hit = self._lexicon.classify(line) if may_hit else None
         log_class = hit.signature.log_class if hit else LogClass.BENIGN
         counted = self._rates.count(record.labels, log_class.value, hit.values.get("gpu", "") if hit else "")
@@ -181,38 +190,46 @@ class LogPath:
         if not (counted and 0.0 <= record.at_s < _END_OF_TIME_S):
             return False
         if form is None:
-            form = self._meet(line, may_hit=may_hit)
-            if form is None:
-                return False
-            self._forms.put(key, form)
-        elif form.stamp != form.cluster.leaf.stamp and (cluster := self._cluster(line, headline(line))) is not None:
-            form.cluster, form.stamp = cluster, cluster.leaf.stamp
+            form = self._meet(line, key, root, may_hit=may_hit)
+        elif form.stamp != form.cluster.leaf.stamp and (placed := self._place(line, headline(line))) is not None:
+            form.cluster, form.stamp = placed[0], placed[0].leaf.stamp
+        if form is None:
+            return False
         self._book(form, line, hit, record, source)
         return True
 
     # --- templates --------------------------------------------------------------------------------------------------
 
-    def _meet(self, line: bytes, *, may_hit: bool) -> _Form | None:
-        """The form of *line*; None when this feed has asked drain3 often enough."""
+    def _meet(self, line: bytes, key: int, root: _Form | None, *, may_hit: bool) -> _Form | None:
+        """The form of *line*, remembered; None when this feed has asked drain3 often enough."""
         said = headline(line)
-        cluster = self._cluster(line, said)
-        if cluster is None:
+        placed = self._place(line, said)
+        if placed is None:
             return None
+        cluster, masked = placed
         # digits left out: one text logged under twenty time stamps is still one text, and may be somebody's prompt
         form_bytes = form_of(said)
-        may_hold = self._extractor.may_hold(form_bytes)
-        return _Form(cluster, wording_of(form_bytes), may_hit=may_hit, may_hold=may_hold)
+        wording, may_hold = wording_of(form_bytes), self._extractor.may_hold(form_bytes)
+        form = _Form(cluster, wording, may_hit=may_hit, may_hold=may_hold)
+        if root is None and has_digits(masked):
+            root = _Form(cluster, wording, may_hit=may_hit, may_hold=may_hold)
+            root.left = self._masker.left(said)
+            self._forms.put(key, root)
+        self._forms.put(_key_of_digits(key, line, root) if root is not None else key, form)
+        return form
 
-    def _cluster(self, line: bytes, said: bytes) -> Cluster | None:
+    def _place(self, line: bytes, said: bytes) -> tuple[Cluster, bytes] | None:
+        """The cluster of *line*, and its headline masked."""
         if self._may_assign == 0:
             return None
         self._may_assign -= 1
         self._asked += 1
         severity = self._lexicon.severity(line)
-        masked = self._masker.mask(said).decode(errors="replace")
+        masked = self._masker.mask(said)
+        words = masked.decode(errors="replace")
         if self._alone:
-            self._revive(masked, severity)
-        return self._clusters.assign(masked, severity)
+            self._revive(words, severity)
+        return self._clusters.assign(words, severity), masked
 
     def _revive(self, masked: str, severity: LogSeverity) -> None:
         """Give a line that was alone in its template before a restart that template again."""
@@ -258,7 +275,11 @@ class LogPath:
         with self._lock:
             self._clusters.restore(saved.clusters)
             self._ledger.restore(saved.traces, saved.sources)
-            self._alone = {trace.cluster for trace in saved.traces} - {cluster.id for cluster in self._clusters}
+            by_id = {cluster.id: cluster for cluster in self._clusters}
+            for trace in saved.traces:  # the order in which they will have to give way
+                if trace.cluster in by_id:
+                    self._clusters.use(by_id[trace.cluster])
+            self._alone = {trace.cluster for trace in saved.traces} - by_id.keys()
 
     def save(self, now_s: float, retention_s: float) -> None:
         """
