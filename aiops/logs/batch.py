@@ -26,7 +26,7 @@ _PASSES = [(for_rust(pattern), masked) for pattern, masked in PASSES]
 _DIGIT = re.compile("[0-9]")
 _MAX_TEXTS = 100_000
 """Texts, and ways to them, remembered from batch to batch; 150 to 300 bytes each."""
-_FEW = 1_400
+_FEW = 600
 """So few are masked one by one: Rust's engine begins each batch with what takes as long as these."""
 
 
