@@ -21,8 +21,8 @@ from aiops.errors import ConfigError, Problem
 from aiops.model import LogSeverity
 
 _MAX_PATTERN_CHARS = 1_000
-_MAX_PROGRAM = 250
-"""RE2 instructions of one pattern. All patterns run as one automaton, which counted repetitions blow up."""
+_MAX_PROGRAM = 500
+"""RE2 instructions of one pattern; counted repetitions such as .{0,60} blow it up."""
 
 
 class LogClass(StrEnum):
@@ -58,13 +58,20 @@ class LogSignature:
     log_class: LogClass = field(metadata=doc("The log class.", key="class"))
     title: str = field(metadata=doc("The line's meaning in a few words; sent to people in place of the line."))
     severity: LogSeverity = field(metadata=doc("How bad it is."))
-    patterns: tuple[str, ...] = field(metadata=doc("RE2 expressions; one of them must be found in the raw line."))
+    patterns: tuple[str, ...] = field(
+        metadata=doc("RE2 expressions; one of them must be found in the raw record. ^ and $ are the ends of its lines.")
+    )
     samples: tuple[str, ...] = field(metadata=doc("Lines it must match."))
     source: str = field(metadata=doc("Where such lines were seen or are documented."))
     extract: Mapping[str, str] = field(
         default_factory=dict,
         metadata=doc("Name to RE2 expression with one group: a value to take from the line, such as the GPU's index."),
     )
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Its patterns as they are searched in a record, which may be of several lines."""
+        return tuple(f"(?m){pattern}" for pattern in self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ def _check(node: Node, signature: LogSignature) -> Iterator[Problem]:
 
 def _check_samples(samples: Node, signature: LogSignature) -> Iterator[Problem]:
     for place, sample in zip(samples.elements(), signature.samples, strict=True):
-        if not any(re2.search(pattern, sample, quiet()) for pattern in signature.patterns):
+        if not any(re2.search(expression, sample, quiet()) for expression in signature.expressions):
             yield place.problem("samples: none of the patterns is found in this line")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_values_are_taken_from_the_raw_line():
     assert hit is not None
     assert xid is not None
     assert hit.values == {"gpu": "3"}
-    assert xid.values == {"xid": "79", "pci": "0000:44:00"}
+    assert xid.values == {"xid": "79", "pci": "0000:44:00", "pid": "1"}
 
 
 @pytest.mark.parametrize(
@@ -106,19 +107,49 @@ def test_without_signatures_nothing_has_a_class():
     assert Lexicon([]).classify(b"CUDA out of memory") is None
 
 
-def test_patterns_that_outgrow_the_set_still_decide():
-    """A set that runs out of memory answers nothing; the signatures are then asked one by one."""
+def test_many_lines_are_answered_as_each_alone():
+    """They are searched together, and the ends of a text are not the ends of its lines."""
+    lexicon = Lexicon([signature(LogClass.DNS, r"\Aunreachable\z"), signature(LogClass.NETWORK, "^down$")])
 
-    class Gone:
-        def Match(self, line: bytes) -> list[int]:
-            return []
+    found = lexicon.among([b"up", b"unreachable", b"down", b"x down"])
 
-    lexicon = Lexicon(
-        [signature(LogClass.DNS, "a"), signature(LogClass.NETWORK, "b"), signature(LogClass.DISK_FULL, "b")]
-    )
-    lexicon._which = Gone()
+    assert {number: hit.number for number, hit in found.items()} == {1: 0, 2: 1}
 
-    hit = lexicon.classify(b"xbx")
+
+def test_ends_of_lines_are_seen_in_a_record_of_several():
+    """A traceback is one record, and its last line begins with the error's name."""
+    hit = LEXICON.classify(b'Traceback (most recent call last):\n  File "a.py", line 1\nMemoryError\n')
 
     assert hit is not None
-    assert hit.number == 1
+    assert hit.signature.log_class is LogClass.HOST_OOM
+
+
+def test_a_pattern_without_a_word_in_it_still_decides():
+    """Nothing can be filtered by then; people may write such a pattern all the same."""
+    lexicon = Lexicon([signature(LogClass.DNS, r"\d\d"), signature(LogClass.NETWORK, "unreachable")])
+
+    found = [lexicon.classify(line) for line in (b"x 42 unreachable", b"Unreachable", b"unreachable")]
+
+    assert [hit and hit.number for hit in found] == [0, None, 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "error " * 10_000,
+        "timeout" * 9_000,
+        "a" * 65_000,
+        "out of " * 9_000,
+        "connection refused " * 3_000,
+        "x" + "0" * 65_000,
+    ],
+    ids=lambda line: line[:10],
+)
+def test_hostile_lines_cost_linear_time(line: str):
+    """Every line is asked; one that makes the question slow would stop the daemon."""
+    raw = line.encode()
+    LEXICON.classify(raw[:100])
+    started_s = time.thread_time()
+    LEXICON.classify(raw)
+
+    assert time.thread_time() - started_s < 0.1
