@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiops.collect.addresses import Addresses, read_addresses
 from aiops.collect.access_format import SUGGESTED_FORMAT, Entry, Format, Parser, is_probe
 from aiops.collect.requests_window import HORIZON_S, Arrivals, Latencies, Totals
 from aiops.collect.tail import Follower, Losses, expand, reading_hint
@@ -63,8 +64,9 @@ class Config:
 class _Service:
     """Everything counted for one service."""
 
-    def __init__(self, host: str, name: str) -> None:
+    def __init__(self, host: str, name: str, addresses: Addresses) -> None:
         self.name = name
+        self._addresses = addresses
         self.labels = Labels.of(host_name=host, service=name)
         self.requests = Totals("http_server_requests_total")
         self.arrivals = Arrivals("http_server_arrival_rate", self.labels)
@@ -138,7 +140,7 @@ class _Service:
             known = len(self._upstreams) < _MAX_UPSTREAMS or name == NOBODY
             if not known:
                 return self._upstreams.setdefault("other", self.labels.merge(upstream="other"))
-            labels = self._upstreams[name] = self.labels.merge(upstream=name)
+            labels = self._upstreams[name] = self.labels.merge(upstream=self._addresses.instance(name))
         return labels
 
 
@@ -181,6 +183,7 @@ class AccessLog:
         self.deadline_s = config.deadline
         self._config = config
         self._world = world
+        self._addresses = read_addresses(world.root, world.host)
         self._probes = frozenset(config.probes)
         self._logs: dict[str, _Log] = {}
         self._services: dict[str, _Service] = {}
@@ -229,7 +232,7 @@ class AccessLog:
         name = self._config.service or Path(path).stem
         service = self._services.get(name)
         if service is None:
-            service = self._services[name] = _Service(self._world.host, name)
+            service = self._services[name] = _Service(self._world.host, name, self._addresses)
         self._logs[path] = _Log(follower, Parser(self._config.format), service, is_configured=is_configured)
 
     def _blind_spots(self, closed: frozenset[str]) -> Iterator[Sight]:

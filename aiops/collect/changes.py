@@ -2,14 +2,15 @@
 What was pushed to this daemon: change events and business samples, from the inbox into the next tick.
 
 The intake has checked and bounded everything; this collector only carries it, so that pushed things go the same way as
-things read.
+things read; only the replica that an event names is called as our own series call it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from aiops.collect.addresses import read_addresses
 from aiops.document import Duration, doc
 from aiops.model import Event, EventKind, Observation, Sample, Sight
 from aiops.ports import World
@@ -31,13 +32,20 @@ class Changes:
         self.interval_s = config.interval
         self.deadline_s = config.deadline
         self._inbox = world.inbox
+        self._addresses = read_addresses(world.root, world.host)
         self._seen: dict[str, bool | None] = {"change events": None, "business metrics": None}
 
     def collect(self, now_s: float) -> Iterator[Observation]:
         drained = self._inbox.drain()
         yield from self._news("change events", _HOW_CHANGES, any(map(_is_change, drained)))
         yield from self._news("business metrics", _HOW_BUSINESS, any(isinstance(each, Sample) for each in drained))
-        yield from drained
+        yield from map(self._named, drained)
+
+    def _named(self, observation: Observation) -> Observation:
+        """An event names its replica as our series do, however a deployment spells it."""
+        if not isinstance(observation, Event) or not (spelled := observation.labels.get("instance")):
+            return observation
+        return replace(observation, labels=observation.labels.merge(instance=self._addresses.instance(spelled)))
 
     def _news(self, subject: str, how: str, arrived: bool) -> Iterator[Sight]:  # noqa: FBT001
         if arrived and not self._seen[subject]:

@@ -118,8 +118,7 @@ class Discovery:
         return not 0.0 <= now_s - asked_s < pause_s
 
     async def _probe(self, listener: Listener, now_s: float, turn: asyncio.Semaphore) -> Found | None:
-        instance = instance_of(listener)
-        url = f"http://{instance}/metrics"
+        url = f"http://{reached_at(listener)}/metrics"
         _, before_s = self._asked.get(listener.inode, _NEVER)
         self._asked[listener.inode] = (now_s, _AGAIN_S)
         async with turn:
@@ -134,10 +133,15 @@ class Discovery:
                     self._asked[listener.inode] = (now_s, math.inf)
                 return None
         dialect = None if _OWN_MARK in b"\n" + page else self._dialects.recognise(page)
-        return None if dialect is None else Found(url, instance, dialect, page, listener.command)
+        return None if dialect is None else Found(url, instance_of(listener), dialect, page, listener.command)
 
 
 def instance_of(listener: Listener) -> str:
+    """What labels call the server behind a listener: whatever it is bound to, it is a port of this machine."""
+    return f"127.0.0.1:{listener.port}"
+
+
+def reached_at(listener: Listener) -> str:
     """``host:port`` under which a listener is reached from this machine."""
     local = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 (what others are bound to)
     host = local.get(listener.address, listener.address)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from aiops.collect.addresses import read_addresses
 from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
 from aiops.collect.engines import Dialect, Dialects, Server, dialects
 from aiops.collect.fetch import fetch_page, instance_of
@@ -38,7 +39,11 @@ _NOTHING_HINT = "try `aiops demo`, or add collect.inference.targets"
 class TargetConfig:
     """One server's page."""
 
-    url: str = field(metadata=doc("address of the metrics page; host and port as the gateway spells its upstream"))
+    url: str = field(
+        metadata=doc(
+            "address of the metrics page, as the gateway spells its upstream unless it is local"
+        )
+    )
     gpu: str = field(default="", metadata=doc("index of the card the server runs on"))
 
     def __post_init__(self) -> None:
@@ -59,9 +64,9 @@ class Config:
 class Target:
     """A page that is read again and again."""
 
-    def __init__(self, url: str, host: str, *, gpu: str = "", fixed: bool = True) -> None:
+    def __init__(self, url: str, instance: str, host: str, *, gpu: str = "", fixed: bool = True) -> None:
         self.url = url
-        self.instance = instance_of(url)
+        self.instance = instance
         self.fixed = fixed
         self.gpu = Labels.of(host_name=host, instance=self.instance, gpu=gpu) if gpu else None
         self.server: Server | None = None
@@ -96,7 +101,11 @@ class Inference:
         self._look: asyncio.Task[Round] | None = None
         self._looked_s = float("-inf")
         self._said = ""
-        targets = [Target(target.url, world.host, gpu=target.gpu) for target in config.targets[:_MAX_TARGETS]]
+        addresses = read_addresses(world.root, world.host)
+        targets = [
+            Target(target.url, addresses.instance(instance_of(target.url)), world.host, gpu=target.gpu)
+            for target in config.targets[:_MAX_TARGETS]
+        ]
         self._targets = {target.instance: target for target in targets}
 
     async def gather(self, now_s: float) -> Sequence[Observation]:
@@ -236,7 +245,7 @@ class Inference:
         """Make what was found a target, and read the page that showed it."""
         if found.instance in self._targets or len(self._targets) >= _MAX_TARGETS:
             return
-        target = self._targets[found.instance] = Target(found.url, self._host, fixed=False)
+        target = self._targets[found.instance] = Target(found.url, found.instance, self._host, fixed=False)
         target.asked_s = now_s
         try:
             yield from self._read(target, found.page)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiops.collect.addresses import read_addresses
 from aiops.collect.discovery import instance_of
 from aiops.collect.listeners import listening
 from aiops.collect.tail import Follower, Losses, expand, reading_hint
@@ -80,6 +81,7 @@ class LogTail:
         self.deadline_s = config.deadline
         self._config = config
         self._world = world
+        self._addresses = read_addresses(world.root, world.host)
         self._sources: dict[str, _Source] = {}
         self._looked_s: float | None = None
         self._looked_at_processes_s: float | None = None
@@ -113,7 +115,7 @@ class LogTail:
         first, self._looked_s = self._looked_s is None, now_s
         for file in self._config.files:
             for path in expand(file.path, _MAX_FILES):
-                self._follow(path, path, file.instance, is_new=not first)
+                self._follow(path, path, self._addresses.instance(file.instance), is_new=not first)
         if not self._config.discover:
             return
         since_s = self._looked_at_processes_s

@@ -145,7 +145,7 @@ def test_many_ports_are_asked_a_few_at_a_time_over_several_looks():
 
 
 @pytest.mark.parametrize(
-    ("address", "instance"),
+    ("address", "reached"),
     [
         ("0.0.0.0", "127.0.0.1:8000"),
         ("::", "127.0.0.1:8000"),
@@ -154,6 +154,11 @@ def test_many_ports_are_asked_a_few_at_a_time_over_several_looks():
         ("10.0.0.5", "10.0.0.5:8000"),
     ],
 )
-def test_a_server_is_reached_where_it_listens(address, instance):
-    """A wildcard address cannot be connected to; a bound one must be used as it is."""
-    assert instance_of(listener(8000, address=address)) == instance
+def test_a_server_is_reached_where_it_listens_and_called_by_one_name(address, reached):
+    """A wildcard address cannot be connected to; a bound one must be used. What it is called must join other series."""
+    street = Neighbourhood(listener(8000, address=address))
+    street.pages = {8000: VLLM}
+    (found,) = street.look(0.0).found
+
+    assert found.url == f"http://{reached}/metrics"
+    assert found.instance == instance_of(listener(8000, address=address)) == "127.0.0.1:8000"
