@@ -70,6 +70,7 @@ _METRICS = (
     Metric("hw_gpu_memory_limit_bytes", _G, "bytes", _GPU, "VRAM usable: total less reserved.", "NVML memory v2"),
     Metric("hw_gpu_memory_utilization_ratio", _G, "ratio", _GPU, "VRAM used over limit.", "NVML memory v2"),
     Metric("hw_gpu_process_memory_usage_bytes", _G, "bytes", (*_GPU, "pid", "process"), "VRAM one process holds.", "NVML compute processes"),
+    Metric("hw_gpu_process_port", _G, "info", (*_GPU, "port"), "1; a TCP port on which a process that holds VRAM of the card listens, or one it descends from.", "NVML compute processes, /proc"),
     Metric("hw_temperature_celsius", _G, "celsius", _GPU, "Core temperature.", "NVML temperature"),
     Metric("hw_temperature_limit_celsius", _G, "celsius", _GPU, "The card's own slowdown temperature.", "NVML temperature threshold"),
     Metric("hw_power_watts", _G, "watts", _GPU, "Power drawn.", "NVML power"),

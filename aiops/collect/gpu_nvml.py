@@ -7,6 +7,9 @@ more, reads `hw_gpu_up` 0 and is an event once. On a machine without an NVIDIA d
 every ten minutes.
 
 Cards that share the host's memory report none of their own; the host's stands in for it.
+
+Which server uses which card shows in the list of processes that hold a card's memory: the ports on which such a
+process, or one it descends from, listens are told beside it.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ import contextlib
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiops.child import Child
+from aiops.collect.listeners import ports_of
 from aiops.collect.procfs import read_file
 from aiops.document import Duration, doc
 from aiops.errors import ChildError, ChildResting, ChildTimeout, SourceMalformed
@@ -47,8 +52,11 @@ _BEGIN_S = 30.0
 _AGAIN_EVERY_S = 60.0
 """A lost card may be reset; looking cards up anew disturbs the others for a moment."""
 _NO_DRIVER_EVERY_S = 600.0
+_PORTS_EVERY_S = 60.0
+"""Ports are looked at when another process shows up, and this often: a server listens after it has loaded its model."""
 _MAX_CARDS = 64
 _MAX_PROCESSES = 16
+_MAX_PORTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,11 @@ class GpuNvml:
         self._slow_s = -math.inf
         self._again_s = -math.inf
         self._said = ""
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="gpu-ports")
+        self._pids: frozenset[int] = frozenset()
+        self._ports: dict[int, frozenset[int]] = {}
+        self._ports_s = -math.inf
+        self._hidden = False
 
     async def gather(self, now_s: float) -> Iterable[Observation]:
         if now_s < self._quiet_until_s and self._quiet_until_s - now_s <= _NO_DRIVER_EVERY_S:
@@ -111,13 +124,17 @@ class GpuNvml:
             return () if self._responding is not False else [self._driver(now_s)]
         if not isinstance(answer, dict):
             raise SourceMalformed("the NVML child did not answer with a mapping")
-        return list(self._no_driver(answer, now_s) if answer.get("missing") else self._observe(answer, now_s))
+        if answer.get("missing"):
+            return list(self._no_driver(answer, now_s))
+        await self._look_at_ports(answer, now_s)
+        return list(self._observe(answer, now_s))
 
     def close(self) -> None:
         """End the child."""
         if self._asked is not None:
             self._asked.cancel()
         self._child.close()
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
@@ -172,6 +189,17 @@ class GpuNvml:
             self._said = problem
             yield Sight("gpu_nvml", "NVIDIA GPUs", seen=False, detail=problem, hint=hint)
 
+    async def _look_at_ports(self, answer: Mapping[str, Any], now_s: float) -> None:
+        """Where the processes listen that hold memory of a card; reading /proc takes a thread."""
+        lists = [card["processes"] for card in answer.get("cards") or () if "processes" in card]
+        pids = frozenset(int(pid) for listed in lists for pid, _ in listed[:_MAX_PROCESSES])
+        if not lists or (pids <= self._pids and 0.0 <= now_s - self._ports_s < _PORTS_EVERY_S):
+            return
+        self._pids, self._ports_s = pids, now_s
+        with contextlib.suppress(OSError):
+            loop = asyncio.get_running_loop()
+            self._ports = await loop.run_in_executor(self._reader, ports_of, self._root, pids)
+
     # --- reading the answer -----------------------------------------------------------------------------------------
 
     def _observe(self, answer: Mapping[str, Any], now_s: float) -> Iterator[Observation]:
@@ -193,6 +221,7 @@ class GpuNvml:
         up = [known for known in self._cards.values() if known.up]
         yield Sample("hw_gpu_count", self._labels, now_s, float(len(up)))
         yield from self._tell(up, str(answer.get("driver", "")))
+        yield from self._tell_hidden(len(up))
 
     def _know(self, card: Mapping[str, Any]) -> tuple[str, _Known]:
         """Which card this is; one that is lost may not even say its UUID, and is then known by its number."""
@@ -222,6 +251,15 @@ class GpuNvml:
             self._said = detail
             yield Sight("gpu_nvml", "NVIDIA GPUs", seen=bool(up), detail=detail)
 
+    def _tell_hidden(self, cards: int) -> Iterator[Sight]:
+        """Where there are several cards, one must know whose they are."""
+        hidden = len(self._pids - self._ports.keys()) if cards > 1 else 0
+        if bool(hidden) != self._hidden:
+            self._hidden = bool(hidden)
+            detail = f"{hidden} processes do not show us which ports they serve" if hidden else "their ports are known"
+            hint = "tell a server's card in collect.inference.targets" if hidden else ""
+            yield Sight("gpu_nvml", "processes on GPUs", seen=not hidden, detail=detail, hint=hint)
+
     def _read(self, labels: Labels, card: Mapping[str, Any], now_s: float) -> Iterator[Sample]:
         values = dict(card)
         if "memory_limit_bytes" not in values:
@@ -239,6 +277,9 @@ class GpuNvml:
         for pid, held in values.get("processes", [])[:_MAX_PROCESSES]:
             process = labels.merge(pid=str(pid), process=_command(self._root, int(pid)))
             yield Sample("hw_gpu_process_memory_usage_bytes", process, now_s, float(held))
+        ports = {port for pid, _ in values.get("processes", ()) for port in self._ports.get(int(pid), ())}
+        for port in sorted(ports)[:_MAX_PORTS]:
+            yield Sample("hw_gpu_process_port", labels.merge(port=str(port)), now_s, 1.0)
 
     def _shared_memory(self) -> dict[str, float]:
         """The host's memory, for a card that has none of its own."""

@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ _CHUNK_BYTES = 32 * 2**10
 _MAX_LISTENERS = 1_024
 _MAX_PROCESSES = 32_768
 _MAX_COMMAND = 120
+_MAX_GENERATIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,69 @@ def listening(root: Path) -> Sequence[Listener]:
     Raises:
         OSError: neither /proc/net/tcp nor /proc/net/tcp6 can be read.
     """
+    found = _all_sockets(root)
+    owners = _owners(root / "proc", set(found))
+    listeners = [
+        Listener(address, port, inode, *owners.get(inode, (None, ""))) for inode, (address, port) in found.items()
+    ]
+    return sorted(listeners, key=lambda listener: (listener.port, listener.address))
+
+
+def ports_of(root: Path, pids: Collection[int]) -> dict[int, frozenset[int]]:
+    """
+    The TCP ports on which each of *pids*, or a process it descends from, listens.
+
+    An engine's work is often done by a child of the process that serves the requests. Processes that do not show their
+    files to us are left out: other users', and those of another pid namespace.
+
+    Args:
+        root: Where the file system begins.
+        pids: Process ids.
+
+    Raises:
+        OSError: neither /proc/net/tcp nor /proc/net/tcp6 can be read.
+    """
+    ports = {inode: port for inode, (_, port) in _all_sockets(root).items()}
+    wanted = {f"socket:[{inode}]": inode for inode in ports}
+    own: dict[int, frozenset[int]] = {}
+    found: dict[int, frozenset[int]] = {}
+    for pid in pids:
+        if not _shows_files(root / f"proc/{pid}/fd"):
+            continue
+        lineage = _lineage(root / "proc", pid)
+        for each in lineage:
+            if each not in own:
+                own[each] = frozenset(ports[inode] for inode in _held(str(root / f"proc/{each}/fd"), wanted))
+        found[pid] = frozenset[int]().union(*(own[each] for each in lineage))
+    return found
+
+
+def _shows_files(folder: Path) -> bool:
+    try:
+        with os.scandir(folder):
+            return True
+    except OSError:
+        return False
+
+
+def _lineage(proc: Path, pid: int) -> list[int]:
+    """*pid*, its parent, and so on, below the first process of all."""
+    line: list[int] = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        while pid > 1 and len(line) < _MAX_GENERATIONS:
+            line.append(pid)
+            stat = (proc / str(pid) / "stat").read_bytes()
+            pid = int(stat.rpartition(b")")[2].split()[1])  # names may hold spaces and parentheses
+    return line
+
+
+def _all_sockets(root: Path) -> dict[str, tuple[str, int]]:
+    """
+    Inode to address and port of every listening TCP socket.
+
+    Raises:
+        OSError: neither table can be read.
+    """
     found: dict[str, tuple[str, int]] = {}
     failures: list[OSError] = []
     for name in ("tcp", "tcp6"):
@@ -59,11 +123,7 @@ def listening(root: Path) -> Sequence[Listener]:
             failures.append(error)
     if len(failures) == 2:
         raise failures[0]
-    owners = _owners(root / "proc", set(found))
-    listeners = [
-        Listener(address, port, inode, *owners.get(inode, (None, ""))) for inode, (address, port) in found.items()
-    ]
-    return sorted(listeners, key=lambda listener: (listener.port, listener.address))
+    return found
 
 
 def _sockets(path: Path) -> Iterator[tuple[str, int, str]]:

@@ -1,8 +1,10 @@
 """
 What belongs to what: GPU -> replica -> model -> service, as far as the series tell.
 
-Edges come from `gen_ai_server_gpu{instance,gpu}`, from labels that series share, and from the access log, whose
-``upstream`` is spelled as ``instance``. Where an edge is unknown nothing is assumed: a clause that needs it is unknown.
+Edges come from labels that series share, and from the access log, whose ``upstream`` is spelled as ``instance``. The
+card of a replica is what the settings say (`gen_ai_server_gpu`), otherwise the card whose memory is held by the process
+that listens on the replica's port (`hw_gpu_process_port`), if the replica is on this machine. Where an edge is unknown
+nothing is assumed: a clause that needs it is unknown.
 """
 
 from __future__ import annotations
@@ -92,10 +94,6 @@ def read_topology(view: View, service: str) -> Topology:
     """The edges that the series of *view* show, for *service*."""
     upstreams = _values(view, "http_server_requests_total", "upstream", {"service": service}) - {NOBODY, ""}
     pages = _values(view, "gen_ai_server_up", "instance")
-    gpus_of: dict[str, set[str]] = {}
-    for labels in view.labels("gen_ai_server_gpu"):
-        if labels.get("gpu"):
-            gpus_of.setdefault(labels.get("instance"), set()).add(labels.get("gpu"))
     hosts = {labels.get("host_name") for name in _HOST_SOURCES for labels in view.labels(name)} - {""}
     cards = _values(view, "hw_gpu_memory_utilization_ratio", "gpu") | _values(view, "hw_gpu_utilization_ratio", "gpu")
     models = {labels.get("instance"): labels.get("model") for labels in view.labels("gen_ai_server_up")}
@@ -103,16 +101,35 @@ def read_topology(view: View, service: str) -> Topology:
         pages = {name for name in pages if models[name] == service} or pages
     instances = upstreams if upstreams & pages else upstreams | pages
     cards -= {""}
-    if len(cards) == 1:
-        gpus_of = {instance: set(cards) for instance in instances}
+    host = min(hosts, default="")
+    gpus_of = dict.fromkeys(instances, cards) if len(cards) == 1 else _cards_of(view, instances | pages, host)
     return Topology(
         service=service,
-        host=min(hosts, default=""),
+        host=host,
         instances=tuple(sorted(instances - {""})),
         gpus_of={instance: frozenset(gpus) for instance, gpus in gpus_of.items()},
         gpus=tuple(sorted(cards, key=_by_number)),
         models=models,
     )
+
+
+def _cards_of(view: View, instances: Iterable[str], host: str) -> dict[str, set[str]]:
+    """Replica to cards: as the settings say, otherwise as processes on the cards listen."""
+    by_port = _cards_by(view, "hw_gpu_process_port", "port")
+    found = {}
+    for instance in instances:
+        name, _, port = instance.rpartition(":")
+        if port in by_port and (name in {"localhost", "[::1]", host} or name.startswith("127.")):
+            found[instance] = by_port[port]
+    return found | _cards_by(view, "gen_ai_server_gpu", "instance")
+
+
+def _cards_by(view: View, metric: str, label: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for labels in view.labels(metric):
+        if labels.get("gpu"):
+            found.setdefault(labels.get(label), set()).add(labels.get("gpu"))
+    return found
 
 
 _HOST_SOURCES = ("gen_ai_server_up", "http_server_requests_total", "system_cpu_utilization_ratio", "hw_gpu_up")

@@ -24,10 +24,9 @@ class CudaError(Exception):
 
     def __init__(self, call: str, code: int) -> None:
         super().__init__(f"{call} failed with CUDA error {code}")
-        self.code = code
 
 
-class OutOfDeviceMemory(Exception):
+class OutOfDeviceMemory(CudaError):
     """CUDA_ERROR_OUT_OF_MEMORY: the card has not that much free."""
 
 
@@ -59,7 +58,7 @@ class Driver:
         except AttributeError as error:
             raise CudaError(name, 500) from error  # CUDA_ERROR_NOT_FOUND
         if code := function(*arguments):
-            raise CudaError(name, code)
+            raise OutOfDeviceMemory(name, code) if code == _OUT_OF_MEMORY else CudaError(name, code)
 
     def devices(self) -> Sequence[tuple[str, int]]:
         """UUID, spelled as NVML does, and handle of each device; a slice of a card (MIG) has a UUID of its own."""
@@ -124,12 +123,7 @@ class CudaCard:
             CudaError: it failed otherwise.
         """
         pointer = ctypes.c_uint64()
-        try:
-            self._driver.call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(int(mib * _MIB)))
-        except CudaError as error:
-            if error.code == _OUT_OF_MEMORY:
-                raise OutOfDeviceMemory(str(error)) from error
-            raise
+        self._driver.call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(int(mib * _MIB)))
         return pointer.value
 
     def free(self, pointer: int) -> None:

@@ -1,9 +1,9 @@
 """
 The engine loop of a model server: batches, prefills, decodes, against real time, real CPU work and a card's memory.
 
-A step gives every running request one token. It costs host work (hashing, in proportion to the batch) and time on the
-simulated GPU (slept, longer for larger batches and longer prompts). A prefill needs working memory of the card; when
-the card refuses, the request fails as it would in PyTorch.
+A step gives every running request one token. It costs host work (hashing, in proportion to the batch) and time in which
+a GPU would compute (slept, longer for larger batches and longer prompts). A prefill needs working memory of the card;
+when the card refuses, the request fails as it would in PyTorch.
 """
 
 from __future__ import annotations
@@ -46,10 +46,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the engine takes of its card. MiB."""
+    """What a prefill takes of the card. MiB."""
 
-    engine_share: float = 0.92
-    """Taken at start for weights and KV cache, as --gpu-memory-utilization does."""
     prefill_mib: float = 48.0
     per_prompt_token_mib: float = 0.9
 
@@ -67,18 +65,15 @@ class Engine:
     One replica's engine.
 
     Args:
-        gpu: Index of its card.
-        card: Connection to the card.
+        card: Its card.
         batcher: Its scheduler.
         metrics: Its page.
         log: Its log.
         pace: What its steps cost.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a thing of its own
-        self, gpu: int, card: Card, batcher: Batcher, metrics: ServerMetrics, log: ServerLog, *, pace: Pace
-    ) -> None:
-        self.gpu, self.batcher = gpu, batcher
+    def __init__(self, card: Card, batcher: Batcher, metrics: ServerMetrics, log: ServerLog, *, pace: Pace) -> None:
+        self.batcher = batcher
         self.factor = 1.0
         """Work of a step relative to the first version of the weights."""
         self._card, self._metrics, self._log = card, metrics, log
@@ -89,9 +84,9 @@ class Engine:
         self._busy_s = 0.0
         self._tokens = [0, 0]  # prompt, generated: since the last line of statistics
 
-    async def load_weights(self, total_mib: float) -> None:
-        """Take the engine's share of a card of *total_mib*."""
-        await self._card.alloc(self.gpu, total_mib * self._memory.engine_share)
+    async def load_weights(self, mib: float) -> None:
+        """Take memory for weights and KV cache, as --gpu-memory-utilization does."""
+        await self._card.alloc(mib)
 
     def submit(self, sequence: Sequence) -> Output | None:
         """Queue a request; None when the queue is full."""
@@ -140,7 +135,7 @@ class Engine:
             now_s = loop.time()
             share, self._busy_s = self._busy_s / (now_s - reported_s), 0.0
             reported_s = now_s
-            await self._card.busy(self.gpu, share)
+            await self._card.busy(share)
             if now_s - logged_s >= _STATS_S:
                 self._log_statistics(now_s - logged_s)
                 logged_s = now_s
@@ -168,7 +163,7 @@ class Engine:
         handles: list[int] = []
         for sequence in admitted:
             try:
-                handles.append(await self._card.alloc(self.gpu, self._memory.activation_mib(sequence.tokens)))
+                handles.append(await self._card.alloc(self._memory.activation_mib(sequence.tokens)))
             except OutOfMemory as error:
                 self._fail(sequence, error)
                 continue

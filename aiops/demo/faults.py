@@ -38,7 +38,7 @@ class Fault(ABC):
 
 
 class VramExhaustion(Fault):
-    """A process of somebody else's takes the free memory of one replica's card."""
+    """Another process takes the free memory of one replica's card."""
 
     name = cause = "vram_exhaustion"
     what = "a notebook took the free VRAM of GPU {victim} bit by bit; prefills there found no working memory"
@@ -48,12 +48,10 @@ class VramExhaustion(Fault):
         self._notebook: Process | None = None
 
     async def begin(self, theatre: Theatre) -> None:
-        self.victim = theatre.random.randrange(len(theatre.replicas))
-        free_mib = await theatre.free_vram_mib(self.victim)
-        self._notebook = await theatre.processes.actor(
-            "notebook", "notebook",
-            "--socket", str(theatre.card_socket), "--gpu", str(self.victim), "--free", f"{free_mib:.0f}",
-        )  # fmt: skip
+        seat = theatre.random.choice(theatre.cards.seats)
+        self.victim = seat.gpu
+        await theatre.cards.check_alone(seat.gpu)
+        self._notebook = await theatre.processes.actor("notebook", "notebook", *seat.arguments)
 
     async def end(self, theatre: Theatre) -> None:
         if self._notebook is not None:

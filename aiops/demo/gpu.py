@@ -67,14 +67,18 @@ class Cards:
     """Handle to GPU index, MiB and owner."""
     ids: itertools.count[int] = field(default_factory=itertools.count)
 
+    def room(self, index: int) -> dict[str, float]:
+        """Memory of GPU *index*, free and in all. MiB."""
+        gpu = self.gpus[index]
+        return {"free": gpu.total_mib - gpu.used_mib, "total": gpu.total_mib}
+
     def alloc(self, owner: int, index: int, mib: float) -> dict[str, Any]:
         """Give *owner* *mib* on GPU *index*, or say how much there is."""
-        gpu = self.gpus[index]
-        free = gpu.total_mib - gpu.used_mib
-        if not 0 < mib <= free:
+        room = self.room(index)
+        if not 0 < mib <= room["free"]:
             own = sum(size for on, size, who in self.held.values() if on == index and who == owner)
-            return {"ok": False, "free": free, "total": gpu.total_mib, "own": own}
-        gpu.used_mib += mib
+            return {"ok": False, **room, "own": own}
+        self.gpus[index].used_mib += mib
         handle = next(self.ids)
         self.held[handle] = (index, mib, owner)
         return {"ok": True, "id": handle}
@@ -119,16 +123,9 @@ def _labels(index: int) -> str:
     )
 
 
-def real_card_name() -> str:
-    """The first NVIDIA card of this machine as the driver's /proc tree names it; empty when there is none."""
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in path.read_text(errors="replace").splitlines():
-            if line.startswith("Model:"):
-                return line.partition(":")[2].strip()
-    return ""
-
-
 def _answer(cards: Cards, owner: int, question: dict[str, Any], now_s: float) -> dict[str, Any]:
+    if question["op"] == "room":
+        return cards.room(int(question["gpu"]))
     if question["op"] == "alloc":
         return cards.alloc(owner, int(question["gpu"]), float(question["mib"]))
     if question["op"] == "free":

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from aiops.demo import stage, wire
-from aiops.demo.card import Card, OutOfMemory
+from aiops.demo.card import OutOfMemory, open_card
 from aiops.demo.engine import Engine, Output, Pace
-from aiops.demo.gpu import TOTAL_MIB
 from aiops.demo.kv import Batcher, Sequence
 from aiops.demo.pool import ConnectionPool, PoolTimeout
 from aiops.demo.server_log import ServerLog
@@ -39,8 +38,10 @@ class Identity:
     """Which replica this is and what it uses."""
 
     gpu: int
-    card: Path
-    """Unix socket of the card process."""
+    card: str
+    """Address of its card."""
+    hold: float
+    """MiB taken at start."""
     metadata_port: int
     log: Path
     port: int = 0
@@ -148,13 +149,13 @@ def _unavailable(reason: str) -> wire.Reply:
 @asynccontextmanager
 async def model_server(identity: Identity) -> AsyncIterator[dict[str, Any]]:
     """Load the weights and serve."""
-    card = await Card.connect(identity.card)
+    card = await open_card(identity.card, identity.gpu)
     journal = ServerLog(identity.log)
     pool = ConnectionPool(identity.metadata_port, size=5, overflow=5, timeout_s=1.5, seed=identity.seed)
     batcher = Batcher(KV_BLOCKS, BLOCK_SIZE, MAX_RUNNING, MAX_WAITING)
     metrics = ServerMetrics(MODEL, batcher, pool)
-    engine = Engine(identity.gpu, card, batcher, metrics, journal, pace=Pace())
-    await engine.load_weights(TOTAL_MIB)
+    engine = Engine(card, batcher, metrics, journal, pace=Pace())
+    await engine.load_weights(identity.hold)
     server = ModelServer(engine, pool, metrics, journal, identity.seed)
     listening = await wire.serve(server.handle, identity.port)
     journal.info("api_server.py:1500", f"Starting server on http://{wire.HOST}:{wire.port_of(listening)}, "
@@ -173,7 +174,10 @@ def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser(prog="aiops.demo.model_server", description="A small model server.")
     parser.add_argument("--gpu", type=int, required=True)
-    parser.add_argument("--card", type=Path, required=True, help="unix socket of the card process")
+    parser.add_argument(
+        "--card", required=True, metavar="ADDRESS", help="unix:SOCKET of the card process, or cuda:UUID"
+    )
+    parser.add_argument("--hold", type=float, required=True, metavar="MIB", help="memory taken at start")
     parser.add_argument("--metadata-port", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from aiops.demo.faults import FAULTS, PLAYS, Fault, Lookalike, Unknown, told
-from aiops.demo.gpu import real_card_name
 from aiops.demo.proc_usage import Usage
 from aiops.demo.terminal import Moment, Terminal
 from aiops.demo.theatre import DAEMON, REPLICAS, Theatre, open_theatre
@@ -157,13 +156,8 @@ class Play:
 
     def _introduce(self) -> None:
         say, theatre = self._terminal.say, self._theatre
-        card = real_card_name()
-        simulated = f"{REPLICAS} GPUs are simulated"
-        if card:
-            simulated += f" (this machine's {card} is left alone)"
-        say(
-            f"A gateway, {REPLICAS} model servers, their users, a chat and the daemon run on this machine; {simulated}."
-        )
+        say(f"A gateway, {REPLICAS} model servers, their users, a chat and the daemon run on this machine.")
+        say(f"GPUs: {theatre.cards.told}.")
         say(f"Incident page: {theatre.url}   seed: {self._options.seed}")
         say(f"Healthy for {self._options.timing.healthy_s:.0f} s, so that the daemon learns what is normal.")
 

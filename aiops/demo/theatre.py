@@ -1,5 +1,5 @@
 """
-Everything the demo needs, running: card, metadata service, replicas, gateway, users, chat, and the daemon.
+Everything the demo needs, running: cards, metadata service, replicas, gateway, users, chat, and the daemon.
 
 The daemon is started as anybody would start it, with a settings file that says where things are and nothing about what
 will happen to them.
@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from aiops.demo.cards import Cards, Seat, find_cards
 from aiops.demo.proc_usage import Usage, usage
 from aiops.demo.processes import Process, Processes, last_words
 from aiops.demo.wire import HOST, Client
@@ -36,7 +37,7 @@ class Replica:
     """One model server."""
 
     index: int
-    """Also the index of its card."""
+    seat: Seat
     process: Process
     client: Client
     log: Path
@@ -65,12 +66,11 @@ class Theatre:
         self.folder, self.processes = folder, processes
         self.random = random.Random(seed)
         self.replicas: list[Replica] = []
-        self.card_socket = folder / "card.sock"
         self.state = folder / "state"
         self.url = ""
         self._seed = seed
         self._clients: list[Client] = []
-        self._card: Process
+        self.cards: Cards
         self._daemon: Process
         self._load: Client
         self._chat: Client
@@ -84,10 +84,10 @@ class Theatre:
             ChildError: something did not start.
         """
         actor = self.processes.actor
-        self._card = await actor("card", "gpu", "--count", str(REPLICAS), "--socket", str(self.card_socket))
+        self.cards = await find_cards(REPLICAS, self.folder / "card.sock", self.processes)
         metadata = await actor("metadata", "pool")
         chat = await actor("chat", "chat")
-        self.replicas = [await self._replica(index, metadata) for index in range(REPLICAS)]
+        self.replicas = [await self._replica(i, seat, metadata) for i, seat in enumerate(self.cards.seats)]
         upstreams = [word for r in self.replicas for word in ("--upstream", str(r.client.port))]
         access_log = self.folder / "access.log"
         gateway = await actor("gateway", "gateway", *upstreams, "--log", str(access_log))
@@ -123,14 +123,6 @@ class Theatre:
         if status >= 300:
             raise ChildError(f"the daemon answered {status} to a change event: {answer}")
 
-    async def free_vram_mib(self, gpu: int) -> float:
-        """Free memory of a card, as its page says."""
-        client = Client(self._card.ready["port"])
-        page = (await (await client.send("GET", "/metrics")).read()).decode()
-        await client.close()
-        line = next(li for li in page.splitlines() if li.startswith(f'DCGM_FI_DEV_FB_FREE{{gpu="{gpu}"'))
-        return float(line.rsplit(" ", 1)[1])
-
     @property
     def daemon_pid(self) -> int:
         """The daemon's process."""
@@ -165,14 +157,14 @@ class Theatre:
         for process in self.processes.dead():
             raise ChildError(f"{process.name} ended: {last_words(process.errors)}")
 
-    async def _replica(self, index: int, metadata: Process) -> Replica:
+    async def _replica(self, index: int, seat: Seat, metadata: Process) -> Replica:
         log = self.folder / f"replica-{index}.log"
         process = await self.processes.actor(
             f"replica-{index}", "model_server",
-            "--gpu", str(index), "--card", str(self.card_socket), "--log", str(log),
+            *seat.arguments, "--hold", f"{seat.held_mib:.0f}", "--log", str(log),
             "--metadata-port", str(metadata.ready["port"]), "--seed", str(self._seed + index),
         )  # fmt: skip
-        return Replica(index, process, self._client(process.ready["port"]), log)
+        return Replica(index, seat, process, self._client(process.ready["port"]), log)
 
     async def _start_daemon(self, command: Sequence[str], access_log: Path) -> None:
         self.state.mkdir(mode=0o700)
@@ -194,16 +186,16 @@ class Theatre:
         raise ChildError(f"the daemon was not ready within {_READY_S:.0f} s: {last_words(self._daemon.errors)}")
 
     def _settings(self, port: int, access_log: Path) -> dict[str, Any]:
+        targets = [{"url": f"http://{r.address}/metrics"} for r in self.replicas]
+        if not self.cards.shows_processes:
+            for target, replica in zip(targets, self.replicas, strict=True):
+                target["gpu"] = str(replica.seat.gpu)
         return {
             "web": {"listen": f"{HOST}:{port}"},
             "state": {"dir": str(self.state)},
             "collect": {
-                "inference": {
-                    "discover": False,
-                    "targets": [{"url": f"http://{r.address}/metrics", "gpu": str(r.index)} for r in self.replicas],
-                },
-                "dcgm": {"urls": [f"http://{HOST}:{self._card.ready['port']}/metrics"]},
-                "gpu_nvml": {"enabled": False},  # a real card's index would mean the simulated one's
+                "inference": {"discover": False, "targets": targets},
+                **self.cards.settings(),
                 "access_log": {"paths": [str(access_log)], "service": SERVICE},
                 "log_tail": {"files": [{"path": str(r.log), "instance": r.address} for r in self.replicas]},
             },

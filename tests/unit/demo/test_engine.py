@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aiops.demo.card import OutOfMemory
+from aiops.demo.card import OutOfMemory, Room
 from aiops.demo.engine import Engine, Pace
 from aiops.demo.kv import Batcher, Sequence
 from aiops.demo.pool import ConnectionPool
@@ -23,14 +23,23 @@ class FakeCard:
         self.full = False
         self.held = 0
 
-    async def alloc(self, gpu: int, mib: float) -> int:
+    async def room(self) -> Room:
+        return Room(0.0 if self.full else 512.0, 1024.0)
+
+    async def alloc(self, mib: float) -> int:
         if self.full:
-            raise OutOfMemory(gpu, mib, {"free": 0.0, "total": 1024.0, "own": 512.0})
+            raise OutOfMemory(1, mib, await self.room(), 512.0)
         self.held += 1
         return self.held
 
     async def free(self, handle: int) -> None:
         self.held -= 1
+
+    async def busy(self, share: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Bench:
@@ -40,7 +49,7 @@ class Bench:
         self.log = folder / "server.log"
         journal = ServerLog(self.log)
         self.metrics = ServerMetrics("m", self.batcher, ConnectionPool(0, size=1, overflow=0, timeout_s=1.0))
-        self.engine = Engine(1, self.card, self.batcher, self.metrics, journal, pace=FAST)
+        self.engine = Engine(self.card, self.batcher, self.metrics, journal, pace=FAST)
         self.journal = journal
 
     def value(self, name: str, **labels: str) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiops.collect.dcgm import DcgmPage
-from aiops.demo.card import Card, OutOfMemory
+from aiops.demo.card import OutOfMemory, Room, open_card, simulated_at
 from aiops.demo.gpu import Cards, SimulatedGpu, card_process
 
 
@@ -55,13 +55,14 @@ def test_a_refused_allocation_reads_like_pytorch(tmp_path: Path):
 
     async def play():
         async with card_process(1, tmp_path / "s"):
-            card = await Card.connect(tmp_path / "s")
-            handle = await card.alloc(0, 20_000)
+            card = await open_card(simulated_at(tmp_path / "s"), 0)
+            assert await card.room() == Room(24_276.0, 24_576.0)
+            handle = await card.alloc(20_000)
             with pytest.raises(OutOfMemory, match=r"CUDA out of memory. Tried to allocate 9000.00 MiB. GPU 0 has") as e:
-                await card.alloc(0, 9_000)
+                await card.alloc(9_000)
             await card.free(handle)
-            await card.alloc(0, 9_000)
-            await card.busy(0, 0.5)
+            await card.alloc(9_000)
+            await card.busy(0.5)
             card.close()
             await asyncio.sleep(0.01)
             return str(e.value)

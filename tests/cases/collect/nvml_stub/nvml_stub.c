@@ -9,7 +9,6 @@
  *   unsupported=NAME   this call is "not supported" (3); may stand several times
  *   hang=NAME          this call does not return while the line is there
  *   crash=NAME         this call ends the process
- *   longuuid=1         UUIDs have the length of real ones
  *   KEY.N=VALUE        a reading of card N: total reserved used gpu mem temp limit power cap clock reasons ecc pid held
  */
 #include <stdio.h>
@@ -82,12 +81,7 @@ int nvmlDeviceGetHandleByIndex_v2(u32 index, void **handle)
 }
 
 int nvmlDeviceGetUUID(void *handle, char *text, u32 size)
-{
-    ENTER(handle);
-    const char *format = look("longuuid", NULL, 0) ? "GPU-00000000-0000-4000-8000-%012llx" : "GPU-%llu";
-    snprintf(text, size, format, reading("uuid", CARD(handle), (u64)CARD(handle)));
-    return OK;
-}
+{ ENTER(handle); snprintf(text, size, "GPU-%llu", reading("uuid", CARD(handle), (u64)CARD(handle))); return OK; }
 
 int nvmlDeviceGetName(void *handle, char *text, u32 size)
 { ENTER(handle); snprintf(text, size, "Stub H200"); return OK; }
