@@ -21,6 +21,7 @@ _DIGITS = bytes.maketrans(b"0123456789", b"0000000000")
 _TEN = frozenset("0123456789")
 _TEN_BYTES = b"0123456789"
 _OTHERS = bytes(byte for byte in range(256) if byte not in _TEN_BYTES)
+_DIGIT = re.compile("[0-9]")
 _REPETITION = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
 _FOREIGN = frozenset("xQE01234567")
 """After a backslash: a code or a quotation, which may hold digits that are not what they seem."""
@@ -37,9 +38,14 @@ def digits_of(line: bytes, places: Sequence[int]) -> bytes:
     return bytes([digits[place] for place in places])
 
 
-def has_digits(line: bytes) -> bool:
-    """Whether there is a digit in *line*."""
-    return line.translate(None, _TEN_BYTES) != line
+def has_digits(text: str) -> bool:
+    """Whether there is a digit in *text*."""
+    return _DIGIT.search(text) is not None
+
+
+def split_at_digits(text: str) -> list[str]:
+    """What stands between the digits of *text*."""
+    return _DIGIT.split(text)
 
 
 class Blind:

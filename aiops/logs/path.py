@@ -1,8 +1,8 @@
 """
 The way of a log line: private? class, count, mask, template. Then the line itself is gone.
 
-Most lines were there before with other digits. What was found out about such a form is remembered in a cache of bounded
-size, by hash and never as text: its cluster, and whether a signature might know it (`digits`). What depends on digits,
+Most lines were there before with other digits. What was found out about such a form is remembered by its hash in a
+cache of bounded size: how it is masked, and whether a signature might know it (`digits`). What depends on digits,
 classes and values, is asked for each line anew; whether a line is private is asked for each line, always. drain3 is
 asked about so many lines a feed at most: in a flood of lines that are all different, every one is still classified and
 counted, only not all are clustered.
@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import structlog
 
 from aiops.logs.cluster import Cluster, Clusters, Row, template_id
-from aiops.logs.digits import Blind, digits_of, form_of, has_digits
+from aiops.logs.digits import Blind, digits_of, form_of, has_digits, split_at_digits
 from aiops.logs.headline import headline
 from aiops.logs.ledger import LOUD, MAX_ASKED, Ledger
 from aiops.logs.lexicon import Hit, Lexicon
@@ -36,12 +37,16 @@ from aiops.selfstat import SelfStat
 
 log = structlog.get_logger(__name__)
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 _MAX_LINE_BYTES = 65_536
 _CHUNK = 256
 """Records looked at together; what can be asked about many lines at once costs a tenth of asking for each."""
 _MAX_ASSIGNED = 300
 """Lines a feed given to drain3; it takes 50 to 100 microseconds each when all differ."""
 _MAX_FORMS = 8_192
+_MAX_TEXTS = 4_096
 _MAX_CLUSTERS = 2_500
 """For each of four severities."""
 _END_OF_TIME_S = 4e10
@@ -50,16 +55,25 @@ _SAVE_ANYWAY_S = 3_600.0
 """When nothing but counts changed."""
 
 
-class _Form:
-    """What is known of lines that differ in digits only; where masks leave some digits, in other digits only."""
+class _Text:
+    """Lines that are masked alike, and where that led when the leaf had this stamp."""
 
-    __slots__ = ("cluster", "left", "may_hit", "may_hold", "stamp", "wording")
+    __slots__ = ("cluster", "masked", "severity", "stamp")
 
-    def __init__(self, cluster: Cluster, wording: int, *, may_hit: bool, may_hold: bool) -> None:
-        self.left: tuple[int, ...] = ()
-        """Digits that masks leave ("ssh2"): lines that differ in them are forms of their own."""
+    def __init__(self, masked: str, severity: LogSeverity, cluster: Cluster) -> None:
+        self.masked = masked
+        self.severity = severity
         self.cluster = cluster
         self.stamp = cluster.leaf.stamp
+
+
+class _Form:
+    """What is known of lines that differ in digits only."""
+
+    __slots__ = ("may_hit", "may_hold", "text", "wording")
+
+    def __init__(self, text: _Text, wording: int, *, may_hit: bool, may_hold: bool) -> None:
+        self.text = text
         self.wording = wording
         self.may_hit = may_hit
         """Whether a signature may know such a line."""
@@ -67,33 +81,48 @@ class _Form:
         """Whether such a line may hold a value worth keeping."""
 
 
-class _Forms:
-    """Forms by hash: those met lately, and those met before them; what was met in neither is forgotten."""
+class _Root(_Form):
+    """The same where masks leave some digits ("ssh2"): lines that differ in these are forms of their own."""
 
-    def __init__(self) -> None:
-        self._young: dict[int, _Form] = {}
-        self._old: dict[int, _Form] = {}
+    __slots__ = ("left", "pieces")
 
-    def get(self, key: int) -> _Form | None:
-        form = self._young.get(key)
-        if form is None:
-            form = self._old.get(key)
-            if form is not None:
-                self.put(key, form)
-        return form
+    def __init__(self, form: _Form, left: tuple[int, ...]) -> None:
+        super().__init__(form.text, form.wording, may_hit=form.may_hit, may_hold=form.may_hold)
+        self.left = left
+        self.pieces = split_at_digits(form.text.masked)
 
-    def put(self, key: int, form: _Form) -> None:
-        if len(self._young) >= _MAX_FORMS:
+    def digits(self, line: bytes) -> bytes:
+        """Those of *line* that masks leave."""
+        return digits_of(headline(line), self.left)
+
+    def masked(self, digits: bytes) -> str:
+        """How lines with these *digits* are masked."""
+        return "".join(chain.from_iterable(zip(self.pieces, (*digits.decode(), ""), strict=True)))
+
+
+class _Recent(Generic[K, V]):
+    """Values met lately, and those met before them; what is in neither is forgotten."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        value = self._young.get(key)
+        if value is None:
+            value = self._old.get(key)
+            if value is not None:
+                self.put(key, value)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        if len(self._young) >= self._limit:
             self._young, self._old = {}, self._young
-        self._young[key] = form
+        self._young[key] = value
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
-
-
-def _key_of_digits(key: int, line: bytes, root: _Form) -> int:
-    """The key of *line*'s own form, where lines of the form under *key* differ in digits that masks leave."""
-    return hash((key, digits_of(headline(line), root.left)))
 
 
 class LogPath:
@@ -121,7 +150,8 @@ class LogPath:
         self._clusters = Clusters(_MAX_CLUSTERS)
         self._rates = Rates(host)
         self._template_rates = TemplateRates(host)
-        self._forms = _Forms()
+        self._forms: _Recent[int, _Form] = _Recent(_MAX_FORMS)
+        self._texts: _Recent[tuple[LogSeverity, str], _Text] = _Recent(_MAX_TEXTS)
         self._ledger = Ledger(signatures)
         self._snapshot = Snapshot(snapshot) if snapshot else None
         self._alone: set[str] = set()
@@ -178,10 +208,8 @@ class LogPath:
         """Count a line that is not private; False if it was not counted, or got no template."""
         form_bytes = form_of(line)
         key = hash(form_bytes)
-        root = form = self._forms.get(key)
-        if root is not None and root.left:
-            form = self._forms.get(_key_of_digits(key, line, root))
-        may_hit = self._known.may_match(form_bytes) if root is None else root.may_hit
+        form = self._forms.get(key)
+        may_hit = self._known.may_match(form_bytes) if form is None else form.may_hit
         hit = self._lexicon.classify(line) if may_hit else None
         log_class = hit.signature.log_class if hit else LogClass.BENIGN
         counted = self._rates.count(record.labels, log_class.value, hit.values.get("gpu", "") if hit else "")
@@ -190,46 +218,69 @@ class LogPath:
         if not (counted and 0.0 <= record.at_s < _END_OF_TIME_S):
             return False
         if form is None:
-            form = self._meet(line, key, root, may_hit=may_hit)
-        elif form.stamp != form.cluster.leaf.stamp and (placed := self._place(line, headline(line))) is not None:
-            form.cluster, form.stamp = placed[0], placed[0].leaf.stamp
+            form = self._meet(line, key, may_hit=may_hit)
+        if isinstance(form, _Root):
+            form = self._choose(form, key, line)
         if form is None:
             return False
+        if form.text.stamp != form.text.cluster.leaf.stamp:
+            self._place(form.text)
         self._book(form, line, hit, record, source)
         return True
 
     # --- templates --------------------------------------------------------------------------------------------------
 
-    def _meet(self, line: bytes, key: int, root: _Form | None, *, may_hit: bool) -> _Form | None:
+    def _meet(self, line: bytes, key: int, *, may_hit: bool) -> _Form | None:
         """The form of *line*, remembered; None when this feed has asked drain3 often enough."""
         said = headline(line)
-        placed = self._place(line, said)
-        if placed is None:
+        text = self._text(self._masker.mask(said).decode(errors="replace"), self._lexicon.severity(line))
+        if text is None:
             return None
-        cluster, masked = placed
         # digits left out: one text logged under twenty time stamps is still one text, and may be somebody's prompt
         form_bytes = form_of(said)
-        wording, may_hold = wording_of(form_bytes), self._extractor.may_hold(form_bytes)
-        form = _Form(cluster, wording, may_hit=may_hit, may_hold=may_hold)
-        if root is None and has_digits(masked):
-            root = _Form(cluster, wording, may_hit=may_hit, may_hold=may_hold)
-            root.left = self._masker.left(said)
-            self._forms.put(key, root)
-        self._forms.put(_key_of_digits(key, line, root) if root is not None else key, form)
+        may_hold = self._extractor.may_hold(form_bytes)
+        form = _Form(text, wording_of(form_bytes), may_hit=may_hit, may_hold=may_hold)
+        if has_digits(text.masked):
+            form = _Root(form, self._masker.left(said))
+        self._forms.put(key, form)
         return form
 
-    def _place(self, line: bytes, said: bytes) -> tuple[Cluster, bytes] | None:
-        """The cluster of *line*, and its headline masked."""
-        if self._may_assign == 0:
-            return None
+    def _choose(self, root: _Root, key: int, line: bytes) -> _Form | None:
+        """The form of *line* among those of *root*, by the digits that masks leave; None as in `_meet`."""
+        digits = root.digits(line)
+        own_key = hash((key, digits))
+        form = self._forms.get(own_key)
+        if form is None:
+            text = self._text(root.masked(digits), root.text.severity)
+            if text is None:
+                return None
+            form = _Form(text, root.wording, may_hit=root.may_hit, may_hold=root.may_hold)
+            self._forms.put(own_key, form)
+        return form
+
+    def _text(self, masked: str, severity: LogSeverity) -> _Text | None:
+        """What is known of lines that are masked so; None when this feed has asked drain3 often enough."""
+        key = (severity, masked)
+        text = self._texts.get(key)
+        if text is None:
+            if self._may_assign == 0:
+                return None
+            if self._alone:
+                self._revive(masked, severity)
+            text = _Text(masked, severity, self._assign(masked, severity))
+            self._texts.put(key, text)
+        return text
+
+    def _place(self, text: _Text) -> None:
+        """Look again where *text* belongs. In a flood it stays where it was, which was not wrong."""
+        if self._may_assign > 0:
+            text.cluster = self._assign(text.masked, text.severity)
+            text.stamp = text.cluster.leaf.stamp
+
+    def _assign(self, masked: str, severity: LogSeverity) -> Cluster:
         self._may_assign -= 1
         self._asked += 1
-        severity = self._lexicon.severity(line)
-        masked = self._masker.mask(said)
-        words = masked.decode(errors="replace")
-        if self._alone:
-            self._revive(words, severity)
-        return self._clusters.assign(words, severity), masked
+        return self._clusters.assign(masked, severity)
 
     def _revive(self, masked: str, severity: LogSeverity) -> None:
         """Give a line that was alone in its template before a restart that template again."""
@@ -240,9 +291,9 @@ class LogPath:
             self._clusters.restore([(severity, birth_id, "\n".join(words))])
 
     def _book(self, form: _Form, line: bytes, hit: Hit | None, record: LogRecord, source: Source) -> None:
-        trace, first = self._ledger.book(form.cluster, hit, record, source)
+        trace, first = self._ledger.book(form.text.cluster, hit, record, source)
         if first:
-            self._clusters.use(form.cluster)
+            self._clusters.use(form.text.cluster)
         trace.add_wording(form.wording)
         if form.may_hold and trace.severity in LOUD and trace.lately() <= MAX_ASKED:
             trace.add_values(self._extractor.extract(headline(line)))
