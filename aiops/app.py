@@ -18,7 +18,7 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _HASTE_S = 1.0
 """Cadence of every collector while an incident is young or unexplained."""
+_SAVE_EVERY_S = 180.0
+_SAVE_DEADLINE_S = 2.0
+"""Log templates are written in milliseconds; one that takes longer meets a sick disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,9 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
             if isinstance(collector, Closeable):
                 stack.callback(collector.close)
 
+        logs, remember = await _logs(plan, kept)
+        # on the way out: after the schedule, whose collectors feed it
+        stack.push_async_callback(lambda: remember(kept.clock.now_s()))
         schedule = Schedule(kept.clock, kept.stat)
         stack.push_async_callback(schedule.stop)
         sending = [
@@ -226,7 +232,6 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
             for source, dispatcher in zip(("state", "memory"), dispatchers, strict=True)
         ]
         collecting: list[Tick] = []
-        logs = LogPath(kept.host, plan.signatures, kept.stat)
         pipeline = Pipeline(
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
             correlator=_correlator(plan, kept, logs), state=kept.state, keeper=kept.state, board=board,
@@ -239,12 +244,29 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         schedule.every("evaluate", pipeline.evaluate, 1.0, deadline_s=30.0)
         schedule.every("tidy", pipeline.tidy, 5.0, deadline_s=10.0)
         schedule.every("keep", pipeline.keep, 10.0, deadline_s=30.0)
+        schedule.every("remember", remember, _SAVE_EVERY_S, deadline_s=10.0)
         _calendar(stack, kept, plan.settings, on_writer)
         yield page_url(plan.settings, kept.socket)
 
 
 def _world(kept: Kept, client: httpx.AsyncClient) -> World:
     return World(kept.host, Path("/"), kept.clock, client, kept.state, kept.inbox)
+
+
+async def _logs(plan: Plan, kept: Kept) -> tuple[LogPath, Callable[[float], Awaitable[None]]]:
+    """The log path with what it knew before, and what makes it remember; both touch the disk in a thread."""
+    loop = asyncio.get_running_loop()
+    state = plan.settings.state
+    logs = LogPath(kept.host, plan.signatures, kept.stat, state.dir / "templates")
+    await loop.run_in_executor(kept.readers, logs.load)
+
+    async def remember(now_s: float) -> None:
+        # a disk that hangs keeps its thread; it must not keep the daemon from ending
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SAVE_DEADLINE_S):
+                await loop.run_in_executor(kept.readers, logs.save, now_s, state.retention)
+
+    return logs, remember
 
 
 def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import structlog
 
 from aiops.logs.cluster import Cluster, Clusters, Row, template_id
-from aiops.logs.digits import Blind, digits_of, form_of, has_digits, split_at_digits
+from aiops.logs.digits import Blind, form_of, has_digits
+from aiops.logs.forms import Form, Recent, Root, Text
 from aiops.logs.headline import headline
 from aiops.logs.ledger import LOUD, MAX_ASKED, Ledger
 from aiops.logs.lexicon import Hit, Lexicon
@@ -37,9 +37,6 @@ from aiops.selfstat import SelfStat
 
 log = structlog.get_logger(__name__)
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 _MAX_LINE_BYTES = 65_536
 _CHUNK = 256
 """Records looked at together; what can be asked about many lines at once costs a tenth of asking for each."""
@@ -53,76 +50,6 @@ _END_OF_TIME_S = 4e10
 """A time stamp beyond this, or none at all, would make windows lie."""
 _SAVE_ANYWAY_S = 3_600.0
 """When nothing but counts changed."""
-
-
-class _Text:
-    """Lines that are masked alike, and where that led when the leaf had this stamp."""
-
-    __slots__ = ("cluster", "masked", "severity", "stamp")
-
-    def __init__(self, masked: str, severity: LogSeverity, cluster: Cluster) -> None:
-        self.masked = masked
-        self.severity = severity
-        self.cluster = cluster
-        self.stamp = cluster.leaf.stamp
-
-
-class _Form:
-    """What is known of lines that differ in digits only."""
-
-    __slots__ = ("may_hit", "may_hold", "text", "wording")
-
-    def __init__(self, text: _Text, wording: int, *, may_hit: bool, may_hold: bool) -> None:
-        self.text = text
-        self.wording = wording
-        self.may_hit = may_hit
-        """Whether a signature may know such a line."""
-        self.may_hold = may_hold
-        """Whether such a line may hold a value worth keeping."""
-
-
-class _Root(_Form):
-    """The same where masks leave some digits ("ssh2"): lines that differ in these are forms of their own."""
-
-    __slots__ = ("left", "pieces")
-
-    def __init__(self, form: _Form, left: tuple[int, ...]) -> None:
-        super().__init__(form.text, form.wording, may_hit=form.may_hit, may_hold=form.may_hold)
-        self.left = left
-        self.pieces = split_at_digits(form.text.masked)
-
-    def digits(self, line: bytes) -> bytes:
-        """Those of *line* that masks leave."""
-        return digits_of(headline(line), self.left)
-
-    def masked(self, digits: bytes) -> str:
-        """How lines with these *digits* are masked."""
-        return "".join(chain.from_iterable(zip(self.pieces, (*digits.decode(), ""), strict=True)))
-
-
-class _Recent(Generic[K, V]):
-    """Values met lately, and those met before them; what is in neither is forgotten."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._young: dict[K, V] = {}
-        self._old: dict[K, V] = {}
-
-    def get(self, key: K) -> V | None:
-        value = self._young.get(key)
-        if value is None:
-            value = self._old.get(key)
-            if value is not None:
-                self.put(key, value)
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        if len(self._young) >= self._limit:
-            self._young, self._old = {}, self._young
-        self._young[key] = value
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
 
 
 class LogPath:
@@ -150,8 +77,8 @@ class LogPath:
         self._clusters = Clusters(_MAX_CLUSTERS)
         self._rates = Rates(host)
         self._template_rates = TemplateRates(host)
-        self._forms: _Recent[int, _Form] = _Recent(_MAX_FORMS)
-        self._texts: _Recent[tuple[LogSeverity, str], _Text] = _Recent(_MAX_TEXTS)
+        self._forms: Recent[int, Form] = Recent(_MAX_FORMS)
+        self._texts: Recent[tuple[LogSeverity, str], Text] = Recent(_MAX_TEXTS)
         self._ledger = Ledger(signatures)
         self._snapshot = Snapshot(snapshot) if snapshot else None
         self._alone: set[str] = set()
@@ -162,6 +89,7 @@ class LogPath:
         self._complaint = ""
         self._may_assign = 0
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
 
     # --- LogSink ----------------------------------------------------------------------------------------------------
 
@@ -219,7 +147,7 @@ class LogPath:
             return False
         if form is None:
             form = self._meet(line, key, may_hit=may_hit)
-        if isinstance(form, _Root):
+        if isinstance(form, Root):
             form = self._choose(form, key, line)
         if form is None:
             return False
@@ -230,7 +158,7 @@ class LogPath:
 
     # --- templates --------------------------------------------------------------------------------------------------
 
-    def _meet(self, line: bytes, key: int, *, may_hit: bool) -> _Form | None:
+    def _meet(self, line: bytes, key: int, *, may_hit: bool) -> Form | None:
         """The form of *line*, remembered; None when this feed has asked drain3 often enough."""
         said = headline(line)
         text = self._text(self._masker.mask(said).decode(errors="replace"), self._lexicon.severity(line))
@@ -239,13 +167,13 @@ class LogPath:
         # digits left out: one text logged under twenty time stamps is still one text, and may be somebody's prompt
         form_bytes = form_of(said)
         may_hold = self._extractor.may_hold(form_bytes)
-        form = _Form(text, wording_of(form_bytes), may_hit=may_hit, may_hold=may_hold)
+        form = Form(text, wording_of(form_bytes), may_hit=may_hit, may_hold=may_hold)
         if has_digits(text.masked):
-            form = _Root(form, self._masker.left(said))
+            form = Root(form, self._masker.left(said))
         self._forms.put(key, form)
         return form
 
-    def _choose(self, root: _Root, key: int, line: bytes) -> _Form | None:
+    def _choose(self, root: Root, key: int, line: bytes) -> Form | None:
         """The form of *line* among those of *root*, by the digits that masks leave; None as in `_meet`."""
         digits = root.digits(line)
         own_key = hash((key, digits))
@@ -254,11 +182,11 @@ class LogPath:
             text = self._text(root.masked(digits), root.text.severity)
             if text is None:
                 return None
-            form = _Form(text, root.wording, may_hit=root.may_hit, may_hold=root.may_hold)
+            form = Form(text, root.wording, may_hit=root.may_hit, may_hold=root.may_hold)
             self._forms.put(own_key, form)
         return form
 
-    def _text(self, masked: str, severity: LogSeverity) -> _Text | None:
+    def _text(self, masked: str, severity: LogSeverity) -> Text | None:
         """What is known of lines that are masked so; None when this feed has asked drain3 often enough."""
         key = (severity, masked)
         text = self._texts.get(key)
@@ -267,11 +195,11 @@ class LogPath:
                 return None
             if self._alone:
                 self._revive(masked, severity)
-            text = _Text(masked, severity, self._assign(masked, severity))
+            text = Text(masked, severity, self._assign(masked, severity))
             self._texts.put(key, text)
         return text
 
-    def _place(self, text: _Text) -> None:
+    def _place(self, text: Text) -> None:
         """Look again where *text* belongs. In a flood it stays where it was, which was not wrong."""
         if self._may_assign > 0:
             text.cluster = self._assign(text.masked, text.severity)
@@ -290,7 +218,7 @@ class LogPath:
             self._alone.discard(birth_id)
             self._clusters.restore([(severity, birth_id, "\n".join(words))])
 
-    def _book(self, form: _Form, line: bytes, hit: Hit | None, record: LogRecord, source: Source) -> None:
+    def _book(self, form: Form, line: bytes, hit: Hit | None, record: LogRecord, source: Source) -> None:
         trace, first = self._ledger.book(form.text.cluster, hit, record, source)
         if first:
             self._clusters.use(form.text.cluster)
@@ -338,16 +266,22 @@ class LogPath:
 
         A disk that refuses is counted every time and complained of once.
         """
-        if self._snapshot is None:
-            return
+        if self._snapshot is None or not self._saving.acquire(blocking=False):
+            return  # the disk still has the last one
+        try:
+            self._save(self._snapshot, now_s, now_s - retention_s)
+        finally:
+            self._saving.release()
+
+    def _save(self, snapshot: Snapshot, now_s: float, before_s: float) -> None:
         with self._lock:
             asked = self._asked
-            recent = self._saved_at_s is None or 0 <= now_s - self._saved_at_s < _SAVE_ANYWAY_S
-            if asked == self._asked_saved and recent:
+            too_soon = self._saved_at_s is None or 0 <= now_s - self._saved_at_s < _SAVE_ANYWAY_S
+            if asked == self._asked_saved and too_soon:
                 return
-            saved = self._snapped(now_s - retention_s)
+            saved = self._snapped(before_s)
         try:
-            self._snapshot.write(saved)
+            snapshot.write(saved)
         except OSError as error:
             self._stat.log_snapshots.labels("failed").inc()
             if str(error) != self._complaint:
