@@ -108,7 +108,8 @@ def _scope(rule: CauseRule) -> str:
 
 
 def _clause(clause: Clause) -> tuple[str, ...]:
-    marks = [name for name, given in (("specific", clause.specific), ("necessary", clause.necessary)) if given]
+    needed = f"necessary unless `{clause.unless}`" if clause.unless else "necessary"
+    marks = [name for name, given in (("specific", clause.specific), (needed, clause.necessary)) if given]
     name = f"`{clause.id}`" + (f" (**{', '.join(marks)}**)" if marks else "")
     return (name, _test(clause), clause.family, f"×{clause.odds.present:g}", f"×{clause.odds.absent:g}", clause.source)
 

@@ -93,12 +93,21 @@ def weigh_all(causes: Iterable[CauseRule], scene: Scene) -> list[Weighed]:
 def weigh(rule: CauseRule, scene: Scene, place: Place) -> Weighed:
     """Test every clause of *rule* at *place* and add up."""
     tested = [examine(clause, rule, scene, place) for clause in rule.evidence]
-    evidence, votes = vote(tested)
+    evidence, votes = vote(spare(rule, tested))
     score = math.log(rule.prior / (1.0 - rule.prior)) + votes + order(evidence, scene.context.onset)
     weights = [abs(math.log(clause.odds.present / clause.odds.absent)) for clause in rule.evidence]
     known = [weight for weight, e in zip(weights, evidence, strict=True) if e.state is not EvidenceState.UNKNOWN]
     needs_load = any(clause.necessary and clause.load is not None for clause in rule.evidence)
     return Weighed(rule, place, evidence, score, sum(known) / sum(weights), needs_load and scene.load.waits)
+
+
+def spare(rule: CauseRule, evidence: Sequence[Evidence]) -> list[Evidence]:
+    """*evidence*, with clauses not necessary here for which another one stands in, or may: it is not absent."""
+    absent = {e.id for e in evidence if e.state is EvidenceState.ABSENT}
+    return [
+        replace(e, necessary=False) if clause.unless and clause.unless not in absent else e
+        for clause, e in zip(rule.evidence, evidence, strict=True)
+    ]
 
 
 def vote(evidence: Sequence[Evidence]) -> tuple[tuple[Evidence, ...], float]:

@@ -250,6 +250,7 @@ class Clause:
     text: ClauseText
     specific: bool = field(default=False, metadata=doc("shows this cause and hardly any other"))
     necessary: bool = field(default=False, metadata=doc("when tested and absent, the cause is ruled out"))
+    unless: str = field(default="", metadata=doc("id of a clause that can stand in for this necessary one"))
     metric: MetricTest | None = None
     log: LogTest | None = None
     event: EventTest | None = None
@@ -296,6 +297,9 @@ class CauseRule:
         ids = [clause.id for clause in self.evidence]
         if len(set(ids)) != len(ids):
             raise FieldError("evidence", "an id stands twice")
+        for clause in self.evidence:
+            if clause.unless and (clause.unless not in ids or clause.unless == clause.id or not clause.necessary):
+                raise FieldError("evidence", f"{clause.id}: unless names another clause, beside a necessary one")
         if len({clause.family for clause in self.evidence}) < 2:
             raise FieldError("evidence", "expected at least two families, a root needs two")
         if not any(clause.specific for clause in self.evidence):

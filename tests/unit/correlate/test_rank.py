@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.correlate.rank import MAX_SHOWN, Weighed, order, vote
+from aiops.correlate.rank import MAX_SHOWN, Weighed, order, spare, vote
 from aiops.correlate.topology import Place, Topology
 from aiops.correlate.verdicts import Bench
 from aiops.model import CauseLevel, Evidence, EvidenceState, Labels, Onset, Verdict
@@ -145,6 +145,22 @@ def test_ruled_out_needs_a_necessary_clause_that_was_tested():
     assert judge(weighed("x", first=EvidenceState.ABSENT))[0]["x"].verdict is Verdict.RULED_OUT
     told = judge(weighed("x", 0.0, first=EvidenceState.UNKNOWN))[0]["x"]
     assert (told.verdict, told.reason) == (Verdict.NOT_TESTABLE, "x unknown")
+
+
+@pytest.mark.parametrize(
+    ("other", "necessary"),
+    [(EvidenceState.PRESENT, False), (EvidenceState.UNKNOWN, False), (EvidenceState.ABSENT, True)],
+)
+def test_a_necessary_clause_that_another_stands_in_for_rules_out_only_when_both_are_absent(other, necessary):
+    """ "An allocation failed, or another process took the memory": one silence is not both."""
+    whole = rule("x")
+    either = replace(whole, evidence=(replace(whole.evidence[0], unless="c1"), whole.evidence[1]))
+    found = weighed("x", first=EvidenceState.ABSENT, second=other).evidence
+
+    told = spare(either, found)
+
+    assert [e.necessary for e in told] == [necessary, False]
+    assert Weighed(either, Place(Scope.SERVICE, Labels(), "p", "s"), tuple(told), 0.0, 1.0).ruled_out is necessary
 
 
 def test_a_state_is_a_consequence_of_the_trigger_that_leads_to_it():
