@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from aiops.rulebook.signatures import LogSignature
 
 _BATCH_LINES = 20_000
-_MAX_CLUSTERS = 10_000
-"""Of each severity; those used least give way."""
+_MAX_CLUSTERS = 4_000
+"""Of each severity; the least recently used give way. Systems have hundreds; in a log of noise each line is compared with\nall that are as long."""
 _PIPE_CELLS = 160
 """Width of the table where there is no terminal."""
 _UNREADABLE = 2

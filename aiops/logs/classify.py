@@ -1,7 +1,8 @@
 """
 The class of every line, for offline commands: what a signature says, or else a guess.
 
-Lines that differ in digits only are guessed alike, and most lines of a log do, so guesses are remembered by hash.
+Lines that differ in digits only are guessed alike, and most lines of a log do, so guesses are remembered by hash. What
+signatures know is found by one search over all lines asked about.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiops.logs.guess import Guess, Guesser
-from aiops.logs.lexicon import Lexicon
+from aiops.logs.digits import form_of
+from aiops.logs.guess import Guesser
+from aiops.logs.lexicon import Hit, Lexicon
 from aiops.logs.privacy import Privacy
 from aiops.model import LogSeverity
 from aiops.rulebook.signatures import LogClass, LogSignature
 
-_DIGITS = bytes.maketrans(b"0123456789", b"0000000000")
 _MAX_REMEMBERED = 50_000
 
 
@@ -49,7 +50,7 @@ class Classifier:
         self._lexicon = Lexicon(signatures)
         self._privacy = Privacy()
         self._guesser = guesser
-        self._remembered: dict[int, Guess] = {}
+        self._remembered: dict[int, Answer] = {}
 
     def classify(self, lines: Sequence[str]) -> list[Answer]:
         """
@@ -59,26 +60,32 @@ class Classifier:
             lines: Raw, without their line feeds.
         """
         texts = [line.encode("utf-8", "replace").strip() for line in lines]
+        private = set(self._privacy.among(texts))
+        hits = self._lexicon.among(texts)
+        forms = form_of(b"\n".join(texts)).split(b"\n")
         return [
-            _NOTHING if not text or self._privacy.is_private(text) else self._answer(text, line)
-            for text, line in zip(texts, lines, strict=True)
+            _NOTHING
+            if not text or number in private
+            else _known(hits[number])
+            if number in hits
+            else self._guess(text, forms[number])
+            for number, text in enumerate(texts)
         ]
 
-    def _answer(self, text: bytes, line: str) -> Answer:
-        hit = self._lexicon.classify(text)
-        if hit is not None:
-            known = hit.signature
-            return Answer(known.log_class, known.severity, guess=False, probability=1.0, values=hit.values)
-        guess = self._guess(text, line)
-        severity = self._lexicon.severity(text) if guess.log_class is LogClass.BENIGN else guess.severity
-        return Answer(guess.log_class, severity, guess=True, probability=guess.probability)
-
-    def _guess(self, text: bytes, line: str) -> Guess:
-        key = hash(text.translate(_DIGITS))
-        guess = self._remembered.get(key)
-        if guess is None:
+    def _guess(self, text: bytes, form: bytes) -> Answer:
+        key = hash(form)
+        answer = self._remembered.get(key)
+        if answer is None:
+            (guess,) = self._guesser.guess([text.decode()])
+            benign = guess.log_class is LogClass.BENIGN
+            severity = self._lexicon.severity(text) if benign else guess.severity
+            answer = Answer(guess.log_class, severity, guess=True, probability=guess.probability)
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
-            (guess,) = self._guesser.guess([line])
-            self._remembered[key] = guess
-        return guess
+            self._remembered[key] = answer
+        return answer
+
+
+def _known(hit: Hit) -> Answer:
+    signature = hit.signature
+    return Answer(signature.log_class, signature.severity, guess=False, probability=1.0, values=hit.values)

