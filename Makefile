@@ -42,6 +42,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python bench/time_to_page.py
 	$(BIN)/python bench/footprint.py
+	$(if $(LOGS),$(BIN)/python bench/logs.py $(LOGS),@echo "bench/logs.py left out: set LOGS to a folder of labelled log sets")
 	$(BIN)/python bench/tables.py
 
 docs: $(STAMP)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import grouping
 import loglines
+import logpath
 import machine
 import peers
 
@@ -82,10 +83,10 @@ def throughput(lines: Sequence[str], limit_s: float, brain: str | None) -> dict:
 
 def stream(lines: Sequence[str]) -> dict:
     """The daemon's path, a second's worth of lines a call: private? class, values, template, and samples each second."""
-    path = peers.log_path()
+    path = logpath.log_path()
     cpu_s = 0.0
     for start in range(0, len(lines), 1_000):
-        records = peers.records(lines[start : start + 1_000], start / 1_000)
+        records = logpath.records(lines[start : start + 1_000], start / 1_000)
         started_s = time.process_time()
         path.feed(records)
         list(path.samples(start / 1_000))
@@ -115,9 +116,9 @@ def hostile(size: int) -> dict:
 
     drain3's example masks are left out: on the first line they take half a minute.
     """
-    batch, path = peers.batches(), peers.log_path()
+    batch, path = peers.batches(), logpath.log_path()
     batch(peers.Groups(), ["warm"])
-    path.feed(peers.records(["warm"]))
+    path.feed(logpath.records(["warm"]))
     rows = {}
     for name, line in loglines.hostile(size):
         took = {"batch": 0.0, "stream": 0.0}
@@ -125,31 +126,11 @@ def hostile(size: int) -> dict:
             started_s = time.process_time()
             batch(peers.Groups(), [line])
             between_s = time.process_time()
-            path.feed(peers.records([line]))
+            path.feed(logpath.records([line]))
             took["batch"] = max(took["batch"], between_s - started_s)
             took["stream"] = max(took["stream"], time.process_time() - between_s)
         rows[name] = {way: round(cpu_s, 4) for way, cpu_s in took.items()}
     return {"size": size, "rows": rows}
-
-
-def memory(templates: int) -> dict:
-    """Resident memory of the daemon's path in a process of its own: before the first line, after one, after them all."""
-    path = peers.log_path()
-    gc.collect()
-    empty = resident_bytes()
-    path.feed(peers.records(["warm"]))
-    one = resident_bytes()
-    lines = loglines.many_templates(3 * templates, templates, SEED)
-    fed = resident_bytes() - one  # the lines themselves
-    for start in range(0, len(lines), 250):  # so many are given to drain3 at once
-        path.feed(peers.records(lines[start : start + 250], start / 1_000))
-    gc.collect()
-    kept = sum(1 for _ in path._clusters)
-    return {"clusters": kept, "first_line_bytes": one - empty, "clusters_bytes": resident_bytes() - one - fed}
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def accuracy(sets: Sequence[loglines.LabelledSet], brain: str | None) -> dict:
@@ -240,7 +221,7 @@ def measure(args: argparse.Namespace) -> dict:
     sets = loglines.labelled(args.folder)
     short, long, templates = (3_000, 6_000, 1_000) if args.quick else (30_000, 300_000, 10_000)
     count = 20_000 if args.quick else 320_000
-    command = [sys.executable, __file__, str(args.folder), "--memory", str(templates)]
+    command = [sys.executable, str(Path(__file__).parent / "logpath.py"), str(templates)]
     result = {
         "seed": SEED,
         "sets": [each.name for each in sets],
@@ -262,12 +243,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=300.0, help="seconds of CPU after which a way is stopped")
     parser.add_argument("--brain", metavar="PYTHON", help="interpreter of a venv that holds logparser3")
     parser.add_argument("--quick", action="store_true", help="few lines; prints, and writes no result")
-    parser.add_argument("--memory", type=int, metavar="TEMPLATES", help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    if args.memory:
-        print(json.dumps(memory(args.memory)))
-        return
     result = measure(args)
     for name, row in result["throughput"]["rows"].items():
         print(f"{name:<18} {row['us_per_line']:8.2f} us a line  {row['ratio']:6.2f} x  ({row['lines']} lines)")

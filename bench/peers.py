@@ -14,20 +14,14 @@ from typing import Any
 from drain3 import TemplateMiner
 from drain3.masking import MaskingInstruction
 from drain3.template_miner_config import TemplateMinerConfig
-from prometheus_client import CollectorRegistry
 
 from aiops.logs.batch import Batch
 from aiops.logs.cluster import DEPTH, MAX_CHILDREN, PARAMETER, SIMILARITY
 from aiops.logs.lexicon import Lexicon
 from aiops.logs.mask import PASSES
-from aiops.logs.path import LogPath
-from aiops.model import Labels, LogRecord
-from aiops.rulebook.signatures import load_signatures
-from aiops.selfstat import SelfStat
 
 logging.getLogger("drain3").setLevel(logging.ERROR)
 
-RULES = Path(__file__).parent.parent / "rules"
 EXAMPLE_MASKS = (
     (r"((?<=[^A-Za-z0-9])|^)(([0-9a-f]{2,}:){3,}([0-9a-f]{2,}))((?=[^A-Za-z0-9])|$)", "ID"),
     (r"((?<=[^A-Za-z0-9])|^)(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})((?=[^A-Za-z0-9])|$)", "IP"),
@@ -128,17 +122,6 @@ def batches() -> Way:
         groups.names += batch.assign(lines)
 
     return take
-
-
-def log_path() -> LogPath:
-    return LogPath("bench", load_signatures([RULES]), SelfStat(CollectorRegistry()))
-
-
-SOURCE = Labels.from_mapping({"source": "bench"})
-
-
-def records(lines: Sequence[str], start_s: float = 0.0, per_second: float = 1_000.0) -> list[LogRecord]:
-    return [LogRecord(start_s + number / per_second, SOURCE, line) for number, line in enumerate(lines)]
 
 
 def brain(python: str, lines: Sequence[str], limit_s: float) -> dict | None:
