@@ -8,6 +8,7 @@ from aiops.correlate.charts import draw
 from aiops.correlate.impact import count_impact
 from aiops.correlate.load import LoadAccount
 from aiops.correlate.movers import find_movers
+from aiops.correlate.news import with_news
 from aiops.correlate.rank import weigh_all
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.correlate.verdicts import Bench
@@ -56,8 +57,9 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)
     found: tuple[LogTemplate, ...] = ()
     if thorough:
-        movers = find_movers(series, context.first_bad_s, now_s)
-        found = tuple(templates.templates(context.first_bad_s - _TEMPLATES_BEFORE_S, now_s))[:_MAX_TEMPLATES]
+        lines = templates.templates(context.first_bad_s - _TEMPLATES_BEFORE_S, now_s)
+        found = tuple(lines)[:_MAX_TEMPLATES]
+        movers = with_news(find_movers(series, context.first_bad_s, now_s), lines, series, context.first_bad_s, now_s)
     return Diagnosis(
         status=DiagnosisStatus.NAMED if named else DiagnosisStatus.PENDING,
         at_s=now_s,

@@ -15,7 +15,7 @@ import numpy as np
 
 from aiops.catalog import CATALOG, MetricKind
 from aiops.correlate.findings import clean
-from aiops.model import Labels, Mover, SeriesRef
+from aiops.model import Labels, Mover, Onset, SeriesRef
 from aiops.ports import SeriesReader, Window
 from aiops.stats import Floats, median, median_mad, onset, rate_points
 from aiops.units import format_quantity
@@ -28,12 +28,14 @@ _RELATIVE_FLOOR = 0.05
 """Of the median's size: smaller moves are weather."""
 _MIN_SCORE = 6.0
 _MAX_SCORE = 1000.0
-_SHOWN = 8
+MAX_MOVERS = 8
 _PER_METRIC = 3
 """Replicas that all moved alike say it once or twice, not three times eight."""
 _EARLY_BONUS = 0.5
-_NOT_CAUSES = frozenset({"http_server_requests_total", "http_server_retry_rate", "log_source_up"})
-"""The symptom itself, and our own reading of logs."""
+_NOT_CAUSES = frozenset(
+    {"http_server_requests_total", "http_server_retry_rate", "log_source_up", "log_template_records_total"}
+)
+"""The symptom itself, our own reading of logs, and templates, which `news` judges by what logs are like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def find_movers(series: SeriesReader, first_bad_s: float, now_s: float) -> tuple
         ranked = sorted(_scored(metric, tracks, first_bad_s), key=lambda pair: -pair[0])
         found.extend(ranked[:_PER_METRIC])
     found.sort(key=lambda pair: -pair[0])
-    return tuple(mover for _, mover in found[:_SHOWN])
+    return tuple(mover for _, mover in found[:MAX_MOVERS])
 
 
 def _track(metric: str, window: Window, split_s: float) -> _Track | None:
@@ -90,11 +92,15 @@ def _scored(metric: str, tracks: list[_Track], first_bad_s: float) -> list[tuple
         if score < _MIN_SCORE:
             continue
         began = onset(track.at_s, track.values, baseline_until_s=float(track.at_s[track.past.size - 1]), floor=spread)
-        early = began is not None and began.by_s <= first_bad_s
-        weight = math.log1p(score) * (1.0 + _EARLY_BONUS * early)
-        scored.append((weight, Mover(SeriesRef(metric, track.labels), round(score, 1), began,
+        scored.append((weight(score, began, first_bad_s), Mover(SeriesRef(metric, track.labels), round(score, 1), began,
                                      _text(metric, track, furthest))))  # fmt: skip
     return scored
+
+
+def weight(score: float, began: Onset | None, first_bad_s: float) -> float:
+    """How much a mover matters: how far it went, and more if that began before the first bad second."""
+    early = began is not None and began.by_s <= first_bad_s
+    return math.log1p(score) * (1.0 + _EARLY_BONUS * early)
 
 
 def _smallest(unit: str) -> float:

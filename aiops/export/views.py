@@ -24,6 +24,7 @@ from aiops.model import (
     IncidentState,
     LogTemplate,
     Mover,
+    NewsKind,
     TimelineEntry,
     Verdict,
 )
@@ -122,8 +123,11 @@ class Lines:
     text: str
     css: str
     log_class: str
+    class_css: str
     severity: str
     when: str
+    news: str
+    values: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +315,18 @@ def _lines(template: LogTemplate, zero_s: float) -> Lines:
         text=text,
         css=css,
         log_class=template.log_class.replace("_", " "),
+        class_css="benign" if template.log_class == "benign" else "trouble",
         severity=template.severity.value,
         when=offset(template.first_at_s, zero_s),
+        news=_news(template),
+        values=" · ".join(f"{name.replace('_', ' ')} {', '.join(held)}" for name, held in template.values),
     )
+
+
+def _news(template: LogTemplate) -> str:
+    if template.news is None:
+        return ""
+    return "never seen before" if template.news.kind is NewsKind.NEW else f"{template.news.ratio:,.0f}× as often"
 
 
 def _entries(timeline: Iterable[TimelineEntry], zero_s: float) -> Iterable[Entry]:

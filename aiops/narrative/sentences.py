@@ -38,6 +38,7 @@ _TOGETHER_S = 0.5
 _FAILURE_S = 1.0
 """The first failure is known to the second."""
 _HIDDEN_LABELS = {"host_name", "hw_id"}
+_LOG_LINES = "log_template_records_total"
 _WORTH_TELLING = 0.2
 """A candidate less probable than this is not told as the closest one."""
 
@@ -284,7 +285,7 @@ def _movers(incident: Incident, alike: Sequence[Mover], language: str) -> str:
     first = alike[0]
     metric, labels = first.series.metric, first.series.labels
     text = clean(first.text, _MAX_MOVER).rstrip(".")
-    if metric not in text:
+    if metric not in text and metric != _LOG_LINES:  # lines are told by what they say
         about = ", ".join(value for name, value in labels.pairs if name not in _HIDDEN_LABELS)
         text = clean(f"{metric} ({about}): {text}" if about else f"{metric}: {text}", _MAX_MOVER)
     if first.onset is not None:
