@@ -47,6 +47,10 @@ SECURITY_HEADERS = {
 }
 
 
+_POLLED = frozenset({"/metrics", "/healthz", "/readyz"})
+"""Read-only, and nobody's secret."""
+
+
 def create_app(deps: WebDeps) -> Starlette:
     """The application over *deps*. Templates and Jinja2 are loaded with the first page, not here."""
     read = DiskReader()
@@ -107,7 +111,9 @@ class Guard:
     """
     Turns away requests for foreign host names, and puts the security headers on every answer.
 
-    An IP address as host is always accepted: rebinding needs a name that somebody else controls.
+    An IP address as host is always accepted: rebinding needs a name that somebody else controls. What other programs
+    poll is served under any name: a Prometheus or a load balancer calls a node as its service discovery does, and
+    numbers are all that a foreign page could read there.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
@@ -127,7 +133,7 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        if not self._is_ours(Headers(scope=scope).get("host", "")):
+        if scope["path"] not in _POLLED and not self._is_ours(Headers(scope=scope).get("host", "")):
             text = "this host name is not ours; use the address, localhost, or set web.public_url\n"
             await PlainTextResponse(text, 421)(scope, receive, send_guarded)
             return

@@ -180,7 +180,7 @@ def test_our_own_names_and_addresses_are_served(make_site, host):
     """Prometheus scrapes by address, people come by name."""
     site = make_site(public_url="https://aiops.example/")
 
-    assert site.ask("GET", "/healthz", headers={"Host": host}).status_code == 200
+    assert site.ask("GET", "/", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,20 @@ def test_our_own_names_and_addresses_are_served(make_site, host):
 )
 def test_a_foreign_host_name_is_turned_away(site, host):
     """DNS rebinding: a web page must not read this port through the visitor's browser."""
-    for path in ("/", "/metrics", "/api/v1/incidents"):
+    for path in ("/", "/incidents/x", "/static/page.css", "/api/v1/incidents", "/metrics/", "//metrics", "/nothing"):
         assert site.ask("GET", path, headers={"Host": host}).status_code == 421
+    assert site.ask("POST", "/api/v1/events", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+@pytest.mark.parametrize("host", ["node-7.prod.example:9477", "evil.example", ""])
+def test_what_programs_poll_answers_under_any_name(site, host, path):
+    """Prometheus scrapes by the host name that its service discovery knows; a 421 would be a node without metrics."""
+    answer = site.ask("GET", path, headers={"Host": host})
+
+    assert answer.status_code in {200, 503}
+    assert "host name" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_state_file_that_cannot_be_read_is_a_503_that_says_so(site):
