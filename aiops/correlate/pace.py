@@ -38,6 +38,8 @@ _DEFAULT_ELASTICITY = 0.5
 _ELASTICITY_RANGE = (0.1, 0.9)
 """A fit outside is noise: the batch is read at an instant, tokens over an interval, which pulls slopes to 0."""
 _MIN_FIT_POINTS = 12
+_IDLE_RATIO = 0.05
+"""A card that works less lets its clock rest and wake as it likes, which slows nothing down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,11 @@ def _from_gateway(view: View, topology: Topology) -> dict[str, Pace]:
 
 
 def _clocks(view: View, topology: Topology) -> Mapping[str, Window]:
-    """The SM clock of each replica's card; replicas on several cards are left out."""
-    by_gpu = {w.labels.get("gpu"): w for w in view.windows("hw_gpu_clock_hertz") if bool((w.values > 0).all())}
+    """The SM clock of each replica's card; replicas on several cards, and cards that idle, are left out."""
+    load = view.windows("hw_gpu_utilization_ratio")
+    idle = {window.labels.get("gpu") for window in load if median(window.values) < _IDLE_RATIO}
+    clocks = [window for window in view.windows("hw_gpu_clock_hertz") if bool((window.values > 0).all())]
+    by_gpu = {gpu: window for window in clocks if (gpu := window.labels.get("gpu")) not in idle}
     found: dict[str, Window] = {}
     for instance, gpus in topology.gpus_of.items():
         if len(gpus) == 1 and (window := by_gpu.get(next(iter(gpus)))) is not None:

@@ -23,7 +23,7 @@ _WSL = Path("/dev/dxg")
 def probe(cards: list[str], most: int) -> dict[str, Any]:
     """Try *cards* in turn until *most* can be used."""
     if _WSL.exists():
-        return {"missing": "WSL's lends host memory when the card is full"}
+        return {"missing": "under WSL it takes host memory when the card is full"}
     try:
         driver = Driver()
         devices = dict(driver.devices())

@@ -18,7 +18,7 @@ from typing import Any
 from aiops.child import ask_once
 from aiops.errors import ChildError, ChildTimeout
 
-_DEADLINE_S = 25.0
+DEADLINE_S = 25.0
 """Without persistence mode the driver wakes every card at first."""
 _IDLE_BYTES = 128 * 2**20
 """More in use than this on a card without processes: a screen, or somebody we do not see."""
@@ -28,6 +28,7 @@ _WORKING_MIB = 1024.0
 _LEAST_HELD_MIB = 256.0
 _NVML = "aiops.collect.nvml"
 _CUDA = "aiops.demo.cuda_probe"
+_WITHOUT = {_NVML: "no NVIDIA driver here", _CUDA: "CUDA cannot be used"}
 
 
 class NoCard(Exception):
@@ -47,16 +48,16 @@ class RealGpu:
     total_mib: float
 
 
-async def usable_cards(most: int) -> list[RealGpu]:
+async def usable_cards(most: int, deadline_s: float = DEADLINE_S) -> list[RealGpu]:
     """
-    Up to *most* cards that nobody uses and CUDA can.
+    Up to *most* cards that nobody uses and CUDA can; each of two questions to the driver may take *deadline_s*.
 
     Raises:
         NoCard: there is none.
     """
-    reading = await _ask(_NVML, {"processes": True})
+    reading = await _ask(_NVML, {"processes": True}, deadline_s)
     idle = idle_cards(reading.get("cards") or ())
-    probed = await _ask(_CUDA, {"cards": list(idle), "most": most})
+    probed = await _ask(_CUDA, {"cards": list(idle), "most": most}, deadline_s)
     found, refused = probed["found"], probed["refused"]
     if not found:
         uuid, reason = next(iter(refused.items()))
@@ -100,12 +101,12 @@ def held_mib(gpu: RealGpu, servers: int) -> float:
 
 async def others_on(index: int, ours: int) -> bool:
     """Whether more than *ours* processes are on card *index*; the ids of the list may be another namespace's."""
-    reading = await _ask(_NVML, {"processes": True})
+    reading = await _ask(_NVML, {"processes": True}, DEADLINE_S)
     listed = next((c.get("processes") or () for c in reading.get("cards") or () if c.get("index") == index), ())
     return len(listed) > ours
 
 
-async def _ask(module: str, question: dict[str, Any]) -> dict[str, Any]:
+async def _ask(module: str, question: dict[str, Any], deadline_s: float) -> dict[str, Any]:
     """
     What a child says of the driver.
 
@@ -114,11 +115,11 @@ async def _ask(module: str, question: dict[str, Any]) -> dict[str, Any]:
     """
     leash = (sys.executable, "-m", "aiops.demo.leash", str(os.getpid()), str(int(signal.SIGKILL)))
     try:
-        answer = await ask_once((*leash, sys.executable, "-m", module), question, _DEADLINE_S)
+        answer = await ask_once((*leash, sys.executable, "-m", module), question, deadline_s)
     except ChildTimeout as error:
         raise NoCard("the NVIDIA driver does not answer") from error
     except ChildError as error:
         raise NoCard(f"the NVIDIA driver cannot be read: {error}") from error
     if missing := answer.get("missing"):
-        raise NoCard(f"no NVIDIA driver here: {str(missing)[:120]}")
+        raise NoCard(f"{_WITHOUT[module]}: {str(missing)[:120]}")
     return dict(answer)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cuda() -> Iterator[None]:
+    """Demos that run beside one another on a machine with a GPU would meet on it: they simulate theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
 
 
 def require_program(name: str) -> str:

@@ -210,6 +210,78 @@ def test_who_holds_memory_is_asked_every_ten_seconds_only(machine: Machine) -> N
     assert held == [50 * 2**30, None, 50 * 2**30]
 
 
+# --- who uses which card --------------------------------------------------------------------------------------------
+
+
+def serve(root: Path, pid: int, port: int) -> None:
+    """Let *pid* listen on *port*."""
+    (root / "proc/net").mkdir(parents=True, exist_ok=True)
+    (root / "proc/net/tcp").write_text(
+        f"heading\n 0: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 0 {port} 1 0\n"
+    )
+    (root / f"proc/{pid}/fd").mkdir(parents=True, exist_ok=True)
+    (root / f"proc/{pid}/stat").write_text(f"{pid} (vllm) S 1 1 0")
+    (root / f"proc/{pid}/fd/3").symlink_to(f"socket:[{port}]")
+
+
+def ports(seen: list[Observation]) -> list[tuple[str, str]]:
+    found = (o.labels for o in seen if isinstance(o, Sample) and o.metric == "hw_gpu_process_port")
+    return [(labels.get("gpu"), labels.get("port")) for labels in found]
+
+
+def test_the_ports_of_those_who_hold_a_card_s_memory_are_told(machine: Machine) -> None:
+    """That is how a replica is known to run on GPU 1 where no settings say so."""
+    machine.set("count=2", "pid.1=50")
+    serve(machine.root, 50, 8001)
+
+    assert ports(machine.gather()) == [("1", "8001")]
+
+
+def test_a_server_that_begins_to_listen_is_seen_a_minute_later(machine: Machine) -> None:
+    """Weights are loaded long before the port is opened; looking at every round would cost for nothing."""
+    machine.set("count=1", "pid.0=50")
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        serve(machine.root, 50, 8001)
+        rounds.extend([list(await collector.gather(NOW_S + second)) for second in (10.0, 60.0, 65.0, 70.0)])
+
+    machine.play(story)
+
+    assert [ports(seen) for seen in rounds] == [[], [], [("0", "8001")], [], [("0", "8001")]]
+
+
+def test_another_process_is_looked_at_without_delay(machine: Machine) -> None:
+    """A replica restarted during an incident must not be a stranger for a minute."""
+    machine.set("count=1")
+    serve(machine.root, 50, 8001)
+    rounds: list[list[Observation]] = []
+
+    async def story(collector: GpuNvml) -> None:
+        rounds.append(list(await collector.gather(NOW_S)))
+        machine.set("count=1", "pid.0=50")
+        rounds.append(list(await collector.gather(NOW_S + 10.0)))
+
+    machine.play(story)
+
+    assert [ports(seen) for seen in rounds] == [[], [("0", "8001")]]
+
+
+@pytest.mark.parametrize(("cards", "blind"), [(1, False), (2, True)])
+def test_processes_we_may_not_look_at_are_a_blind_spot_where_there_are_several_cards(
+    machine: Machine, cards: int, blind: bool
+) -> None:
+    """With one card it is plain who uses it."""
+    machine.set(f"count={cards}", "pid.0=50")
+
+    hidden = [sight for sight in sights(machine.gather()) if sight.subject == "processes on GPUs"]
+
+    assert [(sight.seen, sight.hint) for sight in hidden] == (
+        [(False, "tell a server's card in collect.inference.targets")] if blind else []
+    )
+
+
 # --- lost cards -----------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiops.collect.listeners import Listener, listening
+from aiops.collect.listeners import Listener, listening, ports_of
 
 HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 
@@ -94,3 +94,39 @@ def test_this_machine_s_own_socket_is_found():
         port = server.getsockname()[1]
         found = [listener for listener in listening(Path("/")) if listener.port == port]
     assert [(listener.address, listener.pid) for listener in found] == [("127.0.0.1", os.getpid())]
+
+
+# --- the ports of given processes -----------------------------------------------------------------------------------
+
+
+def process(root: Path, pid: int, parent: int, *inodes: int) -> None:
+    (root / f"proc/{pid}/fd").mkdir(parents=True)
+    (root / f"proc/{pid}/stat").write_text(f"{pid} (a (b) c) S {parent} {pid} 0")
+    for number, inode in enumerate(inodes):
+        (root / f"proc/{pid}/fd/{number}").symlink_to(f"socket:[{inode}]")
+
+
+def test_a_worker_has_the_ports_of_those_it_descends_from(root):
+    """vLLM's memory is held by an engine process, whose parent is the one that serves the requests."""
+    (root / "proc/net/tcp").write_text(
+        HEADING + row("00000000", 8000, "0A", 11) + row("00000000", 29500, "0A", 12) + row("00000000", 9, "0A", 13)
+    )
+    process(root, 1, 0, 13)
+    process(root, 50, 1, 11, 99)
+    process(root, 60, 50)
+    process(root, 70, 60, 12)
+    process(root, 80, 1)
+    assert ports_of(root, [70, 80]) == {70: {8000, 29500}, 80: frozenset()}
+
+
+def test_a_process_that_does_not_show_its_files_is_left_out(root):
+    """Another user's, or a number of another pid namespace: unknown is not "listens nowhere"."""
+    (root / "proc/net/tcp").write_text(HEADING + row("00000000", 8000, "0A", 11))
+    process(root, 50, 1, 11)
+    assert ports_of(root, [50, 4711]) == {50: {8000}}
+
+
+def test_this_process_is_found_with_its_ports():
+    """The fixtures above are only as good as our idea of the kernel."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert server.getsockname()[1] in ports_of(Path("/"), [os.getpid()])[os.getpid()]

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from aiops.correlate.evidence import _clocks_told
-from aiops.correlate.pace import Demand, Pace, against_peers, elasticity, pace_shift
+from aiops.correlate.pace import Demand, Pace, against_peers, elasticity, pace_shift, read_paces
+from aiops.correlate.topology import read_topology
+from aiops.correlate.view import View
 from aiops.model import Labels, Onset, SeriesRef
+from tests.fakes import FakeSeries
 
 REF = SeriesRef("gen_ai_server_time_per_output_token_seconds_sum", Labels.of(instance="a:1"))
 
@@ -92,3 +95,34 @@ def test_a_comparison_without_clocks_does_not_claim_to_have_allowed_for_them(kno
     scene, place = SimpleNamespace(paces={"a:1": pace}), SimpleNamespace(instances={"a:1"})
 
     assert _clocks_told(scene, place) == told
+
+
+def read(utilization: float, clock: np.ndarray) -> Pace:
+    """The pace of a replica at 10 ms a token, on a card with that load and clock, read every second."""
+    series, times = FakeSeries(), np.arange(60.0)
+    name = "gen_ai_server_time_per_output_token_seconds"
+    columns = {
+        f"{name}_sum": times, f"{name}_count": times * 100, "gen_ai_server_up": np.ones(60),
+        "hw_gpu_utilization_ratio": np.full(60, utilization), "hw_gpu_clock_hertz": clock,
+    }  # fmt: skip
+    for metric, values in columns.items():
+        labels = Labels.of(gpu="0") if metric.startswith("hw_") else Labels.of(instance="a:1", model="m")
+        series.put(metric, labels, dict(zip(times.tolist(), values.tolist(), strict=True)))
+    view = View(series, 0.0, 60.0)
+    return read_paces(view, read_topology(view, "m"))["a:1"]
+
+
+def test_a_clock_that_was_cut_is_divided_out_of_the_pace_of_a_card_that_works():
+    """At half the clock, the same time a token is twice the pace."""
+    found = read(0.8, np.where(np.arange(60) < 30, 2e9, 1e9))
+
+    assert found.clock_known
+    assert found.log_s.max() - found.log_s.min() == pytest.approx(math.log(2.0))
+
+
+def test_the_clock_of_a_card_that_idles_says_nothing_of_the_pace():
+    """A card without work falls to a sixth of its clock between two readings, and nobody waits for it."""
+    found = read(0.01, np.where(np.arange(60) % 2, 1.98e9, 3.45e8))
+
+    assert not found.clock_known
+    assert found.log_s.max() - found.log_s.min() < 1e-6
