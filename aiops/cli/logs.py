@@ -119,7 +119,8 @@ def _say(text: str) -> None:
 
 
 def _complain(text: str) -> None:
-    print(f"aiops: {''.join(c if c.isprintable() else ' ' for c in text)}", file=sys.stderr)
+    over_the_bar = "\r\033[K" if sys.stderr.isatty() else ""
+    print(f"{over_the_bar}aiops: {''.join(c if c.isprintable() else ' ' for c in text)}", file=sys.stderr)
 
 
 def _signatures(config: Path | None) -> tuple[LogSignature, ...]:
@@ -151,13 +152,12 @@ def _cluster(args: argparse.Namespace, clock: Clock) -> int:
     )
     reader = LineReader(args.files, _complain)
     bar = Bar(sys.stderr, reader, clock)
-    with _opened(args.assign, args.files) as out:
+    with bar, _opened(args.assign, args.files) as out:
         for lines in reader.batches(_BATCH_LINES):
             ids = clustering.take(lines)
             if out:
                 out.write("\n".join(ids) + "\n")
             bar.draw(clustering.lines)
-    bar.end(clustering.lines)
     if args.json:
         _say(_as_json(tally.rows()))
     elif clustering.lines or not reader.failed:

@@ -7,6 +7,7 @@ width there is, measured in cells, since a Chinese character takes two.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -136,10 +137,10 @@ def _share(ratio: float) -> str:
     return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.1f} %" if percent >= 0.05 else "<0.1 %"
 
 
-def _bars(spread: Sequence[int]) -> str:
-    """How many lines stand where in the input; the highest bar is as high for a rare template as for a frequent one."""
-    most = max(spread, default=0) or 1
-    return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in spread)
+def _bars(spread: Sequence[float]) -> str:
+    """Where in the input lines stand; the highest bar is as high for a rare template as for a frequent one."""
+    most = max(spread, default=0.0) or 1.0
+    return "".join(_BARS[math.ceil(share / most * (len(_BARS) - 1))] for share in spread)
 
 
 def _rank(severity: LogSeverity) -> int:

@@ -97,8 +97,8 @@ class Row:
     """How many of its lines a signature calls trouble."""
     guess: LogClass = LogClass.BENIGN
     """What a template that no signature knows may mean."""
-    spread: tuple[int, ...] = ()
-    """Its lines by where in the input they stand, from beginning to end."""
+    spread: tuple[float, ...] = ()
+    """Its share of the lines in each stretch of the input, from beginning to end."""
 
 
 class Tally:
@@ -165,16 +165,21 @@ class Tally:
 
     def rows(self) -> list[Row]:
         """All templates, the most frequent first."""
-        used = -(-int(self._last.max(initial=0)) // self._lines_per_slot)
-        edges = (
-            [place * used // SHOWN_SLOTS for place in range(SHOWN_SLOTS)] if used > SHOWN_SLOTS else list(range(used))
-        )
-        # the slots behind the last one used hold nothing
-        spread = np.add.reduceat(self._spread, edges, axis=1) if used else self._spread
+        spread = self._shares()
         order = sorted(range(len(self._clusters)), key=lambda n: (-int(self._count[n]), int(self._first[n])))
         return [self._row(number, tuple(spread[number].tolist())) for number in order]
 
-    def _row(self, number: int, spread: tuple[int, ...]) -> Row:
+    def _shares(self) -> npt.NDArray[np.float64]:
+        """Of each template, for at most `SHOWN_SLOTS` stretches of the input."""
+        last = int(self._last.max(initial=0))
+        used = -(-last // self._lines_per_slot)
+        stretches = min(used, SHOWN_SLOTS)
+        edges = np.arange(stretches) * used // max(stretches, 1)
+        # stretches differ by a slot, and the last slot is not full
+        lines = np.diff(np.append(edges * self._lines_per_slot, last))
+        return np.asarray(np.add.reduceat(self._spread, edges, axis=1) / lines if used else self._spread, np.float64)
+
+    def _row(self, number: int, spread: tuple[float, ...]) -> Row:
         cluster = self._clusters[number]
         log_class, severity = _MEANINGS[int(self._worst[number])]
         return Row(

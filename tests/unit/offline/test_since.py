@@ -93,7 +93,7 @@ def test_ever_new_times_do_not_fill_the_memory():
     recent = since()
     for second in range(25_000):
         recent.at_s(f"{1_700_000_000 + second}")
-    assert len(recent._known) <= 10_000
+    assert len(recent._stamps._known) <= 10_000
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def row(
     template: str = "x",
     log_class: LogClass = LogClass.BENIGN,
     severity: LogSeverity = LogSeverity.INFO,
-    spread: tuple[int, ...] = (),
+    spread: tuple[float, ...] = (),
     trouble: int | None = None,
 ) -> Row:
     bad = 0 if log_class is LogClass.BENIGN else count if trouble is None else trouble
