@@ -75,7 +75,7 @@ class SimulatedCards:
     shows_processes = False
 
     def __init__(self, servers: int, socket: Path, port: int, why: str) -> None:
-        self.told = f"{servers} GPUs are simulated ({why})"
+        self.told = f"simulated, one for each server ({why})"
         self.seats = tuple(Seat(i, simulated_at(socket), TOTAL_MIB * _ENGINE_SHARE) for i in range(servers))
         self._port = port
 

@@ -14,9 +14,11 @@ from typing import Any
 
 from aiops.errors import ChildError
 
-_READY_S = 15.0
+_READY_S = 30.0
+"""Without persistence mode a driver wakes every card for the first process."""
 _STOP_S = 6.0
-_KILL_S = 2.0
+_KILL_S = 10.0
+"""A driver takes the memory of a killed process back in its own time."""
 
 
 class Process:
@@ -95,7 +97,7 @@ class Processes:
         Start an actor of the demo and wait until it is ready.
 
         Raises:
-            ChildError: it ended, or was not ready within 15 s; the text holds its last words.
+            ChildError: it ended, or was not ready within 30 s; the text holds its last words.
         """
         process = await self.start(name, (sys.executable, "-m", f"aiops.demo.{module}", *arguments))
         assert process.handle.stdout is not None  # noqa: S101 - asked for above

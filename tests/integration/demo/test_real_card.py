@@ -119,7 +119,7 @@ def test_without_a_driver_the_simulation_says_so(tmp_path: Path, driver: Path, m
     cards = asyncio.run(play())
 
     assert isinstance(cards, SimulatedCards)
-    assert cards.told.startswith("2 GPUs are simulated (no NVIDIA driver here: ")
+    assert cards.told.startswith("simulated, one for each server (no NVIDIA driver here: ")
 
 
 def test_a_filled_card_refuses_its_servers_and_recovers(plug: Plug, tmp_path: Path):
