@@ -76,7 +76,7 @@ class LoadAccount:
         """Whether *term* is one of two that hold the rise together, since none has *share* of it."""
         shares = sorted((s for t in self.terms if (s := self.share(t)) is not None), reverse=True)
         own = self.share(term)
-        shared = shares[0] < share and len(shares) > 1 and shares[1] >= _CO_SHARE
+        shared = len(shares) > 1 and shares[0] < share and shares[1] >= _CO_SHARE
         return shared and own is not None and own >= shares[1]
 
     def sharers(self, share: float) -> tuple[Term, ...]:

@@ -304,6 +304,8 @@ def test_nothing_to_read_is_unknown_in_every_term():
     found = account(view, topology, read_paces(view, topology), FIRST_BAD_S)
 
     assert all(term.change is None and term.missing for term in found.terms.values())
+    assert [found.holds(term, 0.6) for term in Term] == [None] * 4
+    assert found.sharers(0.6) == ()
 
 
 def under_way(logged_lately: float, held: float) -> TermChange:
