@@ -2,10 +2,10 @@
 What a line says when its digits are not looked at.
 
 Most lines of a log were there before with other digits. What is found out about such a *form* (all digits made zero)
-holds for each of its lines, as long as the question does not depend on digits. Signatures do: HTTP 503 is trouble, 200
-is none. So each pattern is made blind: rewritten so that it finds the form of every line that the pattern itself finds.
-It may find more, never less. A form that no blind pattern finds therefore belongs to lines that no signature matches,
-whatever their digits.
+holds for each of its lines, as long as the question does not depend on digits. Some signatures do: HTTP 503 is
+trouble, 200 is none. Such a pattern is made blind: rewritten so that it finds the form of every line that the pattern
+itself finds. It may find more, never less. A form that neither a blind pattern finds, nor one that does not tell digits
+apart, therefore belongs to lines that no signature matches, whatever their digits.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def split_at_digits(text: str) -> list[str]:
 
 class Blind:
     """
-    Patterns made blind. RE2's filter asks only those whose words are in the line: joined into one they would be slow.
+    Those of some patterns that tell digits apart, made blind; the others find a form as they find its lines.
 
     Args:
         patterns: RE2 expressions.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        made = [blind(pattern) for pattern in patterns]
+        made = [made for pattern in patterns if (made := blind(pattern)) != pattern]
         self._all = None in made
         self._filter = re2.Filter() if made and not self._all else None
         if self._filter is not None:
@@ -67,7 +67,7 @@ class Blind:
             self._filter.Compile()
 
     def may_match(self, form: bytes) -> bool:
-        """False only if none of the patterns is found in any line with this *form*."""
+        """False only if no pattern that tells digits apart is found in any line with this *form*."""
         return self._all or (self._filter is not None and bool(self._filter.Match(form)))
 
 
@@ -133,9 +133,7 @@ def _class(pattern: str, place: int) -> str | None:
 
 
 def _blind_class(text: str) -> str:
-    if not text.startswith("[^"):
-        return "".join("0" if char in _TEN else char for char in text)
     held = text.replace("0-9", "")
     if not any(char in _TEN for char in held):
         return text  # it holds all digits or none
-    return "(?s:.)"
+    return "(?s:.)" if text.startswith("[^") else "".join("0" if char in _TEN else char for char in text)

@@ -28,7 +28,7 @@ _BEATS_BEFORE = 2.0
 _MAX_CHANCE = 1e-6
 """Fifty templates with some thirty stretches each, looked at every ten seconds for a month: less than one by chance
 would need less, but chance is not what makes logs burst."""
-_MIN_PAST_S = 60.0
+_MIN_PAST_S = 30.0
 _LONGEST_S = 900.0
 
 

@@ -70,7 +70,7 @@ class LogPath:
     ) -> None:
         self._stat = stat
         self._lexicon = Lexicon(signatures)
-        self._known = Blind(expression for signature in signatures for expression in signature.expressions)
+        self._blind = Blind(expression for signature in signatures for expression in signature.expressions)
         self._masker = Masker()
         self._privacy = Privacy()
         self._extractor = Extractor()
@@ -137,7 +137,7 @@ class LogPath:
         form_bytes = form_of(line)
         key = hash(form_bytes)
         form = self._forms.get(key)
-        may_hit = self._known.may_match(form_bytes) if form is None else form.may_hit
+        may_hit = self._may_hit(form_bytes) if form is None else form.may_hit
         hit = self._lexicon.classify(line) if may_hit else None
         log_class = hit.signature.log_class if hit else LogClass.BENIGN
         counted = self._rates.count(record.labels, log_class.value, hit.values.get("gpu", "") if hit else "")
@@ -155,6 +155,10 @@ class LogPath:
             self._place(form.text)
         self._book(form, line, hit, record, source)
         return True
+
+    def _may_hit(self, form_bytes: bytes) -> bool:
+        """False only if no signature knows any line of this form."""
+        return self._lexicon.classify(form_bytes) is not None or self._blind.may_match(form_bytes)
 
     # --- templates --------------------------------------------------------------------------------------------------
 

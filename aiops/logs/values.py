@@ -37,7 +37,7 @@ class Extractor:
 
     def may_hold(self, form: bytes) -> bool:
         """False only if no line of this *form* holds a value."""
-        return self._blind.may_match(form)
+        return self._blind.may_match(form) or any(pattern.search(form) is not None for _, pattern in self._kinds)
 
     def extract(self, line: bytes) -> dict[str, str]:
         """Kind to the first value of that kind in *line*."""
