@@ -144,7 +144,7 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class LogRecord:
     """
-    One log line as read, before masking. Never stored and never sent.
+    One log line as read, before masking; or several that belong together. Never stored and never sent.
 
     Labels hold ``source`` (file or unit) and, where known, ``instance`` (the replica that wrote it).
     """
@@ -152,6 +152,10 @@ class LogRecord:
     at_s: float
     labels: Labels
     text: str
+    truncated: bool = False
+    """Whether something of it was left out, because it was too long."""
+    late: bool = False
+    """Whether it was written long before it could be read: what was missed during a stop is no news."""
 
 
 @dataclass(frozen=True, slots=True)

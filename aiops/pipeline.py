@@ -39,6 +39,8 @@ RunBlocking = Callable[[Callable[[], T]], Awaitable[T]]
 _COMMIT_DEADLINE_S = 5.0
 """A commit that takes longer means a sick disk: the page must not wait for it."""
 _MAX_EVENTS_WAITING = 1_000
+_FED_AT_ONCE = 2_000
+"""Log records that take some tens of milliseconds."""
 
 
 class Source(Protocol):
@@ -46,6 +48,10 @@ class Source(Protocol):
 
     async def run(self, now_s: float, *, hastened: bool = False) -> Sequence[Observation]:
         """Observations of one run; never raises for a sick source."""
+        ...
+
+    def acknowledge(self, now_s: float) -> None:
+        """What was observed so far is taken in: the source may move its checkpoints on."""
         ...
 
 
@@ -176,6 +182,7 @@ class Pipeline:
     _events_waiting: list[Event] = field(default_factory=list)
     _unsaved: ChangeSet = field(default_factory=ChangeSet)
     _commit: asyncio.Future[None] | None = None
+    _kept_badly: bool = False
 
     async def collect(self, source: Source, now_s: float) -> None:
         """Run one collector and take in what it saw."""
@@ -191,9 +198,12 @@ class Pipeline:
                 self._take_event(observation)
             else:
                 self.board.post(observation)
-        if records:
-            self.logs.feed(records)
+        for start in range(0, len(records), _FED_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)  # a flood of lines must not hold up every other tick
+            self.logs.feed(records[start : start + _FED_AT_ONCE])
         self.series.extend(samples)
+        source.acknowledge(now_s)
 
     def _take_event(self, event: Event) -> None:
         self.events.remember(event)
@@ -271,8 +281,15 @@ class Pipeline:
         try:
             async with asyncio.timeout(_COMMIT_DEADLINE_S):
                 await self.run_blocking(work)
-        except (StateError, TimeoutError):
+        except (StateError, TimeoutError) as error:
             self.stat.state_errors.inc()
+            if not self._kept_badly:
+                log.error("checkpoints and history cannot be saved", error=str(error) or "the disk hangs")
+            self._kept_badly = True
+        else:
+            if self._kept_badly:
+                log.info("checkpoints and history can be saved again")
+            self._kept_badly = False
 
 
 def _retrieve(commit: asyncio.Future[None]) -> None:

@@ -76,6 +76,15 @@ class Closeable(Protocol):
         ...
 
 
+@runtime_checkable
+class Acknowledging(Protocol):
+    """A collector that keeps checkpoints: it may only move on from what has arrived."""
+
+    def acknowledge(self, now_s: float) -> None:
+        """Everything handed over so far was taken in. Never called while the collector runs; must not block."""
+        ...
+
+
 class Checkpoints(Protocol):
     """Small named values that survive a restart; writes reach the disk within seconds, and at a clean stop."""
 

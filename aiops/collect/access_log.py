@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiops.collect.addresses import Addresses, read_addresses
 from aiops.collect.access_format import SUGGESTED_FORMAT, Entry, Format, Parser, is_probe
+from aiops.collect.addresses import Addresses, read_addresses
+from aiops.collect.file_names import expand, reading_hint
+from aiops.collect.losses import Losses
 from aiops.collect.requests_window import HORIZON_S, Arrivals, Latencies, Totals
-from aiops.collect.tail import Follower, Losses, expand, reading_hint
+from aiops.collect.tail import Follower
 from aiops.document import Duration, doc
 from aiops.model import NOBODY, Labels, Observation, Outcome, Sample, Sight
 from aiops.ports import World
@@ -201,6 +203,10 @@ class AccessLog:
             proven = [not log.follower.problem and not log.is_strange for log in logs if log.is_proven]
             yield from service.samples(now_s, whole=whole, up=all(proven) if proven else None)
 
+    def acknowledge(self, now_s: float) -> None:
+        for log in self._logs.values():
+            log.follower.save()
+
     # --- finding logs -----------------------------------------------------------------------------------------------
 
     def _look(self, now_s: float) -> Iterator[Sight]:
@@ -272,8 +278,11 @@ class AccessLog:
             log.service.lose()
         if log.follower.truncated:
             log.losses.counts["oversize"] = log.follower.truncated
+        if log.follower.lost_files:
+            log.losses.counts["rotated_away"] = log.follower.lost_files
         yield from log.losses.samples(now_s)
         yield from self._state(log)
+        log.follower.note(now_s)
 
     def _state(self, log: _Log) -> Iterator[Sight]:
         problem, hint = log.follower.problem, ""

@@ -20,7 +20,7 @@ import structlog
 from aiops.clock import Clock
 from aiops.errors import SourceError, SourceUnavailable
 from aiops.model import Labels, Observation, Sample, Sight
-from aiops.ports import AsyncCollector, Collector
+from aiops.ports import Acknowledging, AsyncCollector, Collector
 from aiops.selfstat import SelfStat
 
 log = structlog.get_logger(__name__)
@@ -97,6 +97,15 @@ class Runner:
         self._stat.collector_seconds.labels(self.name).set(self._clock.monotonic_s() - started_s)
         observations.append(self._up_sample(now_s))
         return observations
+
+    def acknowledge(self, now_s: float) -> None:
+        """
+        What `run` returned was taken in.
+
+        Told to a collector that keeps checkpoints, unless a late call of it still runs, whose observations nobody has.
+        """
+        if self._late is None and isinstance(self._collector, Acknowledging):
+            self._collector.acknowledge(now_s)
 
     async def _observe(self, now_s: float) -> list[Observation]:
         """One call of the collector, within its deadline."""

@@ -1,302 +1,261 @@
 """
-Following one growing file by its name: rotation, truncation, absurd lines and restarts survived.
+Following one growing log by its name: absurd lines, floods, rotation and restarts survived.
 
-The follower keeps a file handle and an offset, and reads with `pread`; a line is consumed when its newline is there,
-so a half-written one is simply read again. Rotation by rename shows as another inode under the name: the old file is
-read to its end before the new one is begun. Truncation in place shows as a size below the offset, or, when the file
-has already grown past it, as other first bytes. What a restart must know (inode, first bytes, offset) is a
-checkpoint. Everything is bounded: bytes a round, bytes a line, and a backlog too large to catch up with is skipped and
-counted.
+Which file is to be read, and from where, is `trail`'s knowledge; here bytes become lines. A line is consumed when its
+newline is there, so a half-written one is simply read again. Reading is bounded: bytes a call, bytes a line, bytes of
+backlog. What is skipped is counted. The place to go on from after a restart is made out by `note` and kept by `save`, when the
+caller knows that what was handed out until then has arrived.
 """
 
 from __future__ import annotations
 
-import glob
-import grp
-import hashlib
-import json
-import os
-import pwd
-import stat
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-from aiops.model import Labels, Sample
+from aiops.collect.rotated import OpenFile, PackedFile, PlainFile
+from aiops.collect.sampling import Ration, cut, troubled
+from aiops.collect.trail import Trail
 from aiops.ports import Checkpoints
 
 MAX_LINE_BYTES = 64 * 2**10
 """What follows in a longer line is cut off and counted."""
 _CHUNK_BYTES = 256 * 2**10
-_ROUND_BYTES = 4 * 2**20
+_KEPT_BYTES = 4 * 2**20
 _BACKLOG_BYTES = 32 * 2**20
-"""More than this many unread bytes are skipped, except for the last round's worth."""
-_HEAD_BYTES = 256
-"""First bytes that tell one file from another under the same name and inode."""
-_REFRESH_S = 30.0
-"""How often the checkpoint of a silent file is written again, since it says when the file was last followed."""
+"""More than this many unread bytes are skipped, except for the newest, by one who wants every line."""
+_THINNED_BACKLOG_BYTES = 256 * 2**20
+"""The same for one who is content with a sample."""
+_PACKED_BYTES = 4 * 2**20
+"""Taken to wait in a packed file, whose size is not known."""
+_MEAN_LINE_BYTES = 150.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Checkpoint:
-    """Where reading stood."""
-
-    inode: int
-    head_bytes: int
-    head: str
-    offset: int
-    at_s: float
-
-    def dump(self) -> bytes:
-        return json.dumps([self.inode, self.head_bytes, self.head, self.offset, self.at_s]).encode()
-
-    @classmethod
-    def load(cls, raw: bytes | None) -> _Checkpoint | None:
-        """The checkpoint in *raw*; None without one, or from one that another version wrote."""
-        try:
-            inode, head_bytes, head, offset, at_s = json.loads(raw or b"null")
-            return cls(int(inode), int(head_bytes), str(head), int(offset), float(at_s))
-        except (ValueError, TypeError):
-            return None
+class CutLine(bytes):
+    """The first bytes of a line that was too long."""
 
 
 class Follower:
     """
-    Reads what is appended to the file called *path*.
+    Reads what is appended to the log called *path*.
 
-    A file that is there at the first look is read from its end, or from its checkpoint; one that appears later from
+    A log that is there at the first look is read from its end, or from its checkpoint; one that appears later from
     its beginning.
 
     Args:
-        path: The file's name; opened again when another file takes it.
-        checkpoints: Where the offset is kept over restarts.
+        path: The log's name; opened again when another file takes it.
+        checkpoints: Where the place is kept over restarts.
         name: Under which name it is kept.
         max_away_s: Resume only where reading stopped at most this long ago: what is older is no news.
-        from_start: The file is known to be new: read it from its beginning.
+        from_start: The log is known to be new: without a checkpoint of it, read it from its beginning.
     """
 
     def __init__(
         self, path: str, checkpoints: Checkpoints, *, name: str, max_away_s: float, from_start: bool = False
     ) -> None:
         self.path = path
-        self.problem = ""
-        """Why the file cannot be followed; empty when it is."""
         self.truncated = 0
         """Lines cut at 64 KiB so far."""
         self.skipped_bytes = 0
-        """Bytes of backlog left out so far."""
-        self._checkpoints = checkpoints
-        self._name = name
-        self._max_away_s = max_away_s
-        self._from_start = from_start
-        self._handle = -1
-        self._inode = (0, 0)
-        self._head = b""
-        self._offset = 0
+        """Bytes of backlog left out unseen so far."""
+        self.skipped_lines = 0
+        """Lines seen and left out, because there were too many, so far."""
+        self._trail = Trail(path, checkpoints, name=name, max_away_s=max_away_s, from_start=from_start)
+        self._changes = 0
         self._in_overlong = False
-        self._saved: _Checkpoint | None = None
+        self._at_end = False
+        self._mean_line_bytes = _MEAN_LINE_BYTES
 
-    def lines(self, now_s: float, limit: int = 1_000_000) -> Iterator[bytes]:
+    @property
+    def problem(self) -> str:
+        """Why the log cannot be followed; empty when it is."""
+        return self._trail.problem
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """How often another file was begun, and the offset in it before which everything was handed out."""
+        return self._trail.changes, self._trail.offset
+
+    @property
+    def lost_files(self) -> int:
+        """Times the rest of a file could not be found or read any more."""
+        return self._trail.lost_files
+
+    @property
+    def behind_since_s(self) -> float | None:
+        """When what is being read was the newest, while catching up after a stop; None otherwise."""
+        return self._trail.behind_since_s
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a file is held."""
+        return self._trail.file is not None
+
+    def lines(self, now_s: float, ration: Ration | None = None) -> Iterator[bytes]:
         """
         Complete lines appended since the last call, without their newlines; blank ones are left out.
 
         Args:
-            now_s: Wall time, for the checkpoint.
-            limit: Lines at most; the rest comes next time.
+            now_s: Wall time.
+            ration: Bounds of this call; what is left comes next time.
         """
         try:
-            yield from self._lines(now_s, limit)
-        except OSError as error:  # a sick disk, a stale network file: begin anew next time
-            self.close()
-            self.problem = (error.strerror or "cannot be read").lower()
+            yield from self._lines(now_s, ration or Ration())
+        except OSError as error:
+            self._trail.fail(error, now_s)
+
+    def backlog_bytes(self) -> int:
+        """About how much waits to be read in the open file."""
+        file = self._trail.file
+        if not isinstance(file, PlainFile):
+            return 0 if file is None else _PACKED_BYTES
+        try:
+            return max(0, file.status().st_size - self._trail.offset)
+        except OSError:
+            return 0
+
+    def note(self, now_s: float, place: tuple[int, int] | None = None) -> None:
+        """
+        Make out where to go on after a restart, once `save` is called; may read from the file.
+
+        Args:
+            now_s: Wall time.
+            place: An earlier `place`, where what came after it was not handed on yet.
+        """
+        changes, offset = place or self.place
+        if changes == self._trail.changes:
+            self._trail.note(now_s, offset)
+
+    def save(self) -> None:
+        """What was handed out before the last `note` has arrived: go on from there after a restart. Does not block."""
+        self._trail.save()
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._trail.close()
 
-    def __del__(self) -> None:
-        self.close()
+    # --- its lines --------------------------------------------------------------------------------------------------
 
-    def _lines(self, now_s: float, limit: int) -> Iterator[bytes]:
-        if self._handle < 0 and not self._open(now_s):
+    def _lines(self, now_s: float, ration: Ration) -> Iterator[bytes]:
+        trail = self._trail
+        if not trail.look(now_s):
             return
-        replaced = self._is_replaced()
-        before = self._offset
-        yield from self._appended(limit)
-        if replaced and self._offset == before:  # its writer has let go of the old file: nothing came in a whole round
-            yield from self._rest()
-            self.close()
-            self._from_start = True
-            if not self._open(now_s):
+        while (file := trail.file) is not None:
+            if trail.changes != self._changes:
+                self._changes, self._in_overlong = trail.changes, trail.begins_amid_line
+            begun, passed = trail.offset, trail.is_passed()
+            yield from self._appended(ration)
+            # the writer of a renamed file may hold on to it for a while: nothing must come in a whole round
+            if not (passed and self._at_end and (trail.offset == begun or file.is_packed)):
                 return
-            yield from self._appended(limit)
-        self._save(now_s)
+            yield from self._rest()
+            trail.turn()
 
-    # --- which file -------------------------------------------------------------------------------------------------
-
-    def _open(self, now_s: float) -> bool:
-        try:
-            # a pipe of that name must not block, a terminal not become ours
-            handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError as error:
-            self.problem = (error.strerror or "cannot be opened").lower()
-            # what appears under this name later is new from its first byte
-            self._from_start = self._from_start or isinstance(error, FileNotFoundError)
-            return False
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(handle)
-            self.problem = "not a regular file"
-            return False
-        self._handle, self._inode, self.problem = handle, (status.st_dev, status.st_ino), ""
-        self._head = os.pread(handle, _HEAD_BYTES, 0)
-        self._offset = self._start(status, now_s)
-        self._in_overlong = self._offset > 0 and os.pread(handle, 1, self._offset - 1) != b"\n"
-        self._from_start = False
-        return True
-
-    def _start(self, status: os.stat_result, now_s: float) -> int:
-        """Where to begin in a file just opened."""
-        saved = None if self._from_start else _Checkpoint.load(self._checkpoints.get(self._name))
-        if self._from_start:
-            return 0
-        if saved is None or not 0.0 <= now_s - saved.at_s <= self._max_away_s:
-            return status.st_size
-        same = saved.inode == status.st_ino and saved.head == _digest(self._head[: saved.head_bytes])
-        # another file under the name: it was rotated while nobody looked, and all of it is new
-        return saved.offset if same and 0 <= saved.offset <= status.st_size else 0
-
-    def _is_replaced(self) -> bool:
-        """Whether the name stands for another file by now."""
-        try:
-            named = Path(self.path).stat()
-        except OSError as error:
-            gone = isinstance(error, FileNotFoundError)
-            self.problem = "no such file or directory" if gone else ""
-            # a deleted file must not keep its disk space because we look at it; a renamed one is still written to
-            return gone and os.fstat(self._handle).st_nlink == 0
-        self.problem = ""
-        return (named.st_dev, named.st_ino) != self._inode
-
-    # --- what is in it ----------------------------------------------------------------------------------------------
-
-    def _appended(self, limit: int) -> Iterator[bytes]:
-        size = os.fstat(self._handle).st_size
-        if size == self._offset:
+    def _appended(self, ration: Ration) -> Iterator[bytes]:
+        file = self._trail.file
+        if file is None:
             return
-        self._find_truncation(size)
-        if size - self._offset > _BACKLOG_BYTES:
-            self.skipped_bytes += size - _ROUND_BYTES - self._offset
-            self._offset = size - _ROUND_BYTES
-            self._in_overlong = True  # in the middle of some line
-        stop = self._offset + _ROUND_BYTES
-        while self._offset < stop and limit > 0:
-            chunk = os.pread(self._handle, _CHUNK_BYTES, self._offset)
-            end = chunk.rfind(b"\n")
-            if end >= 0:
-                for line in self._split(chunk[:end], limit):
-                    limit -= 1
-                    yield line
-            elif len(chunk) == _CHUNK_BYTES:
-                if not self._in_overlong:
-                    yield self._cut(chunk)
-                self._in_overlong = True
-                self._offset += len(chunk)
-            else:
-                return  # half a line: its end is yet to be written
+        backlog_bytes = self.backlog_bytes()
+        self._at_end = backlog_bytes == 0
+        if self._at_end:
+            return
+        backlog_bytes -= self._skip_backlog(backlog_bytes, ration)
+        begun, stop = self._trail.offset, self._trail.offset + backlog_bytes
+        share = ration.share(backlog_bytes, self._mean_line_bytes)
+        try:
+            while self._trail.offset < stop and not ration.is_spent(share):
+                chunk = file.read(self._trail.offset, _CHUNK_BYTES)
+                if self._trail.is_another(chunk):
+                    return
+                ration.scan_bytes -= len(chunk)
+                if chunk[:1] == b"\0" and (hole := _hole(file, self._trail.offset, chunk)):
+                    self._trail.offset += hole
+                    continue
+                end = chunk.rfind(b"\n") + 1
+                if end:
+                    yield from self._block(chunk[:end], ration, share)
+                elif len(chunk) == _CHUNK_BYTES:
+                    yield from self._overlong(chunk)
+                else:  # half a line: its end is yet to be written
+                    self._at_end = not isinstance(file, PackedFile) or file.has_ended(self._trail.offset + len(chunk))
+                    return
+            self._at_end = self._trail.offset >= stop and not file.is_packed
+        finally:
+            if self._trail.offset != begun:
+                self._trail.remember()
 
-    def _split(self, chunk: bytes, limit: int) -> Iterator[bytes]:
-        """The lines of *chunk*, each consumed as it is handed out."""
-        for line in chunk.split(b"\n"):
-            self._offset += len(line) + 1
+    def _skip_backlog(self, backlog_bytes: int, ration: Ration) -> int:
+        """Leave out what is too much to catch up with; how many bytes that are."""
+        most, kept = (_THINNED_BACKLOG_BYTES, _THINNED_BACKLOG_BYTES) if ration.thin else (_BACKLOG_BYTES, _KEPT_BYTES)
+        skipped = backlog_bytes - kept if backlog_bytes > most else 0
+        if skipped:
+            self.skipped_bytes += skipped
+            self._trail.offset += skipped
+            self._in_overlong = True  # in the middle of some line
+        return skipped
+
+    def _block(self, block: bytes, ration: Ration, share: float) -> Iterator[bytes]:
+        """Lines of *block*, which are whole, each consumed as it is handed out."""
+        lines = block.count(b"\n")
+        self._mean_line_bytes = 0.8 * self._mean_line_bytes + 0.2 * len(block) / lines
+        if share >= 1.0:
+            yield from self._run(block, ration, share)
+            return
+        if lines * share > ration.lines:  # shorter ones than before
+            share = max(ration.lines, 1) / lines
+        parts = cut(block, share, self._mean_line_bytes)
+        yield from self._run(parts.run, ration, share)
+        begun, passed = self._trail.offset, 0
+        for start, end in troubled(parts.rest, parts.trouble):
+            self.skipped_lines += parts.rest.count(b"\n", passed, start)
+            passed = end + 1
+            self._trail.offset = begun + passed
+            ration.lines -= 1
+            ration.size_bytes -= end - start
+            yield self._cut(parts.rest[start:end])
+        self.skipped_lines += parts.rest.count(b"\n", passed)
+        self._trail.offset = begun + len(parts.rest)
+
+    def _run(self, block: bytes, ration: Ration, share: float) -> Iterator[bytes]:
+        for line in block[:-1].split(b"\n"):
+            if share >= 1.0 and (ration.lines <= 0 or ration.size_bytes <= 0):
+                return
+            self._trail.offset += len(line) + 1
             if self._in_overlong:
                 self._in_overlong = False
-            elif line and line != b"\r":
-                limit -= 1
-                yield self._cut(line)
-                if limit <= 0:
-                    return
+            elif text := self._cut(line):
+                ration.lines -= 1
+                ration.size_bytes -= len(text)
+                yield text
 
-    def _find_truncation(self, size: int) -> None:
-        """Begin again when the file was emptied in place."""
-        head = os.pread(self._handle, _HEAD_BYTES, 0)
-        if size < self._offset or not head.startswith(self._head):
-            self._offset, self._in_overlong = 0, False
-            self._head = head
-        elif len(head) > len(self._head):
-            self._head = head
+    def _overlong(self, chunk: bytes) -> Iterator[bytes]:
+        """A piece of a line that has no end yet: its beginning is the line."""
+        self._trail.offset += len(chunk)
+        if not self._in_overlong and (text := self._cut(chunk)):
+            self._in_overlong = True
+            yield text
 
     def _rest(self) -> Iterator[bytes]:
         """The last line of a file that nobody will end any more."""
-        rest = os.pread(self._handle, _CHUNK_BYTES, self._offset)
-        if rest and not self._in_overlong:
-            yield from (self._cut(line) for line in rest.split(b"\n") if line)
+        if self._trail.file is None:
+            return
+        rest = self._trail.file.read(self._trail.offset, _CHUNK_BYTES)
+        self._trail.offset += len(rest)
+        if not self._in_overlong and (text := self._cut(rest)):
+            yield text
 
     def _cut(self, line: bytes) -> bytes:
         if len(line) > MAX_LINE_BYTES:
             self.truncated += 1
-            return line[:MAX_LINE_BYTES]
+            return CutLine(line[:MAX_LINE_BYTES])
         return line[:-1] if line.endswith(b"\r") else line
 
-    def _save(self, now_s: float) -> None:
-        saved = self._saved
-        fresh = saved is not None and 0.0 <= now_s - saved.at_s < _REFRESH_S
-        if saved is not None and fresh and (saved.inode, saved.offset) == (self._inode[1], self._offset):
-            return
-        self._saved = _Checkpoint(self._inode[1], len(self._head), _digest(self._head), self._offset, now_s)
-        self._checkpoints.put(self._name, self._saved.dump())
 
-
-class Losses:
+def _hole(file: OpenFile, offset: int, chunk: bytes) -> int:
     """
-    What of one log could not be used, by reason, as a counter.
+    How many zeros before the next line nobody wrote.
 
-    Args:
-        host: This node.
-        source: The log.
+    A writer without O_APPEND goes on where it was after its file was emptied (copytruncate of a redirected output),
+    which leaves a hole before its next line. Other zeros are somebody's rubbish.
     """
-
-    def __init__(self, host: str, source: str) -> None:
-        self.counts: Counter[str] = Counter()
-        self._labels = Labels.of(host_name=host, source=source)
-        self._told: Counter[str] = Counter()
-
-    def samples(self, now_s: float) -> Iterator[Sample]:
-        """Totals that changed, a zero a second earlier before each new one."""
-        for reason, count in self.counts.items():
-            if count == self._told[reason]:
-                continue
-            labels = self._labels.merge(reason=reason)
-            if not self._told[reason]:
-                yield Sample("log_lines_skipped_total", labels, now_s - 1.0, 0.0)
-            self._told[reason] = count
-            yield Sample("log_lines_skipped_total", labels, now_s, float(count))
-
-
-def _digest(head: bytes) -> str:
-    return hashlib.blake2b(head, digest_size=16).hexdigest()
-
-
-def expand(pattern: str, most: int) -> list[str]:
-    """Files that *pattern* names, sorted, at most *most*; a name without wildcards stands for itself, there or not."""
-    path = Path(pattern).expanduser()
-    if not glob.has_magic(pattern):
-        return [str(path)]
-    return sorted(str(found) for found in Path(path.anchor).glob(str(path.relative_to(path.anchor))))[:most]
-
-
-def reading_hint(path: str) -> str:
-    """How this user could be allowed to read *path*."""
-    for place in (Path(path), Path(path).parent):
-        try:
-            group = grp.getgrgid(place.stat().st_gid).gr_name
-            user = pwd.getpwuid(os.geteuid()).pw_name
-        except (OSError, KeyError):
-            continue
-        if group == "root":
-            return f"let {user} read it: setfacl -m u:{user}:r {path}"
-        return f"add {user} to the group that may read it: usermod -aG {group} {user}"
-    return "let this user read it"
+    data = file.first_data(offset) if isinstance(file, PlainFile) else offset
+    zeros = len(chunk) - len(chunk.lstrip(b"\0"))
+    return max(data - offset, zeros) if data > offset or zeros == _CHUNK_BYTES else 0

@@ -33,7 +33,13 @@ _PER_METRIC = 3
 """Replicas that all moved alike say it once or twice, not three times eight."""
 _EARLY_BONUS = 0.5
 _NOT_CAUSES = frozenset(
-    {"http_server_requests_total", "http_server_retry_rate", "log_source_up", "log_template_records_total"}
+    {
+        "http_server_requests_total",
+        "http_server_retry_rate",
+        "log_source_up",
+        "log_lines_read_total",
+        "log_template_records_total",
+    }
 )
 """The symptom itself, our own reading of logs, and templates, which `news` judges by what logs are like."""
 

@@ -159,6 +159,9 @@ class Source:
     async def run(self, now_s: float, *, hastened: bool = False) -> Sequence[Observation]:
         return self.observations
 
+    def acknowledge(self, now_s: float) -> None:
+        self.acknowledged_s = now_s
+
 
 async def in_thread(work: Callable[[], None]) -> None:
     await asyncio.to_thread(work)

@@ -17,7 +17,7 @@ from aiops.catalog import CATALOG
 from aiops.clock import ManualClock
 from aiops.collect.access_format import Format, Parser
 from aiops.collect.access_log import AccessLog, Config, build
-from aiops.collect.tail import reading_hint
+from aiops.collect.file_names import reading_hint
 from aiops.model import Labels, Observation, Sample, Sight
 from aiops.ports import World
 from aiops.stats import increase
@@ -55,6 +55,7 @@ class Gateway:
         observations = list(self.collector.collect(self.now_s))
         self.series.extend(each for each in observations if isinstance(each, Sample))
         self.sights += [each for each in observations if isinstance(each, Sight)]
+        self.collector.acknowledge(self.now_s)
         return observations
 
     def counted(self, start_s: float = 0.0, **match: str) -> float:

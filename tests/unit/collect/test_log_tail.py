@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 import httpx
@@ -29,6 +30,12 @@ def append(path: Path, data: bytes) -> None:
 
 def records(seen: list[Observation]) -> list[LogRecord]:
     return [each for each in seen if isinstance(each, LogRecord)]
+
+
+def skipped(seen: list[Observation]) -> list[tuple[str, float]]:
+    """What was counted as skipped: reason and total."""
+    samples = [each for each in seen if isinstance(each, Sample) and each.metric == "log_lines_skipped_total"]
+    return [(each.labels.get("reason"), each.value) for each in samples]
 
 
 @pytest.fixture
@@ -81,13 +88,38 @@ def test_hostile_lines_are_cut_counted_and_passed_on(tmp_path: Path, log: Path) 
     """Judging them is the log path's work; bounding them is ours."""
     collector = tail(tmp_path, LogFile(str(log)))
     list(collector.collect(NOW_S))
-    append(log, b"x" * 2**20 + b"\n" + bytes(range(11, 256)) + b"\n\0\0\0\n")
+    append(
+        log, b"x" * 2**20 + b"\n" + bytes(range(32, 127)) + bytes(range(128, 256)) + b"\nwith \x1b[31mcolour\x1b[0m\n"
+    )
 
     seen = list(collector.collect(NOW_S + 1.0))
 
-    assert [len(record.text) for record in records(seen)] == [64 * 2**10, 245, 3]
-    counted = [each for each in seen if isinstance(each, Sample) and each.metric == "log_lines_skipped_total"]
-    assert [(each.labels.get("reason"), each.value) for each in counted] == [("oversize", 0.0), ("oversize", 1.0)]
+    assert [(len(record.text), record.truncated) for record in records(seen)] == [
+        (64 * 2**10, True),
+        (95 + 128, False),
+        (20, False),
+    ]
+    assert skipped(seen) == [("oversize", 0.0), ("oversize", 1.0)]
+
+
+def test_binary_data_is_left_out_counted_and_said_once(tmp_path: Path, log: Path) -> None:
+    """A core dump in a log would become ten thousand templates; the text around it is read all the same."""
+    collector = tail(tmp_path, LogFile(str(log)))
+    list(collector.collect(NOW_S))
+    random = Random(1)
+    seen: list[Observation] = []
+    for second in range(1, 11):
+        append(log, random.randbytes(100_000) + b"\n\0\0\0\nERROR a line of text\n")
+        seen += collector.collect(NOW_S + second)
+
+    texts = [record.text for record in records(seen)]
+    assert texts.count("ERROR a line of text") == 10
+    assert sum(map(len, texts)) < 20_000, "a few short pieces pass for text"
+    assert skipped(seen)[-1][0] == "binary"
+    assert skipped(seen)[-1][1] > 3_000
+    assert [each.detail for each in seen if isinstance(each, Sight)] == [
+        "followed; binary data among its lines is left out"
+    ]
 
 
 def test_a_flood_in_one_file_does_not_starve_the_other(tmp_path: Path) -> None:
@@ -112,11 +144,13 @@ def test_one_round_takes_a_bounded_amount_of_text(tmp_path: Path, log: Path) -> 
     list(collector.collect(NOW_S))
     append(log, (b"y" * 60_000 + b"\n") * 200)
 
-    first = records(list(collector.collect(NOW_S + 1.0)))
+    first_seen = list(collector.collect(NOW_S + 1.0))
+    first = records(first_seen)
     rest = [record for second in range(2, 20) for record in records(list(collector.collect(NOW_S + second)))]
 
     assert sum(len(record.text) for record in first) < 3 * 2**20
-    assert len(first) + len(rest) == 200
+    assert 20 < len(first) + len(rest) < 200
+    assert len(first) + len(rest) + skipped(first_seen)[-1][1] == 200, "what is left out is counted"
 
 
 def test_nothing_to_follow_is_a_blind_spot_with_a_hint(tmp_path: Path) -> None:
