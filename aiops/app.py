@@ -46,6 +46,7 @@ from aiops.notify import NOTIFIERS
 from aiops.notify.dispatch import Dispatcher, RunBlocking
 from aiops.notify.memory_outbox import MemoryOutbox
 from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
+from aiops.notify.ways import check_environment, open_client
 from aiops.pipeline import Board, Pipeline
 from aiops.ports import Closeable, Correlator, Detector, World
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
@@ -108,13 +109,20 @@ def make_plan(settings: Settings) -> Plan:
         causes=checked(lambda: load_causes(dirs)),
         signatures=checked(lambda: load_signatures(dirs)),
         plugins=checked(lambda: tuple(decode_plugins(settings.collect))),
-        receivers=checked(lambda: tuple(decode_receivers(settings.notify.receivers))),
+        receivers=checked(lambda: _receivers(settings)),
         urgent=urgent,
         steady=steady,
     )
     if problems:
         raise ConfigError(*problems)
     return plan
+
+
+def _receivers(settings: Settings) -> tuple[ReceiverConfig, ...]:
+    receivers = decode_receivers(settings.notify.receivers)
+    if receivers:
+        check_environment(os.environ)
+    return receivers
 
 
 def example_settings() -> str:
@@ -214,7 +222,7 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         web.start()
         stack.push_async_callback(web.stop)
 
-        dispatchers = _dispatchers(plan, kept, client, on_writer)
+        dispatchers = _dispatchers(plan, kept, await stack.enter_async_context(open_client(os.environ)), on_writer)
         for dispatcher in dispatchers:
             stack.push_async_callback(dispatcher.stop)
         collectors = build_collectors(plan.plugins, _world(kept, client))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 
 from aiops import settings
 from aiops.cli import run
@@ -20,9 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit status 0 when the receiver took the message."""
-    import httpx  # noqa: PLC0415
-
     from aiops.notify.receivers import build_receivers, decode_receivers, test_message  # noqa: PLC0415
+    from aiops.notify.ways import check_environment, open_client  # noqa: PLC0415
 
     config = settings.load(run.settings_file(args.config))
     receivers = {receiver.name: receiver for receiver in decode_receivers(config.notify.receivers)}
@@ -30,8 +30,10 @@ def main(args: argparse.Namespace) -> int:
         known = ", ".join(sorted(receivers)) or "none is configured"
         raise AiopsError(f"no receiver {args.receiver!r}; known: {known}")
 
+    check_environment(os.environ)
+
     async def send() -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with open_client(os.environ) as client:
             (notifier,) = build_receivers([receivers[args.receiver]], client).values()
             await notifier.send(
                 test_message(args.receiver, SystemClock().now_s(), language=config.notify.language.value)

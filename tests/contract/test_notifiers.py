@@ -17,6 +17,7 @@ from aiops.document import Secret
 from aiops.errors import PermanentSendError, SendError, TransientSendError
 from aiops.model import ChangeKind, Notification
 from aiops.notify import NOTIFIERS, post
+from aiops.notify.ways import open_client
 from aiops.ports import Notifier
 from tests.chat_server import Answer, ChatServer, chat_server
 from tests.unit.notify.messages import PAGE, page
@@ -203,3 +204,28 @@ def test_odd_messages_break_no_sender(kind: str, chat: ChatServer, message: dict
     chat.script.append(Answer(200, GOOD[kind]))
     assert send(kind, chat.url, page(**message)) is None
     assert isinstance(chat.requests[-1].json, dict)
+
+
+def test_a_receiver_outside_is_asked_through_the_proxy_and_one_on_loopback_is_not(kind: str, chat: ChatServer):
+    """On-call chats stand behind a company's proxy; a chat on this machine does not."""
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def scene() -> tuple[SendError | None, SendError | None]:
+        async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with open_client({"HTTPS_PROXY": f"127.0.0.1:{port}", "HTTP_PROXY": "127.0.0.1:1"}) as client:
+                chat.script.append(Answer(200, GOOD[kind]))
+                near = await outcome(make(kind, chat.url, client))
+                return near, await outcome(make(kind, "https://chat.example/hook/T0KEN", client))
+
+    near, outside = asyncio.run(scene())
+    assert near is None
+    assert asked == [b"CONNECT chat.example:443 HTTP/1.1\r\n"], "the token is inside the tunnel"
+    assert isinstance(outside, TransientSendError)
+    assert "T0KEN" not in str(outside)
