@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiops.collect.addresses import read_addresses
 from aiops.collect.container_format import Wrapping
 from aiops.collect.file_names import expand
 from aiops.collect.log_source import LogSource
@@ -75,6 +76,7 @@ class LogTail:
         self.deadline_s = config.deadline
         self._config = config
         self._world = world
+        self._addresses = read_addresses(world.root, world.host)
         self._shelf = Shelf(world.checkpoints, "log_tail", _KEPT_PLACES)
         self._sources: dict[str, LogSource] = {}
         self._named: set[str] = set()
@@ -135,10 +137,11 @@ class LogTail:
         first, self._looked_s = self._looked_s is None, now_s
         self._drop_ended()
         for file in self._config.files:
+            instance = self._addresses.instance(file.instance)
             if file.path == "-":
                 self._named.add("-")
                 if "-" not in self._sources:
-                    source = LogSource(StandardInput(), self._world.host, "stdin", file.instance, file.wrapping)
+                    source = LogSource(StandardInput(), self._world.host, "stdin", instance, file.wrapping)
                     self._sources["-"] = source
                 continue
             paths = expand(file.path, 4 * _MAX_FILES)
@@ -147,7 +150,7 @@ class LogTail:
             else:  # a rotation that the pattern matches too is read as what it was, or not at all
                 paths = [path for path in paths if not is_rotation(path, set(self._sources))]
             for path in paths:
-                self._follow(FoundLog(path, path, file.instance), file.wrapping, is_new=not first)
+                self._follow(FoundLog(path, path, instance), file.wrapping, is_new=not first)
         since_s = self._looked_around_s
         if self._config.discover and (since_s is None or not 0.0 <= now_s - since_s < _LOOK_AROUND_S):
             self._looked_around_s = now_s
