@@ -143,9 +143,10 @@ def _cluster(args: argparse.Namespace, clock: Clock) -> int:
     from aiops.offline.lines import LineReader  # noqa: PLC0415
     from aiops.offline.since import Since, parse_when  # noqa: PLC0415
     from aiops.offline.tally import Tally  # noqa: PLC0415
+    from aiops.stamps import Stamps  # noqa: PLC0415
 
     now_s = clock.now_s()
-    since = Since(parse_when(args.since, now_s), now_s) if args.since else None
+    since = Since(parse_when(args.since, now_s), Stamps(now_s)) if args.since else None
     tally = Tally()
     clustering = Clustering(
         Batch(max_clusters=_MAX_CLUSTERS), Lexicon(_signatures(args.config)), Privacy(), since, tally

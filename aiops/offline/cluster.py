@@ -70,7 +70,7 @@ class Clustering:
 
     def _count(self, lines: list[str], at: Ints) -> list[str]:
         texts = [line.encode("utf-8", "replace").strip() for line in lines]
-        private = self._privacy.among(texts)
+        private = self._privacy.follow(texts, [""] * len(texts))
         for place in private:  # nobody sees them from here on
             lines[place], texts[place] = "", b""
         clusters: list[Cluster] = list(self._grouping.assign(lines))

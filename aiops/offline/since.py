@@ -1,5 +1,5 @@
 """
-Lines by when they were written, to leave out what is older than somebody cares for.
+Leaves out lines that are older than somebody cares for.
 
 A line without a stamp of its own (the middle of a traceback) belongs to the last line that has one. Lines before the
 first stamp stay: nothing says that they are old.
@@ -22,13 +22,12 @@ class Since:
 
     Args:
         start_s: Lines from then on are kept.
-        now_s: The time now; a stamp without a year is the latest one that is not in the future.
-        to_epoch: Local time to seconds of the epoch.
+        stamps: Reads when a line was written.
     """
 
-    def __init__(self, start_s: float, now_s: float, to_epoch: ToEpoch = time.mktime) -> None:
+    def __init__(self, start_s: float, stamps: Stamps) -> None:
         self._start_s = start_s
-        self._stamps = Stamps(now_s, to_epoch)
+        self._stamps = stamps
         self._keeping = True
         self.stamped = 0
         """Lines that said when they were written."""
@@ -38,15 +37,11 @@ class Since:
         return [self._keeps(line) for line in lines]
 
     def _keeps(self, line: str) -> bool:
-        at_s = self.at_s(line)
+        at_s = self._stamps.at_s(line)
         if at_s is not None:
             self.stamped += 1
             self._keeping = at_s >= self._start_s
         return self._keeping
-
-    def at_s(self, line: str) -> float | None:
-        """When *line* says it was written; None if it does not."""
-        return self._stamps.at_s(line)
 
 
 def parse_when(text: str, now_s: float, to_epoch: ToEpoch = time.mktime) -> float:

@@ -10,6 +10,7 @@ from aiops.offline.since import Since
 from aiops.offline.tally import Fixed, Row, Tally
 from aiops.rulebook.places import rules_dirs
 from aiops.rulebook.signatures import LogClass, load_signatures
+from aiops.stamps import Stamps
 
 LEXICON = Lexicon(load_signatures(rules_dirs(None)))
 
@@ -60,7 +61,7 @@ def test_request_bodies_are_counted_and_seen_by_nobody():
 
 def test_lines_that_are_too_old_have_a_dash_and_are_not_counted():
     """Answers stand beside their lines whether or not they count, and numbers are those of the file."""
-    since = Since(1_700_000_000.0, 1_800_000_000.0)
+    since = Since(1_700_000_000.0, Stamps(1_800_000_000.0))
     ids, rows, grouping = cluster(
         ["1699999999 old", "a its trace", "1700000000 new"], ["a its trace", "1699999998 old"], ["a"], since=since
     )
@@ -71,5 +72,5 @@ def test_lines_that_are_too_old_have_a_dash_and_are_not_counted():
 
 def test_a_batch_of_old_lines_only_is_fine():
     """The beginning of a long log is."""
-    ids, rows, _ = cluster(["1699999999 old"], since=Since(1_700_000_000.0, 1_800_000_000.0))
+    ids, rows, _ = cluster(["1699999999 old"], since=Since(1_700_000_000.0, Stamps(1_800_000_000.0)))
     assert (ids, rows) == (["-"], {})
