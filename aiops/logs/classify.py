@@ -57,7 +57,7 @@ class Classifier:
         One answer a line. Blank lines, and those with somebody's request in them, are benign without a guess.
 
         Args:
-            lines: Raw, without their line feeds.
+            lines: The next ones of a log, raw, without their line feeds.
         """
         texts = [line.encode("utf-8", "replace").strip() for line in lines]
         private = set(self._privacy.among(texts))

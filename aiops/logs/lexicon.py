@@ -93,7 +93,7 @@ class Lexicon:
         Args:
             lines: Without line feeds.
         """
-        found = {}
+        found: dict[int, Hit] = {}
         for start in range(0, len(lines), self._together):
             some = lines[start : start + self._together]
             # whatever is found in a line is found in a text that holds it; the opposite does not hold

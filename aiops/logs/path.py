@@ -108,9 +108,7 @@ class LogPath:
 
     def _take(self, records: list[LogRecord]) -> None:
         lines = [self._line(record.text) for record in records]
-        # a record of several lines would be taken for several records
-        private = set(self._privacy.among([b"" if b"\n" in line else line for line in lines]))
-        private.update(i for i, line in enumerate(lines) if b"\n" in line and self._privacy.is_private(line))
+        private = self._privacy.follow(lines, [record.labels for record in records])
         skipped = 0
         labels, source = None, None
         for i, record in enumerate(records):
