@@ -51,7 +51,7 @@ class Trace:
     """The lines of one template and signature."""
 
     __slots__ = (
-        "born_at_s", "buckets", "cluster", "counts", "id", "labels", "last_at_s", "lines", "severity", "shown",
+        "born_at_s", "buckets", "cluster", "counts", "forgotten", "id", "labels", "last_at_s", "lines", "severity", "shown",
         "signature", "source", "surprise", "total", "values",
     )  # fmt: skip
 
@@ -83,6 +83,8 @@ class Trace:
         """Hashes of wordings; None once there are twenty."""
         self.buckets = array("I")
         self.counts = array("I")
+        self.forgotten = -1
+        """The newest bucket that was given up."""
         self.values: Kept | None = None
         """Only where there are any: most templates have none."""
 
@@ -194,6 +196,7 @@ class Traces:
         kept = _MAX_BUCKETS if self._buckets <= _MAX_BUCKETS_IN_ALL else _SHORT
         excess = len(buckets) - kept
         if excess > 0:
+            trace.forgotten = buckets[excess - 1]
             del buckets[:excess], trace.counts[:excess]
             self._buckets -= excess
         self._held.move_to_end(trace.id)

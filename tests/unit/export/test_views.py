@@ -19,6 +19,9 @@ from aiops.model import (
     Labels,
     LogSeverity,
     LogTemplate,
+    NewsKind,
+    Onset,
+    TemplateNews,
     TimelineEntry,
     Verdict,
 )
@@ -133,6 +136,19 @@ def test_a_template_of_few_lines_is_withheld_unless_the_lexicon_can_stand_for_it
     page = shown(with_diagnosis(templates=(template(distinct, title),)))
 
     assert [lines.text for lines in page.templates] == [text]
+
+
+def test_a_template_shows_its_class_its_values_and_what_is_new_about_it():
+    """The code and the class are what people search for."""
+    lines = replace(
+        template(20), log_class="gpu_hw", values=(("xid", ("79", "31")),),
+        news=TemplateNews(NewsKind.NEW, Onset(FIRST_BAD_S - 9, FIRST_BAD_S - 8), 0.0),
+    )  # fmt: skip
+    more = replace(template(20), news=TemplateNews(NewsKind.MORE, Onset(FIRST_BAD_S - 9, FIRST_BAD_S - 8), 12.3))
+    first, second = shown(with_diagnosis(templates=(lines, more))).templates
+
+    assert (first.log_class, first.class_css, first.values) == ("gpu hw", "trouble", "xid 79, 31")
+    assert (first.news, second.news, second.class_css) == ("never seen before", "12× as often", "benign")
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "//evil.example", "", "file:///etc/passwd"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from aiops.logs.rates import Rates
+from aiops.catalog import CATALOG
+from aiops.logs.rates import Rates, TemplateRates
 from aiops.model import Labels
 
 A = Labels.of(source="/var/log/a.log", instance="127.0.0.1:8001")
@@ -84,3 +85,49 @@ def test_label_sets_are_bounded():
 
     assert taken.count(True) == 2_000
     assert rates.count(Labels.of(source="0"), "dns", "")
+
+
+def template_totals(rates: TemplateRates, now_s: float) -> dict[str, float]:
+    return {sample.labels.get("template_id"): sample.value for sample in rates.samples(now_s)}
+
+
+def test_a_template_is_counted_by_source():
+    """Which log says it is half of what it means."""
+    rates = TemplateRates("n1")
+    rates.count("t1", "a.log", "dns", "error")
+    rates.count("t1", "b.log", "dns", "error")
+    rates.count("t1", "b.log", "dns", "error")
+
+    last = [sample for sample in rates.samples(5.0) if sample.at_s == 5.0]
+    assert [(sample.labels.get("source"), sample.value) for sample in last] == [("a.log", 1.0), ("b.log", 2.0)]
+    for sample in last:
+        assert sample.metric in CATALOG
+        assert {name for name, _ in sample.labels.pairs} == set(CATALOG[sample.metric].labels)
+
+
+def test_templates_beyond_a_hundred_are_counted_together():
+    """Series cost memory for an hour, and a program may write what it likes."""
+    rates = TemplateRates("n1")
+    for i in range(130):
+        rates.count(f"t{i}", "a.log", "benign", "error")
+
+    totals = template_totals(rates, 1.0)
+    assert (len(totals), totals["others"]) == (101, 30.0)
+
+
+def test_a_template_that_fell_silent_gives_its_place_to_one_that_speaks():
+    """What is wrong now must have a series; what was wrong last week has history."""
+    rates = TemplateRates("n1")
+    for i in range(100):
+        rates.count(f"t{i}", "a.log", "benign", "error")
+    template_totals(rates, 0.0)
+    for now_s in range(1, 80):
+        for i in range(1, 100):
+            rates.count(f"t{i}", "a.log", "benign", "error")
+        template_totals(rates, float(now_s))
+    rates.count("late", "a.log", "benign", "error")
+
+    totals = template_totals(rates, 80.0)
+    assert totals["late"] == 1.0
+    assert "others" not in totals
+    assert "t0" not in totals
