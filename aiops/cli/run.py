@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import os
 import sys
 import threading
@@ -12,6 +14,8 @@ from pathlib import Path
 from aiops import settings
 from aiops.cli import console
 
+_M_ARENA_MAX = -8
+"""Of glibc's `mallopt`."""
 SYSTEM_FILE = Path("/etc/aiops/aiops.yaml")
 """Read when no file is named and this one exists."""
 
@@ -40,6 +44,7 @@ def main(args: argparse.Namespace) -> int:
     path = settings_file(args.config)
     first = settings.load(path)
     console.configure(first.log.level, first.log.format)
+    _share_one_arena()
     # after the settings: a wrong file must say so at once, without half a second of imports
     from aiops import app  # noqa: PLC0415
 
@@ -47,6 +52,17 @@ def main(args: argparse.Namespace) -> int:
     asyncio.run(app.run(lambda: pending.pop() if pending else settings.load(path)))
     _leave()
     return 0
+
+
+def _share_one_arena() -> None:
+    """
+    Let all threads allocate from one heap.
+
+    glibc gives every thread an arena of its own, each with its own unused remains: two megabytes here, for speed that
+    threads which mostly wait do not need. Other C libraries have no such call.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _leave() -> None:
