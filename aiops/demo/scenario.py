@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from aiops.demo.verdict import Expected, Judgement, Received, judge, naming, res
 from aiops.errors import AiopsError, ChildError
 from aiops.units import format_bytes
 
+_MAX_LOG_LINES = 4
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -140,7 +141,8 @@ class Play:
             self._expected, self._fault.cause, self._messages,
             fault_began_s=began_s, first_503_s=stats["first_503"],
         )  # fmt: skip
-        self._summarise(outcome, began_s, self._loop.time() - measured_s, seal)
+        incident = await theatre.incident(outcome.incident) if outcome.incident else {}
+        self._summarise(outcome, began_s, self._loop.time() - measured_s, seal, log_lines(incident))
         if self._options.json_output:
             print(json.dumps(outcome.as_json(self._fault.name)), flush=True)
         if self._options.keep:
@@ -247,13 +249,15 @@ class Play:
             self._theatre.check_alive()
             await asyncio.sleep(0.5)
 
-    def _summarise(self, outcome: Judgement, began_s: float, watched_s: float, seal: Path | None) -> None:
+    def _summarise(
+        self, outcome: Judgement, began_s: float, watched_s: float, seal: Path | None, lines: Sequence[str]
+    ) -> None:
         say, theatre = self._terminal.say, self._theatre
         say()
         if seal is not None:
             say(f"The sealed truth: {seal.read_text().strip()}")
         say(f"What really happened: {self._fault.name}: {told(self._fault)}.")
-        for line in summary(outcome, began_s, self._expected, self._messages):
+        for line in (*summary(outcome, began_s, self._expected, self._messages), *lines):
             say(line)
         now = theatre.daemon_usage()
         before = self._usage or now
@@ -284,6 +288,17 @@ def summary(outcome: Judgement, began_s: float, expected: Expected, messages: Se
     else:
         lines.append("Cause named: none.")
     return lines
+
+
+def log_lines(incident: Mapping[str, Any]) -> list[str]:
+    """What the logs said during *incident*, a template a line with its class; trouble only, a few lines of it."""
+    templates = (incident.get("diagnosis") or {}).get("templates") or []
+    trouble = [template for template in templates if template["log_class"] != "benign"]
+    told = [
+        f"  {template['count']:>5,} × {template['title'] or template['template']}  [{template['log_class']}]"
+        for template in trouble[:_MAX_LOG_LINES]
+    ]
+    return ["Log lines of that time:", *told] if told else []
 
 
 def choose(name: str, seed: int) -> Fault:

@@ -123,6 +123,11 @@ class Theatre:
         if status >= 300:
             raise ChildError(f"the daemon answered {status} to a change event: {answer}")
 
+    async def incident(self, incident_id: str) -> dict[str, Any]:
+        """An incident as the daemon's API gives it; empty if it does not."""
+        status, answer = await self._web.call("GET", f"/api/v1/incidents/{incident_id}")
+        return answer if status == 200 and isinstance(answer, dict) else {}
+
     @property
     def daemon_pid(self) -> int:
         """The daemon's process."""
