@@ -43,16 +43,17 @@ from aiops.export.web import WebDeps, WebServer, bind, create_app
 from aiops.logs.path import LogPath
 from aiops.model import Observation
 from aiops.notify import NOTIFIERS
-from aiops.notify.dispatch import Dispatcher, RunBlocking
+from aiops.notify.dispatch import Dispatcher
 from aiops.notify.memory_outbox import MemoryOutbox
 from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
 from aiops.notify.ways import check_environment, open_client
 from aiops.pipeline import Board, Pipeline
-from aiops.ports import Closeable, Correlator, Detector, World
+from aiops.ports import Closeable, Correlator, Detector, RunBlocking, World
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import CauseRule, load_causes
 from aiops.rulebook.places import rules_dirs
 from aiops.rulebook.signatures import LogSignature, load_signatures
+from aiops.saving import Saver
 from aiops.schedule import Calendar, Schedule, Tick
 from aiops.selfstat import SelfStat
 from aiops.settings import Settings
@@ -148,9 +149,13 @@ class Kept:
     inbox: BoundedInbox
     emergency: MemoryOutbox
     """Pages the state file would not take; a reload must not lose them."""
+    saver: Saver
+    """What is on its way to the state file; a reload must not lose that either."""
+    on_writer: RunBlocking
+    """Runs on the thread that owns the state file."""
     token: str
     writer: ThreadPoolExecutor
-    """The one thread that owns the state file."""
+    """That thread."""
     readers: ThreadPoolExecutor
     """Where blocking collectors run; never the loop's default executor, which also serves DNS."""
 
@@ -177,6 +182,7 @@ def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
         stack.callback(writer.shutdown, wait=False, cancel_futures=True)
         readers = ThreadPoolExecutor(len(plan.plugins) + 4, thread_name_prefix="collect")
         stack.callback(readers.shutdown, wait=False, cancel_futures=True)
+        on_writer, emergency = _on(writer), MemoryOutbox()
         yield Kept(
             clock=clock,
             host=socket.gethostname(),
@@ -186,11 +192,20 @@ def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
             state=state,
             rings=Rings(stat),
             inbox=BoundedInbox(stat),
-            emergency=MemoryOutbox(),
+            emergency=emergency,
+            saver=Saver(state, emergency, stat, on_writer),
+            on_writer=on_writer,
             token=token,
             writer=writer,
             readers=readers,
         )
+
+
+def _on(executor: ThreadPoolExecutor) -> RunBlocking:
+    async def run(work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    return run
 
 
 def api_token(directory: Path) -> str:
@@ -209,20 +224,15 @@ def _private(path: str, flags: int) -> int:
 async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
     """Everything built from *plan*, running; yields the page's address, and stops when the block ends."""
     async with contextlib.AsyncExitStack() as stack:
-        loop = asyncio.get_running_loop()
-
-        async def on_writer(work: Callable[[], T]) -> T:
-            return await loop.run_in_executor(kept.writer, work)
-
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        book = AlertBook(plan.alerts, kept.state.alerts())
+        book = AlertBook(plan.alerts, kept.saver.alerts(kept.state.alerts()))
         board = Board(book, [plugin.name for plugin in plan.plugins])
         exposition = Exposition(kept.registry)
         web = WebServer(create_app(_web_deps(kept, plan.settings, board, exposition)), kept.socket.dup())
         web.start()
         stack.push_async_callback(web.stop)
 
-        dispatchers = _dispatchers(plan, kept, await stack.enter_async_context(open_client(os.environ)), on_writer)
+        dispatchers = _dispatchers(plan, kept, await stack.enter_async_context(open_client(os.environ)))
         for dispatcher in dispatchers:
             stack.push_async_callback(dispatcher.stop)
         collectors = build_collectors(plan.plugins, _world(kept, client))
@@ -233,6 +243,7 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         logs, remember = await _logs(plan, kept)
         # on the way out: after the schedule, whose collectors feed it
         stack.push_async_callback(lambda: remember(kept.clock.now_s()))
+        stack.push_async_callback(lambda: kept.saver.settle(kept.clock.now_s()))
         schedule = Schedule(kept.clock, kept.stat)
         stack.push_async_callback(schedule.stop)
         sending = [
@@ -242,8 +253,8 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         collecting: list[Tick] = []
         pipeline = Pipeline(
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
-            correlator=_correlator(plan, kept, logs), state=kept.state, keeper=kept.state, board=board,
-            exposition=exposition, emergency=kept.emergency, stat=kept.stat, run_blocking=on_writer,
+            correlator=_correlator(plan, kept, logs), saver=kept.saver, keeper=kept.state, board=board,
+            exposition=exposition, stat=kept.stat, run_blocking=kept.on_writer,
             promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
         )  # fmt: skip
         for name, collector in collectors:
@@ -253,7 +264,7 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         schedule.every("tidy", pipeline.tidy, 5.0, deadline_s=10.0)
         schedule.every("keep", pipeline.keep, 10.0, deadline_s=30.0)
         schedule.every("remember", remember, _SAVE_EVERY_S, deadline_s=10.0)
-        _calendar(stack, kept, plan.settings, on_writer)
+        _calendar(stack, kept, plan.settings)
         yield page_url(plan.settings, kept.socket)
 
 
@@ -287,16 +298,16 @@ def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:
         compose=functools.partial(narrative.compose, base_url=url, language=language),
         compose_tickets=functools.partial(narrative.compose_tickets, base_url=url, language=language),
         receivers=[(receiver.name, frozenset(receiver.severities)) for receiver in plan.receivers],
-        restored=kept.state.open_incidents(),
+        restored=kept.saver.open_incidents(kept.state.open_incidents()),
     )
 
 
-def _dispatchers(plan: Plan, kept: Kept, client: httpx.AsyncClient, on_writer: RunBlocking) -> list[Dispatcher]:
+def _dispatchers(plan: Plan, kept: Kept, client: httpx.AsyncClient) -> list[Dispatcher]:
     """One for the outbox in the state, and one that never touches the state's thread: it is for when that hangs."""
     notifiers = build_receivers(plan.receivers, client, kept.clock)
     rng = random.Random(secrets.randbits(64))  # noqa: S311 (jitter, not a secret)
     return [
-        Dispatcher(kept.state, notifiers, kept.stat, rng, on_writer),
+        Dispatcher(kept.state, notifiers, kept.stat, rng, kept.on_writer),
         Dispatcher(kept.emergency, notifiers, kept.stat, rng, _at_once),
     ]
 
@@ -324,13 +335,13 @@ def _collect(schedule: Schedule, pipeline: Pipeline, runner: Runner) -> Tick:
     return schedule.every(f"collect {runner.name}", job, interval_s, deadline_s=runner.deadline_s + 10.0)
 
 
-def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings, on_writer: RunBlocking) -> None:
+def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings) -> None:
     """Work that belongs to the wall clock."""
     calendar = Calendar(kept.clock, kept.stat)
     stack.callback(calendar.stop)
 
     async def purge(now_s: float) -> None:
-        await on_writer(lambda: kept.state.purge(now_s, settings.state.retention))
+        await kept.on_writer(lambda: kept.state.purge(now_s, settings.state.retention))
 
     calendar.daily("purge", purge, hour=4, minute=17, deadline_s=600.0)
 

@@ -7,10 +7,10 @@ methods. Implementations live in their stage; contract tests in tests/contract r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from aiops.clock import Clock
 from aiops.model import (
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+T = TypeVar("T")
 
 # --- collect --------------------------------------------------------------------------------------------------------
 
@@ -82,6 +84,18 @@ class Acknowledging(Protocol):
 
     def acknowledge(self, now_s: float) -> None:
         """Everything handed over so far was taken in. Never called while the collector runs; must not block."""
+        ...
+
+
+class Source(Protocol):
+    """A collector with its runner around it."""
+
+    async def run(self, now_s: float, *, hastened: bool = False) -> Sequence[Observation]:
+        """Observations of one run; never raises for a sick source."""
+        ...
+
+    def acknowledge(self, now_s: float) -> None:
+        """What was observed so far is taken in: the source may move its checkpoints on."""
         ...
 
 
@@ -162,6 +176,26 @@ class SeriesWriter(Protocol):
         ...
 
 
+class Series(SeriesReader, SeriesWriter, Protocol):
+    """The rings, as the pipeline uses them."""
+
+    def snapshot(self, now_s: float) -> Iterable[Sample]:
+        """The newest sample of every live series."""
+        ...
+
+    def expire(self, now_s: float) -> None:
+        """Forget series that ended."""
+        ...
+
+
+class EventSink(Protocol):
+    """Remembers events for the correlator."""
+
+    def remember(self, event: Event) -> None:
+        """Make *event* visible to readers at once; it is saved with the next commit."""
+        ...
+
+
 class EventReader(Protocol):
     """Recent events."""
 
@@ -195,11 +229,19 @@ class StateWriter(Protocol):
         ...
 
 
-class AlertLog(Protocol):
-    """Alerts as last committed."""
+class Keeper(Protocol):
+    """The housekeeping side of the state."""
 
-    def alerts(self) -> Sequence[Alert]:
-        """Pending and firing alerts."""
+    def flush_checkpoints(self) -> None:
+        """Write changed checkpoints."""
+        ...
+
+    def roll_up(self, samples: Iterable[Sample], now_s: float) -> None:
+        """Add the minute's samples to history."""
+        ...
+
+    def waiting_count(self) -> int:
+        """Notifications not acknowledged yet."""
         ...
 
 
@@ -236,6 +278,22 @@ class Outbox(Protocol):
 
     def bury(self, key: str, now_s: float, error: str) -> None:
         """Give up: a dead letter, kept and visible."""
+        ...
+
+
+class EmergencyOutbox(Protocol):
+    """Takes notifications the state file would not."""
+
+    def put(self, notification: Notification, now_s: float) -> None:
+        """Hold it in memory until it is sent."""
+        ...
+
+
+class RunBlocking(Protocol):
+    """Runs a blocking call where it may block."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """What *work* returns."""
         ...
 
 
@@ -310,6 +368,14 @@ class Notifier(Protocol):
 
 
 # --- export ---------------------------------------------------------------------------------------------------------
+
+
+class Exposition(Protocol):
+    """The cached page of node samples."""
+
+    def render(self, samples: Iterable[Sample]) -> None:
+        """Make *samples* what /metrics shows."""
+        ...
 
 
 class StatusReader(Protocol):

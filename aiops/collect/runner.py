@@ -19,6 +19,7 @@ import structlog
 
 from aiops.clock import Clock
 from aiops.errors import SourceError, SourceUnavailable
+from aiops.futures import look_away
 from aiops.model import Labels, Observation, Sample, Sight
 from aiops.ports import Acknowledging, AsyncCollector, Collector
 from aiops.selfstat import SelfStat
@@ -119,7 +120,7 @@ class Runner:
         except (TimeoutError, asyncio.CancelledError):
             if not call.done():
                 self._late = call
-                call.add_done_callback(_retrieve)
+                look_away(call)
             raise
 
     def _collect(self, now_s: float) -> list[Observation]:
@@ -185,9 +186,3 @@ class Runner:
         value = 1.0 if self._up else 0.0
         self._stat.collector_up.labels(self.name).set(value)
         return Sample("aiops_collector_up", self._labels, now_s, value)
-
-
-def _retrieve(call: asyncio.Future[list[Observation]]) -> None:
-    """Look at a late call's exception, so that asyncio does not complain that nobody did."""
-    if not call.cancelled():
-        call.exception()

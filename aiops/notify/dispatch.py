@@ -13,19 +13,16 @@ import asyncio
 import contextlib
 import functools
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from aiops.errors import PermanentSendError, StateError, TransientSendError
 from aiops.model import Notification
-from aiops.ports import Notifier, Outbox
+from aiops.ports import Notifier, Outbox, RunBlocking
 from aiops.selfstat import SelfStat
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 LEASE_S = 60.0
 SEND_DEADLINE_S = 15.0
@@ -52,14 +49,6 @@ def backoff_s(attempts: int, rng: random.Random) -> float:
         Brooker, Exponential Backoff and Jitter, AWS Architecture Blog (2015).
     """
     return rng.uniform(0.0, min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(attempts, 16)))
-
-
-class RunBlocking(Protocol):
-    """Runs a blocking call where it may block."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """The result of *work*."""
-        ...
 
 
 class Dispatcher:

@@ -41,6 +41,7 @@ from aiops.notify.memory_outbox import MemoryOutbox
 from aiops.pipeline import Board, Pipeline
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.places import rules_dirs
+from aiops.saving import Saver
 from aiops.selfstat import SelfStat
 from aiops.store.rings import Rings
 from aiops.store.state_sqlite import StateSqlite
@@ -157,8 +158,8 @@ class Life:
         self._dispatcher = Dispatcher(stepped, {"chat": chat}, stat, random.Random(1), at_once)
         self._pipeline = Pipeline(
             series=self._rings, events=self.state, logs=NoLogs(), urgent=urgent, steady=(), book=book, correlator=desk,
-            state=stepped, keeper=self.state, board=Board(book, []), exposition=NoPage(), emergency=MemoryOutbox(),
-            stat=stat, run_blocking=at_once, promised=self._promise,
+            saver=Saver(stepped, MemoryOutbox(), stat, at_once), keeper=self.state, board=Board(book, []),
+            exposition=NoPage(), stat=stat, run_blocking=at_once, promised=self._promise,
         )  # fmt: skip
 
     def _promise(self) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Sequence
 
-import pytest
 from prometheus_client import CollectorRegistry
 
 from aiops.errors import StateError
@@ -27,8 +25,9 @@ from aiops.model import (
     Severity,
     Sight,
 )
-from aiops.pipeline import Board, Pipeline, merge
+from aiops.pipeline import Board, Pipeline
 from aiops.ports import SeriesReader
+from aiops.saving import Saver
 from aiops.selfstat import SelfStat
 from tests.fakes import FakeSeries
 
@@ -103,11 +102,8 @@ class State:
     def __init__(self) -> None:
         self.saved: list[ChangeSet] = []
         self.sick = False
-        self.hang = threading.Event()
-        self.hang.set()
 
     def commit(self, changes: ChangeSet) -> None:
-        self.hang.wait(10.0)
         if self.sick:
             raise StateError("disk full")
         self.saved.append(changes)
@@ -176,10 +172,12 @@ class House:
         self.board = Board(self.book, [])
         self.promises = 0
         self.now_s = 0.0
+        stat = SelfStat(CollectorRegistry())
+        self.saver = Saver(self.state, self.emergency, stat, in_thread)
         self.pipeline = Pipeline(
             series=self.series, events=self.events, logs=self.logs, urgent=urgent, steady=steady, book=self.book,
-            correlator=self.correlator, state=self.state, keeper=self.state, board=self.board, exposition=self.shown,
-            emergency=self.emergency, stat=SelfStat(CollectorRegistry()), run_blocking=in_thread, promised=self.promise,
+            correlator=self.correlator, saver=self.saver, keeper=self.state, board=self.board, exposition=self.shown,
+            stat=stat, run_blocking=in_thread, promised=self.promise,
         )  # fmt: skip
 
     def promise(self) -> None:
@@ -197,6 +195,8 @@ def test_every_kind_of_observation_reaches_its_stage():
 
     assert house.series.held["hw_gpu_count"][LABELS] == {1.0: 8.0}
     assert list(house.events) == [event]
+    asyncio.run(house.pipeline.evaluate(2.0))
+    assert house.state.saved[0].events == (event,)
     assert house.logs.fed == [record]
     assert list(house.board.sights()) == [sight]
 
@@ -254,25 +254,6 @@ def test_a_full_disk_sends_the_page_from_memory_and_saves_the_rest_later():
     assert saved.notifications == (), "already sent from memory"
 
 
-def test_a_commit_that_hangs_holds_back_no_page(monkeypatch: pytest.MonkeyPatch):
-    """fsync on a dying disk can take minutes; the second page must not queue behind the first commit."""
-    monkeypatch.setattr("aiops.pipeline._COMMIT_DEADLINE_S", 0.05)
-    house = House()
-
-    async def scene() -> None:
-        house.state.hang.clear()
-        house.correlator.pages = [page(0)]
-        await house.pipeline.evaluate(1.0)
-        house.correlator.pages = [page(1)]
-        await house.pipeline.evaluate(2.0)
-        assert house.emergency.held == [page(0), page(1)]
-        house.state.hang.set()
-        assert house.pipeline._commit is not None
-        await house.pipeline._commit
-
-    asyncio.run(scene())
-
-
 def test_collectors_hurry_when_users_begin_to_be_hurt_and_only_then():
     """The diagnosis must not wait for a five-second cadence, nor be paid for all day."""
     house = House()
@@ -287,15 +268,6 @@ def test_collectors_hurry_when_users_begin_to_be_hurt_and_only_then():
 
     asyncio.run(scene())
     assert hurried == [1.0, 4.0], "once at each beginning"
-
-
-def test_merging_keeps_the_newest_state_and_every_notification():
-    """What waits for a sick disk is folded together, not piled up."""
-    older = ChangeSet(alerts=(alert("A", AlertState.PENDING), alert("B")), notifications=(page(0),))
-    newer = ChangeSet(alerts=(alert("A"),), notifications=(page(1),))
-    merged = merge(older, newer)
-    assert {a.rule: a.state for a in merged.alerts} == {"A": AlertState.FIRING, "B": AlertState.FIRING}
-    assert merged.notifications == (page(0), page(1))
 
 
 def test_the_daemon_is_ready_when_every_collector_ran_once():
