@@ -14,17 +14,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from aiops.logs.cluster import Cluster
 from aiops.logs.lexicon import Hit
-from aiops.logs.news import MAX_SURPRISE, news_of
+from aiops.logs.news import MAX_SURPRISE, new_of, news_of
 from aiops.logs.snapshot import SavedTrace
 from aiops.logs.traces import Source, Trace, Traces
-from aiops.model import Labels, LogRecord, LogSeverity, LogTemplate
+from aiops.model import Labels, LogRecord, LogSeverity, LogTemplate, TemplateNews
 from aiops.rulebook.signatures import LogClass, LogSignature
 
 _MAX_TRACES = 10_000
 _MAX_SOURCES = 1_000
 _MAX_ANSWER = 50
 _MAX_JUDGED = 200
-"""Templates that are asked for news at a time; a tenth of a millisecond each."""
+"""Templates whose counts are looked at for a jump; a tenth of a millisecond each."""
 MAX_ASKED = 50
 """Lines of a template within ten seconds whose values are looked for."""
 LOUD = frozenset({LogSeverity.WARNING, LogSeverity.ERROR, LogSeverity.CRITICAL})
@@ -100,13 +100,10 @@ class Ledger:
             if trace.last_at_s >= start_s and (count := trace.count_within(start_s, end_s))
         ]
         counted.sort(key=lambda pair: (pair[0].log_class is LogClass.BENIGN, pair[0].severity not in LOUD, -pair[1]))
-        found = [
-            _template(trace, count, start_s, end_s, judged=place < _MAX_JUDGED)
-            for place, (trace, count) in enumerate(counted)
-            if place < _MAX_JUDGED or trace.born_at_s >= start_s
-        ]
-        found.sort(key=lambda t: (t.log_class == LogClass.BENIGN, t.news is None, -t.count, t.id))
-        return found[:_MAX_ANSWER]
+        found = [(trace, count, news_of(trace, start_s, end_s)) for trace, count in counted[:_MAX_JUDGED]]
+        found += [(trace, count, new_of(trace, start_s)) for trace, count in counted[_MAX_JUDGED:]]
+        found.sort(key=lambda one: (one[0].log_class is LogClass.BENIGN, one[2] is None, -one[1], one[0].id))
+        return [_template(trace, count, news, start_s, end_s) for trace, count, news in found[:_MAX_ANSWER]]
 
     # --- over restarts ----------------------------------------------------------------------------------------------
 
@@ -146,19 +143,18 @@ def _ending(signature: LogSignature) -> str:
     return hashlib.blake2b(content, digest_size=2).hexdigest()
 
 
-def _template(trace: Trace, count: int, start_s: float, end_s: float, *, judged: bool) -> LogTemplate:
-    born_here = trace.born_at_s >= start_s
+def _template(trace: Trace, count: int, news: TemplateNews | None, start_s: float, end_s: float) -> LogTemplate:
     return LogTemplate(
         id=trace.id,
         template=trace.cluster.template,
         count=count,
         log_class=trace.log_class.value,
         severity=trace.severity,
-        first_at_s=trace.born_at_s if born_here else trace.first_within(start_s),
+        first_at_s=trace.born_at_s if trace.born_at_s >= start_s else trace.first_within(start_s),
         last_at_s=min(trace.last_at_s, end_s),
         distinct=trace.distinct,
         title=trace.signature.title if trace.signature else "",
         labels=trace.labels,
         values=trace.values.pairs() if trace.values else (),
-        news=news_of(trace, start_s, end_s) if judged or born_here else None,
+        news=news,
     )

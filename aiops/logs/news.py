@@ -34,10 +34,17 @@ _LONGEST_S = 3_600.0
 
 def news_of(trace: Trace, start_s: float, end_s: float) -> TemplateNews | None:
     """What is new about a template in [start_s, end_s]; None if nothing is."""
-    if trace.born_at_s >= start_s and trace.surprise is not None and trace.surprise <= MAX_SURPRISE:
-        return TemplateNews(NewsKind.NEW, Onset(trace.born_at_s - 1.0, trace.born_at_s), 0.0)
-    since_s = trace.source.since_s
-    return None if since_s is None else _jump(trace, start_s, end_s, since_s)
+    new = new_of(trace, start_s)
+    if new is not None or trace.source.since_s is None:
+        return new
+    return _jump(trace, start_s, end_s, trace.source.since_s)
+
+
+def new_of(trace: Trace, start_s: float) -> TemplateNews | None:
+    """Whether a template is new since *start_s*."""
+    if trace.born_at_s < start_s or trace.surprise is None or trace.surprise > MAX_SURPRISE:
+        return None
+    return TemplateNews(NewsKind.NEW, Onset(trace.born_at_s - 1.0, trace.born_at_s), 0.0)
 
 
 def _jump(trace: Trace, start_s: float, end_s: float, watched_since_s: float) -> TemplateNews | None:
@@ -62,7 +69,10 @@ def _jump(trace: Trace, start_s: float, end_s: float, watched_since_s: float) ->
     if lines <= _BEATS_BEFORE * _most(counts[: begins[best]], counts.size - int(begins[best])):
         return None
     began_s = float(first + begins[best]) * BUCKET_S
-    return TemplateNews(NewsKind.MORE, Onset(began_s - 1.0, began_s + BUCKET_S), round(float(ratio[best]), 1))
+    onset = Onset(began_s - 1.0, began_s + BUCKET_S)
+    if began_s <= trace.born_at_s < began_s + BUCKET_S:
+        onset = Onset(trace.born_at_s - 1.0, trace.born_at_s)
+    return TemplateNews(NewsKind.MORE, onset, round(float(ratio[best]), 1))
 
 
 def _dense(trace: Trace, end_s: float, watched_since_s: float) -> tuple[Floats, int]:

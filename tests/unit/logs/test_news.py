@@ -113,7 +113,7 @@ def test_a_kind_of_line_that_floods_a_log_still_being_learned_is_a_jump():
     found = judged(every(0.25, 1_300.0, 1_310.0), source=Source(1_240.0))
 
     assert found is not None
-    assert found.kind is NewsKind.MORE
+    assert (found.kind, found.onset.by_s) == (NewsKind.MORE, 1_300.0)
 
 
 def test_what_was_forgotten_is_not_taken_for_silence():
