@@ -138,7 +138,7 @@ class Unwrapper:
                 yield waiting.whole(stream)
 
     def _find_out(self, line: bytes) -> None:
-        if line.startswith(b'{"log":"') and self._docker(line) is not None:
+        if line.startswith(b'{"log":') and self._docker(line) is not None:
             self.wrapping = Wrapping.DOCKER
         elif _cri(line) is not None:
             self.wrapping = Wrapping.CRI

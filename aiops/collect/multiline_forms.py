@@ -24,15 +24,16 @@ _LEVELS = frozenset({"DEBUG", "TRACE", "INFO", "NOTICE", "WARN", "WARNING", "ERR
 _MAX_NAME_CHARS = 200
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.$()[]")
 _BLANKS = (" ", "\t")
+_MAX_PREFIX_CHARS = 400
 _PREFIX = re2.compile(
-    r"(?:[\w.-]{1,64} +\| )?"  # docker compose: name |
-    r"(?:\([\w ,=.:/-]{1,80}\) ?)?"  # vLLM and Ray: (EngineCore_0 pid=12)
-    r"(?:\[rank\d{1,4}\]: ?)?"  # torchrun
-    r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[^\]]{1,80}\] |[\w./]{1,60}:\d{1,5}\] )?)?"  # vLLM
-    r"(?:\[\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[^\]]{0,40}\] )?"  # SGLang
-    r"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)? )?"
+    rb"(?:[\w.-]{1,64} +\| )?"  # docker compose: name |
+    rb"(?:\([\w ,=.:/-]{1,80}\) ?)?"  # vLLM and Ray: (EngineCore_0 pid=12)
+    rb"(?:\[rank\d{1,4}\]: ?)?"  # torchrun
+    rb"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[^\]]{1,80}\] |[\w./]{1,60}:\d{1,5}\] )?)?"  # vLLM
+    rb"(?:\[\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[^\]]{0,40}\] )?"  # SGLang
+    rb"(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)? )?"
 )
-_CLOCK = re2.compile(r"\d\d:\d\d:\d\d")
+_CLOCK = re2.compile(rb"\d\d:\d\d:\d\d")
 
 
 class Grammar(Protocol):
@@ -217,8 +218,8 @@ def begins(line: str) -> Grammar | None:
 
 def prefix_of(line: str, grammar: Grammar) -> tuple[str, ...]:
     """What may stand before each line of the record that *line* begins, longest first; never nothing."""
-    found = _PREFIX.match(line[:400])
-    known = found.group(0) if found else ""
+    found = _PREFIX.match(line[:_MAX_PREFIX_CHARS].encode("utf-8", "replace"))
+    known = found.group(0).decode() if found else ""
     place = line.find(grammar.marker) if grammar.marker else -1
     before = line[: max(place, 0)].removesuffix("  + Exception Group ")
     return tuple(sorted({prefix for prefix in (known, before) if prefix.strip()}, key=len, reverse=True))
@@ -226,7 +227,7 @@ def prefix_of(line: str, grammar: Grammar) -> tuple[str, ...]:
 
 def tells_time(prefix: str) -> bool:
     """Whether *prefix* holds a time of day."""
-    return _CLOCK.search(prefix) is not None
+    return _CLOCK.search(prefix.encode("utf-8", "replace")) is not None
 
 
 def _is_named(body: str) -> bool:

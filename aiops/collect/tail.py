@@ -160,13 +160,14 @@ class Follower:
         backlog_bytes -= self._skip_backlog(backlog_bytes, ration)
         begun, stop = self._trail.offset, self._trail.offset + backlog_bytes
         share = ration.share(backlog_bytes, self._mean_line_bytes)
+        hole = 0
         try:
             while self._trail.offset < stop and not ration.is_spent(share):
                 chunk = file.read(self._trail.offset, _CHUNK_BYTES)
                 if self._trail.is_another(chunk):
                     return
                 ration.scan_bytes -= len(chunk)
-                if chunk[:1] == b"\0" and (hole := _hole(file, self._trail.offset, chunk)):
+                if chunk[:1] == b"\0" and (hole := _hole(file, self._trail.offset, chunk, after=hole)):
                     self._trail.offset += hole
                     continue
                 end = chunk.rfind(b"\n") + 1
@@ -249,13 +250,21 @@ class Follower:
         return line[:-1] if line.endswith(b"\r") else line
 
 
-def _hole(file: OpenFile, offset: int, chunk: bytes) -> int:
+def _hole(file: OpenFile, offset: int, chunk: bytes, *, after: int) -> int:
     """
     How many zeros before the next line nobody wrote.
 
     A writer without O_APPEND goes on where it was after its file was emptied (copytruncate of a redirected output),
-    which leaves a hole before its next line. Other zeros are somebody's rubbish.
+    which leaves a hole before its next line: blocks that are not there, and the beginning of the one in which it
+    writes. Other zeros are somebody's rubbish.
+
+    Args:
+        file: The open file.
+        offset: In the hole, perhaps.
+        chunk: What stands there; begins with a zero.
+        after: Bytes of a hole right before the offset.
     """
-    data = file.first_data(offset) if isinstance(file, PlainFile) else offset
+    if isinstance(file, PlainFile) and (data := file.first_data(offset)) > offset:
+        return data - offset
     zeros = len(chunk) - len(chunk.lstrip(b"\0"))
-    return max(data - offset, zeros) if data > offset or zeros == _CHUNK_BYTES else 0
+    return zeros if after or zeros == _CHUNK_BYTES else 0
