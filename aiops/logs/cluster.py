@@ -35,7 +35,7 @@ Not what masks leave: for drain, parameters never count as alike, and lines made
 blank in it keeps lines from holding it as a word of theirs.
 """
 SIMILARITY = 0.875
-"""One word in eight may differ. This and the depth: the best of `bench/logs.py` over ten public log sets."""
+"""One word in eight may differ. This and the depth: from the middle of the best of `bench/logs.py`, over ten log sets."""
 DEPTH = 6
 MAX_CHILDREN = 100
 _RENEW_AFTER = 20
