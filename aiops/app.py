@@ -224,7 +224,7 @@ def _private(path: str, flags: int) -> int:
 async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
     """Everything built from *plan*, running; yields the page's address, and stops when the block ends."""
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        client = await stack.enter_async_context(open_client({}))
         book = AlertBook(plan.alerts, kept.saver.alerts(kept.state.alerts()))
         board = Board(book, [plugin.name for plugin in plan.plugins])
         exposition = Exposition(kept.registry)
@@ -388,7 +388,7 @@ async def once(plan: Plan) -> list[Observation]:
     """One round of every collector of *plan*, without state, port or daemon."""
     clock, stat = SystemClock(), SelfStat(CollectorRegistry())
     with ThreadPoolExecutor(8, thread_name_prefix="collect") as readers:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with open_client({}) as client:
             world = World(socket.gethostname(), Path("/"), clock, client, _Forgetful(), BoundedInbox(stat))
             collectors = build_collectors(plan.plugins, world)
             runners = [Runner(name, collector, readers, stat, clock) for name, collector in collectors]

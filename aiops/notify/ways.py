@@ -1,9 +1,10 @@
 """
-The way to a receiver: straight, or through the proxy that this machine's environment names.
+The way of a request: straight, or through the proxy that this machine's environment names.
 
 Chats are mostly reached through a company's proxy and its certificate authority, and both are told to programs by
 HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE. They count for receivers alone: what is scraped is near by. A receiver on
-loopback is never asked through a proxy, whatever the environment says.
+loopback is never asked through a proxy, whatever the environment says. Certificates are read when the first request
+needs them: two megabytes that a daemon which speaks to neighbours alone does without.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def check_environment(environ: Mapping[str, str]) -> None:
 
 
 def open_client(environ: Mapping[str, str]) -> httpx.AsyncClient:
-    """The client of all receivers; nothing is read or connected before the first request."""
-    return httpx.AsyncClient(transport=Ways(environ))
+    """A client whose requests go as *environ* says; nothing is read or connected before the first one."""
+    return httpx.AsyncClient(transport=Ways(environ), trust_env=False)
 
 
 class Ways(httpx.AsyncBaseTransport):
@@ -68,14 +69,19 @@ class Ways(httpx.AsyncBaseTransport):
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._trusted: ssl.SSLContext | None = None
-        self._ways: dict[str, httpx.AsyncHTTPTransport] = {}
+        self._ways: dict[tuple[bool, str], httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send *request* straight or through its proxy."""
         proxy = proxy_for(request.url, self._environ)
-        way = self._ways.get(proxy)
+        secret = "https" in {request.url.scheme, urlsplit(proxy).scheme}
+        way = self._ways.get((secret, proxy))
         if way is None:
-            way = self._ways[proxy] = self._open(proxy)
+            way = self._ways[secret, proxy] = httpx.AsyncHTTPTransport(
+                # without TLS nothing is verified, and no certificates need to be read
+                verify=self._trust() if secret else False,
+                proxy=httpx.Proxy(proxy) if proxy else None,
+            )
         return await way.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -83,13 +89,13 @@ class Ways(httpx.AsyncBaseTransport):
         for way in self._ways.values():
             await way.aclose()
 
-    def _open(self, proxy: str) -> httpx.AsyncHTTPTransport:
-        if self._trusted is None:  # once for all ways: certificates take most of a megabyte
+    def _trust(self) -> ssl.SSLContext:
+        if self._trusted is None:
             try:
                 self._trusted = _trust(self._environ) or httpx.create_ssl_context(trust_env=False)
             except OSError as error:
                 raise httpx.ConnectError("certificates cannot be read") from error
-        return httpx.AsyncHTTPTransport(verify=self._trusted, proxy=httpx.Proxy(proxy) if proxy else None)
+        return self._trusted
 
 
 def _trust(environ: Mapping[str, str]) -> ssl.SSLContext | None:

@@ -99,10 +99,7 @@ def test_the_site_s_certificates_are_trusted_and_no_others(tmp_path: Path):
     (tmp_path / "ca.pem").write_text(first[0] + first[1])
 
     def trusted(environ: dict[str, str]) -> int:
-        ways = Ways(environ)
-        ways._open("")
-        assert ways._trusted is not None
-        return ways._trusted.cert_store_stats()["x509_ca"]
+        return Ways(environ)._trust().cert_store_stats()["x509_ca"]
 
     assert trusted({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}) == 1
     assert trusted({}) > 50
