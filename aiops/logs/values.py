@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import re2
 
-from aiops.logs.digits import Blind
+from aiops.logs.digits import blind
 from aiops.rulebook.signatures import quiet
 
 _KINDS = {
@@ -33,11 +33,14 @@ class Extractor:
 
     def __init__(self) -> None:
         self._kinds = [(kind, re2.compile(pattern.encode(), quiet())) for kind, pattern in _KINDS.items()]
-        self._blind = Blind(_KINDS.values())
+        self._may_hold = re2.Filter()
+        for pattern in _KINDS.values():
+            self._may_hold.Add((blind(pattern) or pattern).encode(), quiet())
+        self._may_hold.Compile()
 
     def may_hold(self, form: bytes) -> bool:
         """False only if no line of this *form* holds a value."""
-        return self._blind.may_match(form) or any(pattern.search(form) is not None for _, pattern in self._kinds)
+        return bool(self._may_hold.Match(form))
 
     def extract(self, line: bytes) -> dict[str, str]:
         """Kind to the first value of that kind in *line*."""

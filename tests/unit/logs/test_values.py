@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiops.logs.digits import form_of
-from aiops.logs.values import Extractor, Kept
+from aiops.logs.digits import blind, form_of
+from aiops.logs.values import _KINDS, Extractor, Kept
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,12 @@ def test_values_that_masks_hide_are_taken_from_any_line(line: str, expected: dic
 
     assert extractor.extract(line.encode()) == expected
     assert extractor.may_hold(form_of(line.encode())) or not expected
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_every_kind_can_be_looked_for_without_digits(kind: str):
+    """Forms are asked whether a line like them may hold a value."""
+    assert blind(_KINDS[kind]) is not None
 
 
 def test_the_last_few_different_values_are_kept_the_newest_first():
