@@ -202,6 +202,10 @@ def axis_text(value: float, step: float, unit: str) -> str:
 _SIGN = {"celsius": " °C", "watts": " W", "hertz": "Hz"}
 
 
+_LEAST = 1e-300
+"""Differences below this have no quarters in floating point."""
+
+
 def _decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1 else 0
 
@@ -213,8 +217,8 @@ def scale_for(values: Sequence[float], unit: str) -> Scale:
         low, high = min(low, 0.0), max(high, 0.0)
     if unit == "ratio" and low >= 0 and 0.5 < high <= 1:
         return Scale(0.0, 1.0, 0.25, unit)
-    if high - low <= abs(high) * 1e-6:
-        high = low + (abs(low) or 1.0)
+    if high - low <= max(abs(high) * 1e-6, _LEAST):
+        high = low + (abs(low) if abs(low) > _LEAST else 1.0)
     base = 1024.0 ** min(4, max(0, int(math.log(max(high, 1.0), 1024)))) if unit == "bytes" else 1.0
     rough = (high - low) / base / 4
     magnitude = 10.0 ** math.floor(math.log10(rough))

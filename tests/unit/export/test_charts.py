@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiops.export.charts import HEIGHT, Span, axis_text, common_span, offset, plot, relative, scale_for
@@ -147,6 +147,7 @@ units = st.sampled_from(["ratio", "bytes", "seconds", "celsius", "watts", "hertz
 
 
 @given(st.lists(finite, max_size=8), units)
+@example([5e-324], "ratio")
 @settings(max_examples=300, deadline=None)
 def test_every_value_lies_between_the_outermost_grid_lines(values, unit):
     """Whatever a sick sensor reports, the plot neither fails nor leaves its frame."""
