@@ -14,7 +14,28 @@ class DaemonDown(AiopsError):
     """No daemon answers at the address in the settings."""
 
 
-def get_json(settings: Settings, path: str, timeout_s: float = 5.0) -> Any:
+def get(settings: Settings, path: str, timeout_s: float = 5.0) -> tuple[int, str]:
+    """
+    Status and body of what the daemon answers on *path*.
+
+    Raises:
+        DaemonDown: nothing answers.
+    """
+    url = f"http://{settings.web.listen}{path}"
+    try:
+        # urllib spares the 0.2 s that importing httpx takes; this machine's daemon is never behind a proxy
+        with request.build_opener(request.ProxyHandler({})).open(url, timeout=timeout_s) as answer:
+            return answer.status, answer.read().decode("utf-8", "replace")
+    except error.HTTPError as answer:
+        with answer:
+            return answer.code, answer.read().decode("utf-8", "replace")
+    except (error.URLError, TimeoutError, ValueError, OSError) as problem:
+        raise DaemonDown(
+            f"no daemon answers on {settings.web.listen} ({problem}); is `aiops run` running?"
+        ) from problem
+
+
+def get_json(settings: Settings, path: str) -> Any:
     """
     What the daemon answers on *path*.
 
@@ -22,14 +43,10 @@ def get_json(settings: Settings, path: str, timeout_s: float = 5.0) -> Any:
         DaemonDown: nothing answers, or not as the daemon would.
         AiopsError: it answers that there is no such thing.
     """
-    url = f"http://{settings.web.listen}{path}"
+    status, body = get(settings, path)
+    if status != 200:
+        raise AiopsError(f"the daemon on {settings.web.listen} answers {status} to {path}")
     try:
-        # urllib spares the 0.2 s that importing httpx takes; this machine's daemon is never behind a proxy
-        with request.build_opener(request.ProxyHandler({})).open(url, timeout=timeout_s) as answer:
-            return json.loads(answer.read())
-    except error.HTTPError as problem:
-        raise AiopsError(f"the daemon on {settings.web.listen} answers {problem.code} to {path}") from problem
-    except (error.URLError, TimeoutError, ValueError, OSError) as problem:
-        raise DaemonDown(
-            f"no daemon answers on {settings.web.listen} ({problem}); is `aiops run` running?"
-        ) from problem
+        return json.loads(body)
+    except ValueError as problem:
+        raise DaemonDown(f"what answers on {settings.web.listen} is no daemon: {path} is no JSON") from problem

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit status 0 when the local daemon is up and ready, 1 otherwise."""
-    status = client.get_json(settings.load(run.settings_file(args.config)), "/api/v1/status")
-    print("ready" if status["ready"] else "not ready")
-    return 0 if status["ready"] else 1
+    """Exit status 0 when the local daemon is up and ready, 1 otherwise. A sick state disk does not keep it waiting."""
+    status, said = client.get(settings.load(run.settings_file(args.config)), "/readyz")
+    print(said.strip())
+    return 0 if status == 200 else 1
