@@ -19,6 +19,7 @@ from aiops.model import (
     ChangeSet,
     Event,
     Incident,
+    IncidentState,
     Labels,
     LogRecord,
     LogTemplate,
@@ -252,8 +253,8 @@ class IncidentLog(Protocol):
         """One incident, whole."""
         ...
 
-    def incidents(self, limit: int = 100) -> Sequence[Incident]:
-        """Newest first; charts and templates left out."""
+    def incidents(self, limit: int = 100, state: IncidentState | None = None) -> Sequence[Incident]:
+        """The newest, of one state if given, newest first; charts and templates left out."""
         ...
 
     def open_incidents(self) -> Sequence[Incident]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +13,8 @@ from aiops import settings
 from aiops.cli import client, run
 from aiops.errors import AiopsError
 from aiops.model import Incident, from_json, to_json
+from aiops.narrative.withheld import publishable
+from aiops.ports import IncidentLog
 from aiops.settings import Settings
 
 
@@ -47,7 +51,8 @@ def _all(config: Settings) -> list[Incident]:
     try:
         answer: Any = client.get_json(config, "/api/v1/incidents")
     except client.DaemonDown:
-        return _from_file(config)
+        with _file(config) as state:
+            return [publishable(incident) for incident in state.incidents()]
     return from_json(json.dumps(answer["incidents"]), list[Incident])
 
 
@@ -57,11 +62,15 @@ def _one(config: Settings, incident_id: str) -> Incident | None:
     try:
         answer: Any = client.get_json(config, f"/api/v1/incidents/{incident_id}")
     except client.DaemonDown:
-        return next((incident for incident in _from_file(config) if incident.id == incident_id), None)
+        with _file(config) as state:
+            found = state.incident(incident_id)
+            return None if found is None else publishable(found)
     return from_json(json.dumps(answer), Incident)
 
 
-def _from_file(config: Settings) -> list[Incident]:
+@contextlib.contextmanager
+def _file(config: Settings) -> Iterator[IncidentLog]:
+    """The state file, read as the daemon would; what it shows must go through `publishable`, as the daemon's answers do."""
     from aiops.clock import SystemClock  # noqa: PLC0415
     from aiops.store.state_sqlite import StateSqlite  # noqa: PLC0415
 
@@ -70,7 +79,7 @@ def _from_file(config: Settings) -> list[Incident]:
         raise AiopsError(f"no daemon answers on {config.web.listen}, and there is no state in {config.state.dir}")
     state = StateSqlite(path, SystemClock().now_s())
     try:
-        return [found for row in state.incidents() if (found := state.incident(row.id)) is not None]
+        yield state
     finally:
         state.close()
 

@@ -49,7 +49,7 @@ class _Entry:
 
 class AlertBook:
     """
-    The state machine of all alerts; implements `ports.AlertBook` and `ports.AlertLog`.
+    The state machine of all alerts; implements `ports.AlertBook`.
 
     Args:
         rules: Rules whose breaches are taken; breaches and restored alerts of other rules are not.
@@ -94,10 +94,6 @@ class AlertBook:
         """Alerts firing now, longest first."""
         held = [entry.alert for entry in self._entries.values() if entry.alert.state is AlertState.FIRING]
         return sorted(held, key=lambda alert: alert.fired_at_s or 0.0)
-
-    def alerts(self) -> Sequence[Alert]:
-        """Pending and firing alerts: what a new book after a reload of the rules begins with."""
-        return [entry.alert for entry in self._entries.values()]
 
     def _take(self, key: Key, breach: Breach, now_s: float, changed: list[Alert]) -> bool:
         """Apply *breach*; False when it has no say in whether the alert lives."""

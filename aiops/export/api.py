@@ -8,8 +8,7 @@ thing is held back: the text of a log template seen in fewer than 20 distinct li
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio
@@ -19,14 +18,11 @@ from starlette.responses import Response
 
 from aiops.export.deps import WebDeps
 from aiops.export.intake import refuse
-from aiops.model import Incident, LogTemplate, to_json
+from aiops.model import IncidentState, to_json
+from aiops.narrative.withheld import publishable
 
 T = TypeVar("T")
-Read = Callable[[Callable[[], T]], Awaitable[T]]
 
-MIN_DISTINCT = 20
-"""Distinct lines behind a template before its text may leave the host."""
-WITHHELD = "withheld: seen in fewer than 20 distinct lines"
 MAX_LISTED = 500
 _READ_DEADLINE_S = 3.0
 _INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
@@ -58,17 +54,6 @@ def valid_id(text: str) -> bool:
     return _INCIDENT_ID.fullmatch(text) is not None
 
 
-def may_leave(template: LogTemplate) -> bool:
-    """Whether a template's own text may be shown: enough different lines stand behind it."""
-    return template.distinct >= MIN_DISTINCT
-
-
-def publishable(incident: Incident) -> Incident:
-    """*incident* without texts that may not leave the host."""
-    templates = tuple(t if may_leave(t) else replace(t, template=WITHHELD) for t in incident.diagnosis.templates)
-    return replace(incident, diagnosis=replace(incident.diagnosis, templates=templates))
-
-
 class Api:
     """
     The GET endpoints under /api/v1.
@@ -90,8 +75,9 @@ class Api:
         state = request.query_params.get("state", "all")
         if state not in {"all", "open", "resolved"}:
             return refuse(400, "state: expected one of all, open, resolved")
-        found = await self._read(lambda: self._deps.incidents.incidents(int(limit_text)))
-        return _json({"incidents": [publishable(i) for i in found if state in {"all", i.state.value}]})
+        wanted = None if state == "all" else IncidentState(state)
+        found = await self._read(lambda: self._deps.incidents.incidents(int(limit_text), wanted))
+        return _json({"incidents": [publishable(incident) for incident in found]})
 
     async def incident(self, request: Request) -> Response:
         """``GET /api/v1/incidents/{id}``."""

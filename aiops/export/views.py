@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from aiops.export.api import WITHHELD, may_leave
 from aiops.export.charts import Plot, common_span, offset, plot, span_text
 from aiops.model import (
     Diagnosis,
@@ -29,6 +28,7 @@ from aiops.model import (
     Verdict,
 )
 from aiops.narrative.sentences import finding, first_failure, headline, strongest, symptom, unnamed_sentence
+from aiops.narrative.withheld import WITHHELD, may_leave
 from aiops.units import format_duration
 
 _SYMBOLS = {EvidenceState.PRESENT: "✓", EvidenceState.ABSENT: "✕", EvidenceState.UNKNOWN: "?"}

@@ -30,6 +30,7 @@ from aiops.model import (
     Event,
     EventKind,
     Incident,
+    IncidentState,
     Message,
     Notification,
     Sample,
@@ -53,7 +54,7 @@ _NOTIFICATION_COLUMNS = "key, subject, receiver, created_at_s, message, attempts
 
 class StateSqlite:
     """
-    The state file; implements `ports.StateWriter`, `AlertLog`, `IncidentLog`, `Outbox`, `Checkpoints`, `EventReader`.
+    The state file; implements `ports.StateWriter`, `IncidentLog`, `Outbox`, `Checkpoints`, `EventReader`.
 
     Every method raises `StateError` when the disk refuses.
 
@@ -95,7 +96,7 @@ class StateSqlite:
         for event in changes.events:
             self.remember(event)
 
-    # --- AlertLog, IncidentLog --------------------------------------------------------------------------------------
+    # --- alerts, IncidentLog ----------------------------------------------------------------------------------------
 
     def alerts(self) -> Sequence[Alert]:
         return documents(self._database.read("SELECT document FROM alerts ORDER BY fingerprint"), Alert)
@@ -104,8 +105,11 @@ class StateSqlite:
         rows = self._database.read("SELECT document FROM incidents WHERE id = ?", (incident_id,))
         return next(iter(documents(rows, Incident)), None)
 
-    def incidents(self, limit: int = 100) -> Sequence[Incident]:
-        rows = self._database.read("SELECT summary FROM incidents ORDER BY opened_at_s DESC, id LIMIT ?", (limit,))
+    def incidents(self, limit: int = 100, state: IncidentState | None = None) -> Sequence[Incident]:
+        wanted = tuple(each.value for each in IncidentState if state in {None, each})
+        marks = ", ".join("?" * len(wanted))
+        query = f"SELECT summary FROM incidents WHERE state IN ({marks}) ORDER BY opened_at_s DESC, id LIMIT ?"  # noqa: S608
+        rows = self._database.read(query, (*wanted, limit))
         return documents(rows, Incident)
 
     def open_incidents(self) -> Sequence[Incident]:

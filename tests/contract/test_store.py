@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from aiops.model import AlertState, ChangeSet, Event, EventKind, IncidentState, Labels, Sample
+from aiops.model import Alert, AlertState, ChangeSet, Event, EventKind, IncidentState, Labels, Sample
 from aiops.ports import (
-    AlertLog,
     Checkpoints,
     EventReader,
     IncidentLog,
@@ -34,8 +33,10 @@ class Series(SeriesReader, SeriesWriter, Protocol):
     """Both sides of a series store."""
 
 
-class State(StateWriter, AlertLog, IncidentLog, Outbox, Protocol):
-    """The transactional ports."""
+class State(StateWriter, IncidentLog, Outbox, Protocol):
+    """The transactional ports, and the alerts a new session begins from."""
+
+    def alerts(self) -> Sequence[Alert]: ...
 
 
 def rings() -> Series:

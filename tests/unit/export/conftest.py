@@ -35,10 +35,11 @@ class FakeIncidents:
             raise self.error
         return next((i for i in self.held if i.id == incident_id), None)
 
-    def incidents(self, limit: int = 100) -> Sequence[Incident]:
+    def incidents(self, limit: int = 100, state: IncidentState | None = None) -> Sequence[Incident]:
         if self.error:
             raise self.error
-        return [replace(i, diagnosis=replace(i.diagnosis, charts=(), templates=())) for i in self.held[:limit]]
+        found = [i for i in self.held if state in {None, i.state}][:limit]
+        return [replace(i, diagnosis=replace(i.diagnosis, charts=(), templates=())) for i in found]
 
     def open_incidents(self) -> Sequence[Incident]:
         return [i for i in self.held if i.state is IncidentState.OPEN]

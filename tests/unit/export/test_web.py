@@ -83,6 +83,7 @@ def test_incidents_can_be_filtered_and_limited(site):
 
     assert ids("?state=resolved") == ["older"]
     assert ids("?state=open") == ids("?limit=1") == [sample_incident().id]
+    assert ids("?state=resolved&limit=1") == ["older"], "the limit counts what was asked for"
 
 
 @pytest.mark.parametrize(

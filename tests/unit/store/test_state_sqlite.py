@@ -400,3 +400,13 @@ def test_the_purge_gives_up_history_to_stay_below_the_cap(path: Path):
     assert len(state.open_incidents()) == 1
     state.close()
     assert path.stat().st_size <= 420_000  # the minute at hand is written on top
+
+
+def test_a_limit_counts_only_incidents_of_the_state_asked_for(state: StateSqlite):
+    """The one open incident must not hide behind a hundred newer ones that are over."""
+    over = [incident(f"over{n}", IncidentState.RESOLVED, opened_at_s=100.0 + n) for n in range(3)]
+    state.commit(ChangeSet(incidents=(incident("open", opened_at_s=1.0), *over)))
+
+    assert [i.id for i in state.incidents(limit=1, state=IncidentState.OPEN)] == ["open"]
+    assert [i.id for i in state.incidents(limit=2, state=IncidentState.RESOLVED)] == ["over2", "over1"]
+    assert len(state.incidents()) == 4

@@ -1,0 +1,67 @@
+"""`aiops incidents` shows the same whether the daemon answers or only its file is there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aiops.cli import main
+from aiops.model import ChangeSet, Incident
+from aiops.narrative.withheld import MIN_DISTINCT, WITHHELD, publishable
+from aiops.store.state_sqlite import StateSqlite
+from tests.sample_incident import sample_incident
+
+PROMPT = "my landlord Erika asks for the rent of May"
+
+
+@pytest.fixture
+def incident() -> Incident:
+    whole = sample_incident()
+    template = whole.diagnosis.templates[0]
+    rare = replace(template, id="rare", template=PROMPT, distinct=MIN_DISTINCT - 1)
+    common = replace(template, id="common", template="CUDA out of memory <*>", distinct=MIN_DISTINCT)
+    return replace(whole, diagnosis=replace(whole.diagnosis, templates=(rare, common)))
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, incident: Incident) -> list[str]:
+    """Options of a command beside a daemon that is down."""
+    (tmp_path / "state").mkdir()
+    state = StateSqlite(tmp_path / "state/state.db", 0.0)
+    state.commit(ChangeSet(incidents=(incident,)))
+    state.close()
+    settings = tmp_path / "aiops.yaml"
+    settings.write_text(f"web: {{listen: 127.0.0.1:1}}\nstate: {{dir: {tmp_path / 'state'}}}\n")
+    return ["-c", str(settings)]
+
+
+def test_text_that_may_be_a_prompt_is_withheld_from_the_file_too(
+    stopped: list[str], incident: Incident, capsys: pytest.CaptureFixture[str]
+):
+    """A terminal is logged and pasted into tickets; a daemon that is down is no reason to show more."""
+    assert main(["incidents", "show", incident.id, "--json", *stopped]) == 0
+
+    shown = capsys.readouterr().out
+    assert PROMPT not in shown
+    texts = [template["template"] for template in json.loads(shown)["diagnosis"]["templates"]]
+    assert texts == [WITHHELD, "CUDA out of memory <*>"]
+
+
+def test_a_list_from_the_file_is_as_short_as_the_daemon_s(
+    stopped: list[str], incident: Incident, capsys: pytest.CaptureFixture[str]
+):
+    """A script reads both; charts and templates are for the one incident that is looked at."""
+    assert main(["incidents", "list", "--json", *stopped]) == 0
+
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed["id"] == incident.id
+    assert listed["diagnosis"]["charts"] == listed["diagnosis"]["templates"] == []
+
+
+def test_what_may_be_shown_is_left_as_it_is(incident: Incident):
+    """Holding back more than needed would hide the evidence."""
+    assert publishable(incident).diagnosis.templates[1] == incident.diagnosis.templates[1]
+    assert publishable(incident).diagnosis.hypotheses == incident.diagnosis.hypotheses
