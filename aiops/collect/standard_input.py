@@ -94,12 +94,13 @@ class StandardInput:
 
     def close(self) -> None:
         """Read no more."""
+        if self._wake < 0:
+            return
         if self._thread is not None:
             os.eventfd_write(self._wake, 1)
             self._thread.join(1.0)
-        if self._wake >= 0:
-            os.close(self._wake)
-            self._wake = -1
+        os.close(self._wake)
+        self._wake = -1
 
     # --- its lines --------------------------------------------------------------------------------------------------
 

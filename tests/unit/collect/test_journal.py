@@ -15,7 +15,7 @@ import pytest
 
 from aiops.clock import ManualClock
 from aiops.collect.journal import Config, Journal
-from aiops.model import LogRecord, Observation, Sight
+from aiops.model import LogRecord, Observation, Sample, Sight
 from aiops.ports import World
 from tests.fakes import FakeCheckpoints, FakeInbox
 
@@ -27,7 +27,8 @@ Start = Callable[[str], Journal]
 def start(tmp_path: Path) -> Iterator[Start]:
     """Journals whose journalctl is a line of Python."""
     (tmp_path / "run/log/journal").mkdir(parents=True)
-    world = World("n1", tmp_path, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+    checkpoints = FakeCheckpoints()
+    world = World("n1", tmp_path, ManualClock(), cast("httpx.AsyncClient", None), checkpoints, FakeInbox())
     started: list[Journal] = []
 
     def start(program: str) -> Journal:
@@ -47,17 +48,23 @@ def printing(*entries: dict[str, object] | str) -> str:
     return f"import sys, time; sys.stdout.write({text!r}); sys.stdout.flush(); time.sleep(60)"
 
 
-def until(journal: Journal, enough: Callable[[list[Observation]], bool]) -> list[Observation]:
+def until(journal: Journal, enough: Callable[[list[Observation]], bool], now_s: float = NOW_S) -> list[Observation]:
     """Everything collected until *enough*; the child needs a moment to speak."""
     seen: list[Observation] = []
     for _ in range(1_000):
-        seen += journal.collect(NOW_S)
+        seen += journal.collect(now_s)
         if enough(seen):
             return seen
         if journal._child is not None:
             streams = [stream for stream in (journal._child.stdout, journal._child.stderr) if stream is not None]
             select.select(streams, [], [], 10.0)
     raise AssertionError(seen)
+
+
+def skipped(seen: list[Observation]) -> dict[str, float]:
+    """Totals of what could not be used, by reason."""
+    samples = [each for each in seen if isinstance(each, Sample) and each.metric == "log_lines_skipped_total"]
+    return {sample.labels.get("reason"): sample.value for sample in samples}
 
 
 def records(seen: list[Observation]) -> list[LogRecord]:
@@ -102,11 +109,14 @@ def test_odd_lines_are_survived(start: Start) -> None:
         "[1]",
         "[" * 100_000,
         '{"MESSAGE":"' + "x" * 2**20 + '"}',
+        {"MESSAGE": "y" * 70_000},
         {"MESSAGE": "last"},
     ]
     seen = until(start(printing(*odd)), lambda seen: bool(records(seen)) and records(seen)[-1].text == "last")
 
-    assert [record.text for record in records(seen)] == ["bin\ufffdary", "unit of no text", "last"]
+    assert [record.text[:99] for record in records(seen)] == ["bin\ufffdary", "unit of no text", "y" * 99, "last"]
+    assert [(len(record.text), record.truncated) for record in records(seen)][2] == (65_536, True)
+    assert skipped(seen) == {"malformed": 3.0, "oversize": 2.0}
 
 
 def test_units_beyond_the_bound_are_one(start: Start) -> None:
@@ -166,3 +176,121 @@ def test_close_ends_the_child(start: Start) -> None:
     journal.close()
 
     assert child.returncode is not None
+
+
+# --- where it goes on -------------------------------------------------------------------------------------------------
+
+ARGUMENTS = """
+import json, sys, time
+def say(**entry): print(json.dumps(entry), flush=True)
+say(MESSAGE=" ".join(sys.argv[1:]), __CURSOR="c1", __REALTIME_TIMESTAMP="{stamp}")
+time.sleep(60)
+"""
+
+
+def with_arguments(at_s: float = NOW_S) -> str:
+    """A program that says what it was called with, as a message of that time."""
+    return ARGUMENTS.replace("{stamp}", str(int(at_s * 1e6)))
+
+
+def first(journal: Journal, now_s: float = NOW_S) -> str:
+    return records(until(journal, lambda seen: len(records(seen)) == 1, now_s))[0].text
+
+
+def test_the_first_start_begins_with_the_present(start: Start) -> None:
+    """Yesterday's errors are no news."""
+    assert first(start(with_arguments())) == "--lines=0"
+
+
+def test_a_restart_goes_on_behind_the_last_message_that_arrived(start: Start) -> None:
+    """What services said while we restarted may be the reason of the incident."""
+    journal = start(with_arguments())
+    first(journal)
+    journal.acknowledge(NOW_S)
+    journal.close()
+
+    assert first(start(with_arguments()), NOW_S + 60.0) == "--no-tail --after-cursor=c1"
+
+
+def test_what_did_not_arrive_is_read_again(start: Start) -> None:
+    """Killed between reading and acknowledging."""
+    first(start(with_arguments()))
+
+    assert first(start(with_arguments())) == "--lines=0"
+
+
+def test_a_restart_after_days_begins_with_the_present(start: Start) -> None:
+    """A journal of a week would take minutes to catch up with."""
+    journal = start(with_arguments())
+    first(journal)
+    journal.acknowledge(NOW_S)
+
+    assert first(start(with_arguments()), NOW_S + 100_000.0) == "--lines=0"
+
+
+def test_a_killed_journalctl_is_resumed(start: Start) -> None:
+    """The out-of-memory killer chose it: the next one goes on where it was."""
+    journal = start(with_arguments())
+    first(journal)
+    assert journal._child is not None
+    journal._child.kill()
+    journal._child.wait(10.0)
+    list(journal.collect(NOW_S + 1.0))
+    assert journal._child is None
+
+    assert first(journal, NOW_S + 62.0) == "--no-tail --after-cursor=c1"
+
+
+def test_a_cursor_journalctl_does_not_take_is_given_up(start: Start) -> None:
+    """Another machine's state file, or a journal that was thrown away."""
+    program = """
+import sys, time
+if any("cursor" in argument for argument in sys.argv[1:]): sys.exit("Failed to seek to cursor: Invalid argument")
+print('{"MESSAGE":"up"}', flush=True); time.sleep(60)
+"""
+    journal = start(with_arguments())
+    first(journal)
+    journal.acknowledge(NOW_S)
+    other = start(program)
+    until(other, lambda seen: any(isinstance(each, Sight) and not each.seen for each in seen))
+
+    assert first(other, NOW_S + 61.0) == "up"
+
+
+def test_what_was_missed_during_a_stop_is_late_and_has_its_own_time(start: Start) -> None:
+    """It is read, but it is no news."""
+    journal = start(with_arguments(NOW_S - 3_600.0))
+    journal._checkpoints.put("journal", json.dumps(["c0", NOW_S - 4_000.0]).encode())
+    (record,) = records(until(journal, lambda seen: len(records(seen)) == 1))
+
+    assert (record.at_s, record.late) == (NOW_S - 3_600.0, True)
+
+
+def test_far_behind_while_running_the_past_is_given_up_and_counted(start: Start) -> None:
+    """A service in a loop writes more than we may read: news of an hour ago is none."""
+    journal = start(with_arguments(NOW_S))
+    seen = until(journal, lambda seen: bool(skipped(seen)), NOW_S + 61.0)
+
+    assert skipped(seen) == {"backlog": 1.0}
+    assert first(journal, NOW_S + 62.0) == "--lines=0"
+
+
+def test_a_traceback_that_comes_line_by_line_is_one_record(start: Start) -> None:
+    """What a service prints becomes one message a line; two services do not mix."""
+    lines = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "ValueError: x"]
+    entries: list[dict[str, object] | str] = []
+    for line in lines:
+        entries += [{"MESSAGE": line, "_SYSTEMD_UNIT": unit} for unit in ("a.service", "b.service")]
+    seen = until(start(printing(*entries)), lambda seen: len(records(seen)) == 2)
+
+    assert [(record.labels.get("source"), record.text) for record in records(seen)] == [
+        ("a.service", "\n".join(lines)),
+        ("b.service", "\n".join(lines)),
+    ]
+
+
+def test_a_message_of_several_lines_is_one_record(start: Start) -> None:
+    """Whoever logs through the journal's own interface has joined them."""
+    seen = until(start(printing({"MESSAGE": "one\ntwo"})), lambda seen: len(records(seen)) == 1)
+
+    assert records(seen)[0].text == "one\ntwo"

@@ -13,7 +13,7 @@ import pytest
 
 from aiops.clock import ManualClock
 from aiops.collect.kernel_log import Config, KernelLog
-from aiops.model import Event, EventKind, LogRecord, Observation, Sight
+from aiops.model import Event, EventKind, LogRecord, Observation, Sample, Sight
 from aiops.ports import World
 from tests.fakes import FakeCheckpoints, FakeInbox
 
@@ -26,12 +26,14 @@ class Kernel:
     def __init__(self, root: Path) -> None:
         self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.theirs.setblocking(False)
+        self.number = 1_000
         world = World("n1", root, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
-        self.collector = KernelLog(Config(), world, lambda: os.dup(self.theirs.fileno()))
+        self.collector = KernelLog(Config(), world, lambda whole: os.dup(self.theirs.fileno()))
 
     def say(self, text: str | bytes, priority: int = 4) -> None:
+        self.number += 1
         raw = text if isinstance(text, bytes) else text.encode()
-        self.ours.send(b"%d,1234,56789,-;%b\n SUBSYSTEM=pci\n" % (priority, raw))
+        self.ours.send(b"%d,%d,56789,-;%b\n SUBSYSTEM=pci\n" % (priority, self.number, raw))
 
     def heard(self, now_s: float = NOW_S) -> list[Observation]:
         return list(self.collector.collect(now_s))
@@ -47,7 +49,7 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
     for name in ("0000:3b:00.0", "0000:1a:00.0"):
         (cards / name).mkdir(parents=True)
     kernel = Kernel(tmp_path)
-    assert kernel.heard() == [Sight("kernel_log", "kernel log", seen=True, detail="from now on")]
+    assert kernel.heard() == [Sight("kernel_log", "kernel log", seen=True, detail="followed")]
     yield kernel
     kernel.close()
 
@@ -176,7 +178,7 @@ def test_a_log_that_may_not_be_read_is_a_blind_spot_said_once(
 ) -> None:
     """Unprivileged is the normal case; the rest of the daemon goes on."""
 
-    def refuse() -> int:
+    def refuse(whole: bool) -> int:
         raise error
 
     world = World("n1", tmp_path, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
@@ -194,7 +196,7 @@ def test_a_right_given_later_is_noticed(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path)
     tries: list[int] = []
 
-    def open_log() -> int:
+    def open_log(whole: bool) -> int:
         tries.append(1)
         if len(tries) == 1:
             raise PermissionError(1, "Operation not permitted")
@@ -208,3 +210,132 @@ def test_a_right_given_later_is_noticed(tmp_path: Path) -> None:
     assert isinstance(sight, Sight)
     assert sight.seen
     kernel.close()
+
+
+# --- over restarts ----------------------------------------------------------------------------------------------------
+
+
+class Ring:
+    """Records the kernel still holds, and daemons that come and go."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "proc/sys/kernel/random").mkdir(parents=True)
+        self.boot = root / "proc/sys/kernel/random/boot_id"
+        self.boot.write_text("first boot\n")
+        self.clock = ManualClock(1_000.0)
+        self.world = World("n1", root, self.clock, cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+        self.records: list[bytes] = []
+        self.pipes: list[Kernel] = []
+        self.opened: list[bool] = []
+
+    def say(self, number: int, text: str, at_s: float = 1_000.0) -> None:
+        self.records.append(b"4,%d,%d,-;%b\n" % (number, int(at_s * 1e6), text.encode()))
+
+    def start(self) -> KernelLog:
+        pipe = Kernel(self.world.root)
+        self.pipes.append(pipe)
+
+        def open_log(whole: bool) -> int:
+            self.opened.append(whole)
+            for record in self.records if whole else ():
+                pipe.ours.send(record)
+            return os.dup(pipe.theirs.fileno())
+
+        return KernelLog(Config(), self.world, open_log)
+
+    def close(self) -> None:
+        for pipe in self.pipes:
+            pipe.close()
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Iterator[Ring]:
+    ring = Ring(tmp_path)
+    yield ring
+    ring.close()
+
+
+def heard(collector: KernelLog, now_s: float = NOW_S) -> list[str]:
+    return [each.text for each in collector.collect(now_s) if isinstance(each, LogRecord)]
+
+
+def test_a_restart_reads_what_the_kernel_said_meanwhile_and_nothing_twice(ring: Ring) -> None:
+    """The card failed while the daemon was being upgraded."""
+    first = ring.start()
+    assert heard(first) == []
+    ring.pipes[0].ours.send(b"4,7,1,-;seven\n")
+    assert heard(first) == ["seven"]
+    first.acknowledge(NOW_S)
+    ring.say(6, "six")
+    ring.say(7, "seven")
+    ring.say(8, "eight")
+    second = ring.start()
+
+    assert heard(second) == ["eight"]
+    assert ring.opened == [False, True]
+
+
+def test_what_did_not_arrive_is_read_again_after_a_kill(ring: Ring) -> None:
+    """At least once."""
+    first = ring.start()
+    heard(first)
+    first.acknowledge(NOW_S)
+    ring.pipes[0].ours.send(b"4,7,1,-;seven\n")
+    heard(first)
+    first.acknowledge(NOW_S)
+    ring.pipes[0].ours.send(b"4,8,1,-;eight\n")
+    assert heard(first) == ["eight"]
+    ring.say(7, "seven")
+    ring.say(8, "eight")
+
+    assert heard(ring.start()) == ["eight"]
+
+
+def test_another_boot_begins_with_the_present(ring: Ring) -> None:
+    """Numbers begin anew, and mean something else."""
+    first = ring.start()
+    heard(first)
+    ring.pipes[0].ours.send(b"4,7,1,-;seven\n")
+    heard(first)
+    first.acknowledge(NOW_S)
+    ring.boot.write_text("second boot\n")
+    ring.start()
+    list(ring.start().collect(NOW_S))
+
+    assert ring.opened[-1] is False
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xff", b"7", b"[1]", b'["first boot", null]', b'["first boot", "x"]'])
+def test_a_checkpoint_of_the_kernel_log_that_cannot_be_read_is_none(ring: Ring, junk: bytes) -> None:
+    """Another version wrote it."""
+    ring.world.checkpoints.put("kernel_log", junk)
+
+    assert heard(ring.start()) == []
+    assert ring.opened == [False]
+
+
+def test_an_event_missed_during_a_stop_keeps_its_time_and_its_line_is_late(ring: Ring) -> None:
+    """An Xid of ten minutes ago is not the reason of what happens now, and must not look like it."""
+    ring.world.checkpoints.put("kernel_log", b'["first boot", 6]')
+    ring.say(7, "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.", at_s=400.0)
+    ring.say(8, "usb 1-1: new device", at_s=999.0)
+
+    seen = list(ring.start().collect(NOW_S))
+
+    assert [event.at_s for event in events(seen)] == [NOW_S - 600.0]
+    lines = [each for each in seen if isinstance(each, LogRecord)]
+    assert [(line.at_s, line.late) for line in lines] == [(NOW_S - 600.0, True), (NOW_S - 1.0, False)]
+
+
+def test_numbers_that_are_missing_are_counted(kernel: Kernel) -> None:
+    """The ring was overwritten before we came: how much was lost is known exactly."""
+    kernel.say("one")
+    kernel.heard()
+    kernel.number += 41
+    kernel.say("two")
+
+    counted = [each for each in kernel.heard() if isinstance(each, Sample)]
+    assert [(each.labels.get("reason"), each.value) for each in counted] == [
+        ("overwritten", 0.0),
+        ("overwritten", 41.0),
+    ]

@@ -1,0 +1,150 @@
+"""A flood is sampled evenly, trouble first, and every line left out is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from aiops.collect.sampling import Ration, cut, troubled
+from aiops.collect.tail import Follower
+from tests.fakes import FakeCheckpoints
+
+NOW_S = 1_800_000_000.0
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "a.log"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def follower(log: Path) -> Iterator[Follower]:
+    follower = Follower(str(log), FakeCheckpoints(), name="log", max_away_s=60.0)
+    assert list(follower.lines(NOW_S)) == []
+    yield follower
+    follower.close()
+
+
+def append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def ration(lines: int = 1_000, size_bytes: int = 2**20) -> Ration:
+    return Ration(lines, size_bytes, 64 * 2**20, thin=True)
+
+
+@pytest.mark.parametrize("count", [15_000, 50_000, 333_333])
+def test_lines_taken_and_lines_left_out_add_up(follower: Follower, log: Path, count: int) -> None:
+    """Whoever reads a rate must be able to tell what it is a rate of."""
+    append(log, b"".join(b"INFO line number %d of a flood of many\n" % number for number in range(count)))
+
+    taken = list(follower.lines(NOW_S, ration()))
+
+    assert len(taken) + follower.skipped_lines == count
+    assert 500 <= len(taken) <= 1_300
+    assert list(follower.lines(NOW_S, ration())) == []
+
+
+def test_the_sample_is_spread_over_the_whole_flood(follower: Follower, log: Path) -> None:
+    """Not only its newest lines, and not only its first."""
+    append(log, b"".join(b"INFO line number %07d of a flood of many\n" % number for number in range(200_000)))
+
+    numbers = [int(line.split()[3]) for line in follower.lines(NOW_S, ration())]
+
+    assert all(any(start <= number < start + 20_000 for number in numbers) for start in range(0, 200_000, 20_000))
+    neighbours = sum(1 for one, other in pairwise(numbers) if other == one + 1)
+    assert neighbours > 0.9 * len(numbers), "runs, so that records of several lines stay whole"
+
+
+def test_the_one_line_of_trouble_in_a_flood_is_kept(follower: Follower, log: Path) -> None:
+    """Fifty thousand requests a second are logged, and one line says why the next one fails."""
+    flood = [b"INFO line number %d of a flood of many" % number for number in range(100_000)]
+    flood[54_321] = b"torch.OutOfMemoryError: CUDA out of memory"
+    append(log, b"\n".join(flood) + b"\n")
+
+    assert flood[54_321] in list(follower.lines(NOW_S, ration()))
+    assert follower.skipped_lines > 90_000
+
+
+def test_a_flood_of_trouble_is_sampled_like_any_other(follower: Follower, log: Path) -> None:
+    """Preference has a bound."""
+    append(log, b"".join(b"ERROR number %d of a flood of many\n" % number for number in range(100_000)))
+
+    taken = list(follower.lines(NOW_S, ration()))
+
+    assert len(taken) <= 1_300
+    assert len(taken) + follower.skipped_lines == 100_000
+
+
+def test_a_short_burst_is_read_whole_over_a_few_rounds(follower: Follower, log: Path) -> None:
+    """A crash writes a thousand lines at once, and each may be the reason."""
+    append(
+        log, b"".join(b"line number %d of a burst, which is long enough to be one of many\n" % n for n in range(2_500))
+    )
+
+    rounds = [list(follower.lines(NOW_S + second, ration())) for second in range(4)]
+
+    assert [len(lines) for lines in rounds] == [1_000, 1_000, 500, 0]
+    assert follower.skipped_lines == 0
+
+
+def test_lines_much_shorter_than_before_do_not_break_the_bound(follower: Follower, log: Path) -> None:
+    """The estimate of a line's length is only one."""
+    append(log, b"x\n" * 1_000_000)
+
+    taken = list(follower.lines(NOW_S, ration()))
+
+    assert len(taken) <= 2_000
+    assert len(taken) + follower.skipped_lines == 1_000_000
+
+
+def test_long_lines_are_bounded_by_their_bytes(follower: Follower, log: Path) -> None:
+    """A thousand lines of 64 KiB are no small sample."""
+    append(log, (b"y" * 60_000 + b"\n") * 1_000)
+
+    taken = list(follower.lines(NOW_S, ration()))
+
+    assert sum(map(len, taken)) < 20 * 2**20
+    assert len(taken) + follower.skipped_lines == 1_000
+
+
+def test_when_time_is_up_the_rest_waits(follower: Follower, log: Path) -> None:
+    """A slow disk must not hold the round."""
+    append(log, b"line\n" * 500_000)
+    asked: list[int] = []
+
+    def is_over() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    taken = list(follower.lines(NOW_S, Ration(1_000, 2**20, 64 * 2**20, thin=True, is_over=is_over)))
+    assert 0 < len(taken) + follower.skipped_lines < 200_000
+    while lines := list(follower.lines(NOW_S, ration())):
+        taken += lines
+    assert len(taken) + follower.skipped_lines == 500_000
+
+
+def test_a_block_gives_at_least_a_line() -> None:
+    """However small the share, nothing is silent."""
+    parts = cut(b"one\ntwo\nthree\n", 0.0001, 5.0)
+
+    assert (parts.run, parts.rest) == (b"one\n", b"two\nthree\n")
+    assert parts.trouble >= 1
+
+
+def test_trouble_is_found_by_whole_lines() -> None:
+    """Start and end of the line, not of the word."""
+    text = b"fine\nan ERROR here\nfine\nTraceback (most recent call last):\nOOM and out of memory"
+
+    assert [text[start:end] for start, end in troubled(text, 9)] == [
+        b"an ERROR here",
+        b"Traceback (most recent call last):",
+        b"OOM and out of memory",
+    ]
+    assert len(list(troubled(text, 2))) == 2
