@@ -295,6 +295,7 @@ def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:
         series=kept.rings,
         events=kept.state,
         templates=logs,
+        stat=kept.stat,
         compose=functools.partial(narrative.compose, base_url=url, language=language),
         compose_tickets=functools.partial(narrative.compose_tickets, base_url=url, language=language),
         receivers=[(receiver.name, frozenset(receiver.severities)) for receiver in plan.receivers],

@@ -14,6 +14,7 @@ from aiops.correlate.scene import IncidentContext
 from aiops.model import Diagnosis, Incident, Mover
 from aiops.ports import EventReader, SeriesReader, TemplateReader
 from aiops.rulebook.causes import CauseRule
+from aiops.selfstat import SelfStat
 
 __all__ = ["IncidentContext", "IncidentDesk", "Tempo", "build", "diagnose"]
 
@@ -29,6 +30,7 @@ def build(  # noqa: PLR0913 - wiring: everything the correlator touches
     compose: Compose,
     compose_tickets: ComposeTickets,
     receivers: Receivers,
+    stat: SelfStat,
     restored: Iterable[Incident] = (),
     tempo: Tempo = DEFAULT_TEMPO,
 ) -> IncidentDesk:
@@ -45,5 +47,6 @@ def build(  # noqa: PLR0913 - wiring: everything the correlator touches
         compose_tickets=compose_tickets,
         receivers=receivers,
         restored=restored,
+        stat=stat,
         tempo=tempo,
     )

@@ -39,6 +39,7 @@ from aiops.model import (
     TimelineEntry,
 )
 from aiops.ports import EventReader, SeriesReader
+from aiops.selfstat import SelfStat
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +120,7 @@ class IncidentDesk:
         compose_tickets: Quiet rows as a message.
         receivers: Names, with the severities each wants.
         restored: Incidents that were open when the daemon stopped.
+        stat: Counts diagnoses that failed.
         tempo: How patient it is.
     """
 
@@ -132,8 +134,10 @@ class IncidentDesk:
         compose_tickets: ComposeTickets,
         receivers: Receivers,
         restored: Iterable[Incident],
+        stat: SelfStat,
         tempo: Tempo,
     ) -> None:
+        self._stat = stat
         self._ask, self._series, self._events = ask, series, events
         self._compose, self._compose_tickets = compose, compose_tickets
         self._receivers, self._tempo = tuple(receivers), tempo
@@ -145,10 +149,6 @@ class IncidentDesk:
             case.counted, case.counted_to_s = incident.diagnosis.impact, incident.updated_at_s
             case.saved_s = incident.updated_at_s
             self._cases[incident.service] = case
-
-    def open_count(self) -> int:
-        """Incidents open now."""
-        return len(self._cases)
 
     def in_doubt(self, now_s: float) -> bool:
         return any(
@@ -272,6 +272,7 @@ class IncidentDesk:
         try:
             fresh = self._ask(context, now_s, thorough, held.movers)
         except Exception as error:  # odd data in one clause must never keep the page from going out
+            self._stat.internal_errors.labels("diagnose").inc()
             if repr(error) != self._last_error:
                 log.exception("diagnosis failed", incident=case.incident.id)
             self._last_error = repr(error)

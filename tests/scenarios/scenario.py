@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from aiops import correlate
 from aiops.document import decode, load
 from aiops.model import (
@@ -27,6 +29,7 @@ from aiops.model import (
     Severity,
 )
 from aiops.rulebook.causes import CauseRule
+from aiops.selfstat import SelfStat
 from tests.fakes import FakeEvents, FakeSeries, FakeTemplates
 
 HERE = Path(__file__).parent
@@ -164,6 +167,7 @@ def play(scenario: Scenario, world: World, causes: Sequence[CauseRule]) -> tuple
     desk = correlate.build(
         causes=causes, series=world.series, events=world.events, templates=FakeTemplates(),
         compose=compose, compose_tickets=compose_tickets, receivers=[("chat", frozenset(Severity))],
+        stat=SelfStat(CollectorRegistry()),
     )  # fmt: skip
     told: list[Notification] = []
     for at in range(scenario.first_bad + 3, scenario.end):

@@ -152,7 +152,7 @@ class Life:
         book = AlertBook(rules, self.state.alerts())
         desk = correlate.build(
             causes=(), series=self._rings, events=self.state, templates=FakeTemplates(), compose=compose,
-            compose_tickets=compose_tickets, receivers=[("chat", frozenset(Severity))],
+            stat=stat, compose_tickets=compose_tickets, receivers=[("chat", frozenset(Severity))],
             restored=self.state.open_incidents(),
         )  # fmt: skip
         self._dispatcher = Dispatcher(stepped, {"chat": chat}, stat, random.Random(1), at_once)
