@@ -37,9 +37,6 @@ class SelfStat:
             ["collector"],
             registry=registry,
         )
-        self.collector_up = Gauge(
-            "aiops_collector_up", "1 when the collector's last run succeeded.", ["collector"], registry=registry
-        )
         self.ticks_merged = Counter(
             "aiops_ticks_merged_total",
             "Ticks left out because the one before was still running.",

@@ -183,6 +183,4 @@ class Runner:
         return list(news)
 
     def _up_sample(self, now_s: float) -> Sample:
-        value = 1.0 if self._up else 0.0
-        self._stat.collector_up.labels(self.name).set(value)
-        return Sample("aiops_collector_up", self._labels, now_s, value)
+        return Sample("aiops_collector_up", self._labels, now_s, 1.0 if self._up else 0.0)

@@ -20,8 +20,6 @@ from aiops.model import Labels, Sample
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_OWN_PREFIX = "aiops_"
-"""Metrics about this program come from its registry; the same name twice would make the page unreadable."""
 
 
 class Exposition:
@@ -43,8 +41,8 @@ class Exposition:
         """
         Make *samples* what the page shows, in an order that depends on nothing but their names and labels.
 
-        Of two samples of one series the later wins. Left out: metrics the catalogue does not know, our own (they come
-        from the registry), and values that are no finite number, since a reading that failed is absent.
+        Of two samples of one series the later wins. Left out: metrics the catalogue does not know, and values that are
+        no finite number, since a reading that failed is absent.
         """
         families: dict[str, dict[str, float]] = {}
         kept: dict[str, dict[Labels, str]] = {}
@@ -52,7 +50,7 @@ class Exposition:
             name, labels, value = sample.metric, sample.labels, sample.value
             family = families.get(name)
             if family is None:
-                if name not in self._catalog or name.startswith(_OWN_PREFIX):
+                if name not in self._catalog:
                     continue
                 family = families[name] = {}
                 kept[name] = {}

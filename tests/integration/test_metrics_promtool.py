@@ -18,7 +18,6 @@ def test_promtool_reads_the_page_and_laments_nothing_but_names_we_did_not_choose
     """Whoever runs Prometheus scrapes this page as it is."""
     promtool = require_program("promtool")
     stat = SelfStat(CollectorRegistry())
-    stat.collector_up.labels("host").set(1)
     stat.tick_seconds.labels("evaluate").observe(0.01)
     exposition = Exposition(stat.registry)
     hostile = Labels.of(host_name='n"\\\n1', gpu="0", device="sd a{}")
