@@ -439,12 +439,10 @@ class Line:
 class Chart:
     """A picture of evidence, kept with the incident because rings forget."""
 
-    evidence_id: str
     title: str
     unit: str
     lines: tuple[Line, ...]
     onset: Onset | None = None
-    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """
-Statistics that detectors and the correlator share: counters, robust spread, onsets, proportions, two-sample tests.
+Statistics that detectors and the correlator share: counters, robust spread, onsets, proportions.
 
 Everything is exact or a documented approximation on plain arrays, with numpy alone: scipy would cost the resident
 process more memory than the rest of it. Inputs are finite numbers, oldest first where they have times. Too little
@@ -9,7 +9,6 @@ data gives NaN or None, never a number that looks like "normal".
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,8 +21,6 @@ _MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation (Iglewicz & Hoaglin 1993)."""
 _MEAN_AD_TO_SIGMA = 1.2533
 """The same for the mean absolute deviation, used where more than half of the values are equal."""
-_MAX_PAIRS_SIDE = 500
-"""Two samples are compared through at most this many order statistics each: 2 MB of pairs, error below 0.1 %."""
 
 
 # --- counters -------------------------------------------------------------------------------------------------------
@@ -297,87 +294,3 @@ def beta_upper(bad: int, total: int, confidence: float) -> float:
         else:
             high = middle
     return high
-
-
-# --- two samples ----------------------------------------------------------------------------------------------------
-
-
-def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:
-    """
-    Two-sided p-value that *a* and *b* come from the same distribution, against one being shifted.
-
-    Normal approximation with correction for ties and continuity; good from about 8 values a side.
-
-    Args:
-        a: One sample, shape (n,).
-        b: The other, shape (m,).
-
-    Returns:
-        0 to 1; NaN when a side is empty, 1 when all values are equal.
-
-    Source:
-        Mann & Whitney, Annals of Mathematical Statistics 18 (1947); ties as in Lehmann, Nonparametrics (1975), ch. 1.
-    """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    n, m = first.size, second.size
-    if n == 0 or m == 0:
-        return math.nan
-    _, place, counts = np.unique(np.concatenate((first, second)), return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks = (ends - (counts - 1) / 2)[place]
-    u = float(ranks[:n].sum()) - n * (n + 1) / 2
-    both = n + m
-    ties = float((counts.astype(np.float64) ** 3 - counts).sum())
-    variance = n * m / 12 * (both + 1 - ties / (both * (both - 1)))
-    if variance <= 0:
-        return 1.0
-    z = max(abs(u - n * m / 2) - 0.5, 0.0) / math.sqrt(variance)
-    return math.erfc(z / math.sqrt(2))
-
-
-class Shift(NamedTuple):
-    """By what factor one sample lies above another, with a 95 % confidence interval."""
-
-    ratio: float
-    lo95: float
-    hi95: float
-
-
-def hodges_lehmann_ratio(a: ArrayLike, b: ArrayLike) -> Shift:
-    """
-    By what factor *b* lies above *a*: the median of all ratios b/a.
-
-    Args:
-        a: The sample before, shape (n,), positive.
-        b: The sample after, shape (m,), positive, same unit.
-
-    Returns:
-        The factor (1.4 means 40 % more) and its interval, from the order statistics that the Mann-Whitney test would
-        not reject; NaN for all three when a side has no positive value. Large samples are thinned to evenly spaced
-        order statistics.
-
-    Source:
-        Hodges & Lehmann, Annals of Mathematical Statistics 34 (1963), on logarithms.
-    """
-    first, second = _log_sorted(a), _log_sorted(b)
-    n, m = first.size, second.size
-    if n == 0 or m == 0:
-        return Shift(math.nan, math.nan, math.nan)
-    pairs = np.subtract.outer(_thinned(second), _thinned(first)).ravel()
-    # half-width, as a share of all pairs, of the ranks the test accepts at 5 %
-    half = 1.959964 * math.sqrt(n * m * (n + m + 1) / 12) / (n * m)
-    points = np.clip([0.5, 0.5 - half, 0.5 + half], 0.0, 1.0)
-    ratio, low, high = np.exp(np.quantile(pairs, points, overwrite_input=True))
-    return Shift(float(ratio), float(low), float(high))
-
-
-def _log_sorted(values: ArrayLike) -> Floats:
-    data = np.asarray(values, dtype=np.float64)
-    return np.sort(np.log(data[data > 0]))
-
-
-def _thinned(ordered: Floats) -> Floats:
-    if ordered.size <= _MAX_PAIRS_SIDE:
-        return ordered
-    places = (np.arange(_MAX_PAIRS_SIDE) + 0.5) * ordered.size / _MAX_PAIRS_SIDE
-    return ordered[places.astype(np.intp)]

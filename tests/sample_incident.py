@@ -71,19 +71,18 @@ def _charts() -> tuple[Chart, ...]:
     )  # fmt: skip
     return (
         Chart(
-            "arrivals_rose", "First attempts per second", "requests",
-            (_line("chat", lambda t: 31 + 62 * _rise(t, -44, 8) + 3 * _wobble(t)),), _BURST, None,
+            "First attempts per second", "requests",
+            (_line("chat", lambda t: 31 + 62 * _rise(t, -44, 8) + 3 * _wobble(t)),), _BURST,
         ),
-        Chart("queue_grew", "Requests waiting", "requests", waiting, _QUEUE, None),
-        Chart("kv_full", "KV cache in use", "ratio", kv, _KV, 0.95),
+        Chart("Requests waiting", "requests", waiting, _QUEUE),
+        Chart("KV cache in use", "ratio", kv, _KV),
         Chart(
-            "refusals", "Answers with 503 per second", "requests",
-            (_line("chat", lambda t: max(0.0, 24 * _rise(t, -1, 12) + 1.5 * _wobble(t)) if t >= 0 else 0.0),), None, None,
+            "Answers with 503 per second", "requests",
+            (_line("chat", lambda t: max(0.0, 24 * _rise(t, -1, 12) + 1.5 * _wobble(t)) if t >= 0 else 0.0),),
         ),
         Chart(
-            "vram_level", "VRAM in use", "bytes",
+            "VRAM in use", "bytes",
             tuple(_line(f"GPU {k}", lambda t, k=k: (70.2 + k + 0.05 * _wobble(t, k)) * 2**30, 5.0) for k in range(3)),
-            None, 79.6 * 2**30,
         ),
     )  # fmt: skip
 

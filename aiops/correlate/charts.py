@@ -32,13 +32,13 @@ def draw(hypotheses: Sequence[Hypothesis], movers: Sequence[Mover], scene: Scene
     """Charts for the first hypotheses that have any support; without a root, for the movers too."""
     charts: list[Chart] = []
     shown: set[str] = set()
-    for evidence_id, refs, onset in _wanted(hypotheses, movers):
+    for refs, onset in _wanted(hypotheses, movers):
         metric = refs[0].metric
         if len(charts) == MAX_CHARTS:
             break
         if metric in shown:
             continue
-        chart = _chart(evidence_id, metric, refs, onset, scene)
+        chart = _chart(metric, refs, onset, scene)
         if chart.lines:
             shown.add(metric)
             charts.append(chart)
@@ -47,19 +47,19 @@ def draw(hypotheses: Sequence[Hypothesis], movers: Sequence[Mover], scene: Scene
 
 def _wanted(
     hypotheses: Sequence[Hypothesis], movers: Sequence[Mover]
-) -> Iterable[tuple[str, Sequence[SeriesRef], Onset | None]]:
+) -> Iterable[tuple[Sequence[SeriesRef], Onset | None]]:
     supported = [h for h in hypotheses if h.verdict in {Verdict.ROOT, Verdict.CANDIDATE, Verdict.CONSEQUENCE}]
     for hypothesis in supported[:_HYPOTHESES]:
         present = [e for e in hypothesis.evidence if e.state is EvidenceState.PRESENT and e.series]
         for evidence in sorted(present, key=lambda e: -abs(e.log_odds)):
-            yield evidence.id, evidence.series, evidence.onset
+            yield evidence.series, evidence.onset
     if any(h.verdict is Verdict.ROOT for h in hypotheses):
         return
     for mover in movers:
-        yield "mover", (mover.series,), mover.onset
+        yield (mover.series,), mover.onset
 
 
-def _chart(evidence_id: str, metric: str, refs: Sequence[SeriesRef], onset: Onset | None, scene: Scene) -> Chart:
+def _chart(metric: str, refs: Sequence[SeriesRef], onset: Onset | None, scene: Scene) -> Chart:
     known = CATALOG[metric]
     counter = known.kind is MetricKind.COUNTER
     wanted = {ref.labels for ref in refs}
@@ -76,7 +76,7 @@ def _chart(evidence_id: str, metric: str, refs: Sequence[SeriesRef], onset: Onse
         unit = known.unit
         counts = {w.labels: cut(w, start_s, scene.now_s) for w in scene.view.windows(counted.name)}
         lines = [_quotient(w, counts[w.labels]) for w in windows if w.labels in counts]
-    return Chart(evidence_id, title, unit, tuple(line for line in lines if line.at_s), onset)
+    return Chart(title, unit, tuple(line for line in lines if line.at_s), onset)
 
 
 def _liveliness(window: Window) -> float:

@@ -134,15 +134,13 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class PaceShift:
-    """How much slower a replica became, as logarithms."""
+    """How much slower a replica became."""
 
     instance: str
-    raw: float
-    """ln(after / before) of seconds a token, clock set right."""
     residual: float
-    """The same with the batch that demand explains set right."""
+    """ln(after / before) of seconds a token, clock set right, and the batch as far as demand explains it."""
     step: Step | None
-    """None when no step stands out: then both are 0."""
+    """None when no step stands out: then the residual is 0."""
 
 
 def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: Demand, min_before_s: float) -> PaceShift:
@@ -161,9 +159,9 @@ def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: Demand
         earliest_s=earliest_s, latest_s=latest_s, floor=_SPREAD_FLOOR / 2, min_before_s=min_before_s,
     )  # fmt: skip
     if step is None:
-        return PaceShift(pace.instance, 0.0, 0.0, None)
+        return PaceShift(pace.instance, 0.0, None)
     raw = step.after - step.before
-    return PaceShift(pace.instance, raw, raw - batch_share(pace, step.onset, raw, demand), step)
+    return PaceShift(pace.instance, raw - batch_share(pace, step.onset, raw, demand), step)
 
 
 def batch_share(pace: Pace, onset: Onset, raw: float, demand: Demand) -> float:

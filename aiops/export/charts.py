@@ -118,7 +118,6 @@ class Plot:
     y_ticks: tuple[Level, ...]
     zero: Mark
     band: Band | None
-    limit: Level | None
 
 
 def common_span(charts: Sequence[Chart], zero_s: float) -> Span:
@@ -141,7 +140,7 @@ def plot(chart: Chart, span: Span, zero_name: str) -> Plot:
     """
     shown = [line for line in chart.lines if line.at_s][:MAX_LINES]
     values = [value for line in shown for value in line.values]
-    scale = scale_for([*values, *([] if chart.limit is None else [chart.limit])], chart.unit)
+    scale = scale_for(values, chart.unit)
     zero = span.percent(span.zero_s)
     return Plot(
         title=chart.title,
@@ -153,7 +152,6 @@ def plot(chart: Chart, span: Span, zero_name: str) -> Plot:
         y_ticks=scale.levels(),
         zero=Mark(zero, zero_name, "end" if zero > 80 else "start" if zero < 20 else "middle"),
         band=_band(chart.onset, span),
-        limit=None if chart.limit is None else Level(scale.y(chart.limit), scale.fine_text(chart.limit)),
     )
 
 

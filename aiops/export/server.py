@@ -95,14 +95,6 @@ class WebServer:
         self._server = _Embedded(config)
         self._sock = sock
         self._task: asyncio.Task[None] | None = None
-        name = sock.getsockname()
-        self.host: str = name[0]
-        self.port: int = name[1]
-
-    @property
-    def url(self) -> str:
-        """Where it answers, without a trailing slash."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
         """Begin to answer; connections made since `bind` have waited."""

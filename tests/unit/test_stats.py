@@ -210,60 +210,6 @@ def test_the_upper_bound_lies_above_the_ratio_and_falls_with_more_data(bad: int,
     assert stats.beta_upper(bad * 10, total * 10, confidence) <= bound + 1e-6 or bad / total > confidence
 
 
-# --- two samples ---
-
-
-def test_mann_whitney_agrees_with_a_worked_example_with_ties():
-    """Reference value: scipy.stats.mannwhitneyu(method="asymptotic")."""
-    a, b = [1, 2, 2, 3, 4, 4, 5, 6, 7], [3, 4, 5, 5, 6, 7, 8, 8, 9, 9]
-
-    assert stats.mann_whitney(a, b) == pytest.approx(0.0214278855)
-
-
-def test_mann_whitney_is_symmetric_and_says_nothing_about_equal_values():
-    """Which side is "before" must not change whether there is a difference."""
-    rng = np.random.default_rng(3)
-    a, b = rng.exponential(1.0, 40), rng.exponential(1.5, 60)
-
-    assert stats.mann_whitney(a, b) == pytest.approx(stats.mann_whitney(b, a))
-    assert stats.mann_whitney([1.0] * 10, [1.0] * 12) == 1.0
-    assert math.isnan(stats.mann_whitney([], b))
-
-
-def test_false_alarms_of_mann_whitney_keep_to_their_rate():
-    """A p-value below 5 % in more than about 5 % of equal samples would make every deploy guilty."""
-    rng = np.random.default_rng(4)
-    hits = sum(stats.mann_whitney(rng.lognormal(0, 1, 30), rng.lognormal(0, 1, 25)) < 0.05 for _ in range(400))
-
-    assert hits <= 34  # 20 expected, standard deviation 4.4
-
-
-def test_a_shift_by_two_fifths_is_found_with_its_interval():
-    """The size of a regression is what a person decides on."""
-    rng = np.random.default_rng(5)
-    before, after = rng.lognormal(0, 0.4, 300), 1.4 * rng.lognormal(0, 0.4, 300)
-
-    shift = stats.hodges_lehmann_ratio(before, after)
-
-    assert shift.lo95 < 1.4 < shift.hi95
-    assert shift.ratio == pytest.approx(1.4, rel=0.08)
-    assert shift.lo95 > 1.25
-
-
-def test_large_samples_are_thinned_without_moving_the_answer():
-    """A million pairs of latencies must not cost the resident process its memory."""
-    rng = np.random.default_rng(6)
-    before, after = rng.lognormal(0, 0.4, 5_000), 1.1 * rng.lognormal(0, 0.4, 4_000)
-    whole = float(np.exp(np.median(np.subtract.outer(np.log(after), np.log(before)))))
-
-    assert stats.hodges_lehmann_ratio(before, after).ratio == pytest.approx(whole, rel=1e-3)
-
-
-def test_without_positive_values_there_is_no_ratio():
-    """Unknown is a value."""
-    assert all(math.isnan(value) for value in stats.hodges_lehmann_ratio([0.0, -1.0], [1.0]))
-
-
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=60))
 def test_median_is_the_value_half_of_the_others_lie_on_either_side_of(values: list[float]):
     """Every baseline is one; ours is faster than numpy's and must say the same."""

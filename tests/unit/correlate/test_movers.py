@@ -119,7 +119,7 @@ def test_charts_are_few_small_and_keep_their_peaks():
     named = Hypothesis("x", "X", CauseLevel.FAULT, Labels(), "p", 0.9, Verdict.ROOT, "", tuple(evidence))
     charts = draw([named], (), scene)
 
-    assert [c.evidence_id for c in charts] == ["e0", "e1"]
+    assert [c.title for c in charts] == ["Requests queued in the engine", "Requests finished"]
     assert len(charts) <= MAX_CHARTS
     assert all(len(c.lines) == MAX_LINES and len(line.at_s) <= MAX_POINTS for c in charts for line in c.lines)
     assert max(charts[0].lines[0].values) == 81.0

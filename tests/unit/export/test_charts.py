@@ -16,8 +16,8 @@ from tests.sample_incident import FIRST_BAD_S, sample_diagnosis
 ZERO_S = 1_000.0
 
 
-def chart(*lines: Line, unit: str = "requests", onset: Onset | None = None, limit: float | None = None) -> Chart:
-    return Chart("e", "Title", unit, lines, onset, limit)
+def chart(*lines: Line, unit: str = "requests", onset: Onset | None = None) -> Chart:
+    return Chart("Title", unit, lines, onset)
 
 
 def line(*points: tuple[float, float], name: str = "a") -> Line:
@@ -102,15 +102,6 @@ def test_empty_charts_and_lines_do_not_fail():
     assert draw().lines == ()
     assert draw(Line("a", (), ())).lines == ()
     assert draw(Line("a", (), ()), line((0.0, 1.0))).more_lines == 0
-
-
-def test_the_limit_lies_inside_the_plot():
-    """A limit above every sample is the reason why the chart is shown."""
-    drawn = draw(line((0.0, 0.2), (1.0, 0.3)), unit="ratio", limit=0.9)
-
-    assert drawn.limit is not None
-    assert 0 <= drawn.limit.y <= HEIGHT
-    assert drawn.limit.text == "90 %"
 
 
 @pytest.mark.parametrize(

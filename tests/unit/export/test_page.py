@@ -163,7 +163,7 @@ def test_hostile_text_from_logs_labels_and_rules_stays_text(site):
             templates=tuple(replace(t, template=HOSTILE, title="", log_class=HOSTILE) for t in diagnosis.templates),
             movers=tuple(replace(m, text=HOSTILE, series=replace(m.series, metric=HOSTILE, labels=Labels.of(a=HOSTILE)))
                          for m in diagnosis.movers),
-            charts=(Chart("x", HOSTILE, HOSTILE, (Line(HOSTILE, (FIRST_BAD_S, FIRST_BAD_S + 1), (1.0, 2.0)),)),),
+            charts=(Chart(HOSTILE, HOSTILE, (Line(HOSTILE, (FIRST_BAD_S, FIRST_BAD_S + 1), (1.0, 2.0)),)),),
         ),
     )  # fmt: skip
     site.incidents.held = [hostile]

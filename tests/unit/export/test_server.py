@@ -61,12 +61,14 @@ def test_it_answers_stops_within_a_second_and_frees_the_port():
     """The daemon must end within five seconds, and restart on the same port."""
 
     async def go() -> None:
-        server = WebServer(hello, bind("127.0.0.1:0"))
+        sock = bind("127.0.0.1:0")
+        port, server = sock.getsockname()[1], WebServer(hello, sock)
         server.start()
         async with httpx.AsyncClient(trust_env=False) as client:
-            assert (await client.get(server.url)).text == "hi"
+            assert (await client.get(f"http://127.0.0.1:{port}")).text == "hi"
             assert await timed_stop(server) < 1.0
-        bind(f"127.0.0.1:{server.port}").close()
+        with bind(f"127.0.0.1:{port}") as again:
+            assert again.getsockname()[1] == port
 
     asyncio.run(go())
 
@@ -75,9 +77,10 @@ def test_an_answer_that_never_ends_does_not_hold_up_the_stop():
     """A reader on a bad line must not keep the daemon from ending."""
 
     async def go() -> None:
-        server = WebServer(hang, bind("127.0.0.1:0"))
+        sock = bind("127.0.0.1:0")
+        server = WebServer(hang, sock)
         server.start()
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         assert await timed_stop(server) < 1.0
@@ -89,12 +92,13 @@ def test_an_answer_that_never_ends_does_not_hold_up_the_stop():
 def test_a_server_never_started_just_closes_its_socket():
     """A start that fails half way tears down what it had."""
 
-    async def go() -> int:
-        server = WebServer(hello, bind("127.0.0.1:0"))
-        await server.stop()
-        return server.port
+    sock = bind("127.0.0.1:0")
+    port = sock.getsockname()[1]
+    asyncio.run(WebServer(hello, sock).stop())
 
-    bind(f"127.0.0.1:{asyncio.run(go())}").close()
+    assert sock.fileno() == -1
+    with bind(f"127.0.0.1:{port}") as again:
+        assert again.getsockname()[1] == port
 
 
 def test_the_daemon_keeps_its_own_signal_handlers():

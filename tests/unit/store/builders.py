@@ -44,7 +44,7 @@ def incident(
     opened_at_s: float = 100.0,
     service: str = "chat",
 ) -> Incident:
-    chart = Chart("kv", "KV cache", "ratio", (Line("a", (1.0, 2.0), (0.5, 0.9)),))
+    chart = Chart("KV cache", "ratio", (Line("a", (1.0, 2.0), (0.5, 0.9)),))
     template = LogTemplate("t1", "CUDA out of memory <*>", 3, "vram_exhaustion", LogSeverity.ERROR, 1.0, 2.0)
     return Incident(
         id=incident_id,
