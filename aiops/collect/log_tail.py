@@ -126,7 +126,7 @@ class LogTail:
     def close(self) -> None:
         """Let go of every file."""
         # a reading that hangs keeps its files: they cannot be taken from under it
-        if self._reading.acquire(timeout=1.0):
+        if self._reading.acquire(timeout=0.5):
             for source in self._sources.values():
                 source.followed.close()
             self._reading.release()
