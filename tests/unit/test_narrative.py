@@ -26,6 +26,7 @@ from aiops.model import (
     from_json,
     to_json,
 )
+from aiops.narrative import sentences
 from aiops.narrative.message import MAX_PARAGRAPH, MAX_PARAGRAPHS, MAX_TITLE
 from aiops.narrative.phrases import _TITLES_ZH, PHRASES, say, span
 from tests.sample_incident import FIRST_BAD_S, sample_incident, sample_undetermined
@@ -167,7 +168,7 @@ def test_times_are_told_against_the_first_503(onset_s: float, told: str):
         text="It moved.",
         onset=Onset(FIRST_BAD_S + onset_s - 1.0, FIRST_BAD_S + onset_s),
     )
-    assert narrative.finding(incident, evidence) == f"It moved ({told})."
+    assert sentences.finding(incident, evidence) == f"It moved ({told})."
 
 
 def test_two_roots_are_both_named():
@@ -218,13 +219,13 @@ def test_what_moved_after_the_first_failure_did_not_move_first():
     incident = sample_undetermined()
     first, *others = incident.diagnosis.movers
     late = replace(first, series=replace(first.series, metric="hw_power_watts"), onset=Onset(0.0, FIRST_BAD_S + 9))
-    told = narrative.movers_sentence(answered(incident, movers=(late, first, first, *others)))
+    told = sentences.movers_sentence(answered(incident, movers=(late, first, first, *others)))
     assert told.startswith("Moved first: http_server_arrival_rate (chat): 31 → 93 requests a second, 42 s before the")
     assert "(and 1 more like it);" in told
     assert "after" not in told
-    assert "9.0 s after the first 503" in narrative.movers_sentence(answered(incident, movers=(late,)))
+    assert "9.0 s after the first 503" in sentences.movers_sentence(answered(incident, movers=(late,)))
     named = replace(first, text="http_server_arrival_rate (chat): 93, normally 31")
-    told = narrative.movers_sentence(answered(incident, movers=(named,)))
+    told = sentences.movers_sentence(answered(incident, movers=(named,)))
     assert told == "Moved first: http_server_arrival_rate (chat): 93, normally 31, 42 s before the first 503."
 
 
@@ -235,16 +236,16 @@ def test_what_moved_after_the_first_failure_did_not_move_first():
 def test_who_answered_is_told_without_zeros(gateway: int, upstream: int, told: str):
     """Who answered decides where to look: at the gateway's limits, or behind it."""
     incident = answered(sample_incident(), impact=Impact(100, 9, gateway, upstream, (("503", 9),)))
-    assert narrative.impact_sentence(incident) == f"9.0 % of requests fail (9 of 100) since 08:53:20 UTC. {told}"
+    assert sentences.impact_sentence(incident) == f"9.0 % of requests fail (9 of 100) since 08:53:20 UTC. {told}"
 
 
 def test_a_place_is_told_where_it_helps():
     """The title of a whole service's cause would only repeat the service."""
     root = sample_incident().diagnosis.hypotheses[0]
     replica = replace(root, where=Labels.of(instance="10.0.0.1:80"), place="replica 10.0.0.1:80")
-    assert narrative.cause_name(root, known_service="chat") == "Traffic burst"
-    assert narrative.cause_name(root, known_service="embed") == "Traffic burst (service chat)"
-    assert narrative.cause_name(replica, known_service="chat") == "Traffic burst (replica 10.0.0.1:80)"
+    assert sentences.cause_name(root, known_service="chat") == "Traffic burst"
+    assert sentences.cause_name(root, known_service="embed") == "Traffic burst (service chat)"
+    assert sentences.cause_name(replica, known_service="chat") == "Traffic burst (replica 10.0.0.1:80)"
 
 
 def test_a_hypothesis_with_hardly_any_support_is_not_told_as_closest():
@@ -265,9 +266,9 @@ def test_other_symptoms_are_called_by_their_name():
     """Calling a 429 a 503 sends people to the wrong page."""
     incident = answered(sample_incident(), impact=Impact(100, 50, 50, 0, (("429", 50),)))
     assert compose(incident).title.startswith("429 on chat:")
-    assert narrative.chain_sentence(incident).endswith("→ 429.")
+    assert sentences.chain_sentence(incident).endswith("→ 429.")
     evidence = replace(incident.diagnosis.hypotheses[0].evidence[0], text="It moved.")
-    assert narrative.finding(incident, evidence) == "It moved (42 s before the first failure)."
+    assert sentences.finding(incident, evidence) == "It moved (42 s before the first failure)."
     odd = replace(answered(sample_incident(), impact=Impact(100, 50, 50, 0, (("418", 50),))), symptoms=())
     assert compose(odd).title.startswith("Failing requests on chat:")
 
@@ -412,6 +413,6 @@ def test_an_empty_diagnosis_has_words_for_everything():
         sample_incident(), diagnosis=Diagnosis(DiagnosisStatus.PENDING, FIRST_BAD_S), symptoms=(), service=""
     )
     assert compose(empty).title == "Failing requests on this node: cause not yet known"
-    assert narrative.ruled_out_sentence(empty.diagnosis) == ""
-    assert narrative.movers_sentence(empty) == ""
+    assert sentences.ruled_out_sentence(empty.diagnosis) == ""
+    assert sentences.movers_sentence(empty) == ""
     assert say("en", "service.unknown") == "this node"
