@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import yaml
-
 from aiops.collect import COLLECTORS
 from aiops.document import Node, decode
+from aiops.document.nodes import is_null
 from aiops.errors import ConfigError, Problem
 from aiops.ports import AsyncCollector, Collector, World
 
@@ -82,7 +81,7 @@ def build_collectors(plugins: Sequence[Plugin], world: World) -> list[tuple[str,
 
 def _config(kind: type[Any], node: Node | None, where: str) -> Any:
     """*node* as a *kind*; its defaults where there is no node, or a name with nothing after the colon."""
-    if node is None or _is_null(node):
+    if node is None or is_null(node):
         return kind()
     config = decode(node, kind, where)
     problems = [
@@ -93,10 +92,6 @@ def _config(kind: type[Any], node: Node | None, where: str) -> Any:
     if problems:
         raise ConfigError(*problems)
     return config
-
-
-def _is_null(node: Node) -> bool:
-    return isinstance(node.yaml, yaml.ScalarNode) and node.yaml.tag.endswith(":null")
 
 
 def _unknown(name: str, node: Node | None, table: Mapping[str, str]) -> Problem:

@@ -21,7 +21,8 @@ from aiops.correlate.topology import Place
 from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import NOBODY, Labels, Onset, SeriesRef
 from aiops.ports import Window
-from aiops.rulebook.causes import MetricTest, Reduce
+from aiops.rulebook.causes import MetricTest
+from aiops.rulebook.reduce import Reduce
 from aiops.stats import Floats, increase, median, rate_points
 from aiops.units import format_duration, format_quantity
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 
@@ -21,21 +20,9 @@ from aiops.document import Duration, FieldError, Quantity, doc
 from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader, Window
 from aiops.rulebook.alerts import AlertRule, Selector
+from aiops.rulebook.reduce import Reduce
 from aiops.stats import increase
 from aiops.units import format_quantity
-
-
-class Reduce(StrEnum):
-    """How a window becomes one number."""
-
-    LAST = "last"
-    MIN = "min"
-    MAX = "max"
-    MEAN = "mean"
-    INCREASE = "increase"
-    """Of a counter: what was added."""
-    RATE = "rate"
-    """Of a counter: what was added a second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from aiops.errors import ListenError, PortTaken
+from aiops.settings import split_listen
 
 _BACKLOG = 128
 _MAX_CONNECTIONS = 256
@@ -36,13 +37,12 @@ def bind(listen: str) -> socket.socket:
         PortTaken: another program listens there.
         ListenError: *listen* is no address, or not one of this machine's.
     """
-    host, colon, port_text = listen.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not (colon and host and port_text.isascii() and port_text.isdigit() and int(port_text[:6]) <= 65_535):
-        raise ListenError(f"web.listen: expected host:port such as 127.0.0.1:9477, found {listen!r}")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, int(port_text), type=socket.SOCK_STREAM)[0]
+        host, port = split_listen(listen)
+    except ValueError as error:
+        raise ListenError(f"web.listen: {error}") from error
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         raise ListenError(f"web.listen: {host!r} is no address of this machine") from error
     sock = socket.socket(family, kind, protocol)

@@ -21,6 +21,7 @@ from aiops.catalog import CATALOG
 from aiops.document import Duration, FieldError, Node, Quantity, Ratio, decode, doc, load
 from aiops.errors import ConfigError, Problem
 from aiops.model import CauseLevel, EventKind
+from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 
 ANY_SYMPTOM = "any"
@@ -55,19 +56,6 @@ class Scope(StrEnum):
     INSTANCE = "instance"
     SERVICE = "service"
     HOST = "host"
-
-
-class Reduce(StrEnum):
-    """How a window becomes one number."""
-
-    LAST = "last"
-    MAX = "max"
-    MEAN = "mean"
-    MIN = "min"
-    INCREASE = "increase"
-    """Of a counter: what was added."""
-    RATE = "rate"
-    """Of a counter: what was added a second."""
 
 
 class Term(StrEnum):

@@ -20,9 +20,9 @@ from aiops.rulebook.causes import (
     LogTest,
     MetricTest,
     Odds,
-    Reduce,
     Scope,
 )
+from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 from tests.fakes import FakeEvents, FakeSeries
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.detect.threshold import Config, Reduce, Threshold
+from aiops.detect.threshold import Config, Threshold
 from aiops.errors import ConfigError
 from aiops.model import Labels, Severity
 from aiops.rulebook.alerts import AlertRule, Layer, Selector
+from aiops.rulebook.reduce import Reduce
 from tests.fakes import FakeSeries
 
 GPU_0 = Labels.of(host_name="n1", hw_id="a", gpu="0")
