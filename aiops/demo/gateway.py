@@ -129,10 +129,10 @@ def _passed_on(request: wire.Request) -> tuple[tuple[str, str], ...]:
 
 
 @asynccontextmanager
-async def gateway(upstreams: list[int], log: Path, port: int) -> AsyncIterator[dict[str, Any]]:
-    """Serve on the loopback *port* (0: any)."""
+async def gateway(upstreams: list[int], log: Path) -> AsyncIterator[dict[str, Any]]:
+    """Serve on a free loopback port."""
     with log.open("a", encoding="utf-8", buffering=1) as file:
-        server = await wire.serve(Gateway(upstreams, file).handle, port)
+        server = await wire.serve(Gateway(upstreams, file).handle)
         try:
             yield {"port": wire.port_of(server)}
         finally:
@@ -144,9 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="aiops.demo.gateway", description="A round-robin gateway.")
     parser.add_argument("--upstream", type=int, action="append", required=True, metavar="PORT")
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=0)
     args = parser.parse_args()
-    stage.perform(lambda: gateway(args.upstream, args.log, args.port))
+    stage.perform(lambda: gateway(args.upstream, args.log))
 
 
 if __name__ == "__main__":

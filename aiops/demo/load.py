@@ -164,10 +164,9 @@ def main() -> None:
     """Send until told to stop."""
     parser = argparse.ArgumentParser(prog="aiops.demo.load", description="Open-loop users of the demo's gateway.")
     parser.add_argument("--gateway", type=int, required=True, metavar="PORT")
-    parser.add_argument("--rate", type=float, default=Shape().rate, help="requests a second")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    stage.perform(lambda: load(args.gateway, Shape(rate=args.rate), args.seed))
+    stage.perform(lambda: load(args.gateway, Shape(), args.seed))
 
 
 if __name__ == "__main__":
