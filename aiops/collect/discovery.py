@@ -1,10 +1,17 @@
 """
-Finding inference servers on this machine: ask every listening port for its metrics page, politely.
+Finding inference servers on this machine: ask the ports they may listen on for a metrics page, politely.
+
+Who listens decides first. A process that is known, and by its name is no inference server, is never asked: a probe
+would only end up in its log. Known are our own user's processes, all of them for root; other users' are asked, or a
+server run by somebody else would never be found. Names are kept wide (interpreters, the engines' own, what publishes
+ports for containers); whoever runs a server under another name gives its address in the settings. A gateway is not
+asked: it would pass the question on, and a replica's page would be read under its address. Ports of well-known other
+services are never asked, nor those where ranks of one model find each other (torch, vLLM's data parallel ranks and KV
+transfer): these are Python too, speak no HTTP, and a stranger's words may upset a start.
 
 A port is asked when it appears and then every ten minutes, a few at a time; one that stays silent is asked again after
 a minute, then ever more rarely; one that turned out not to speak HTTP is left alone for as long as its socket lives,
-because what listens there may be NCCL or a database that logs strangers. Ports of well-known other services are never
-asked.
+because what listens there may be NCCL or a database that logs strangers.
 """
 
 from __future__ import annotations
@@ -33,6 +40,14 @@ _AT_ONCE = 4
 _OTHER_SERVICES = frozenset(
     {2049, 2181, 2379, 2380, 3306, 4222, 5432, 5672, 6379, 6443, 9042, 9092, 10250, 11211, 26379, 27017}
 )
+_RENDEZVOUS = frozenset({5600, *range(29_400, 29_600)})
+"""vLLM's KV transfer; torch's 29400 and 29500 and what programs count up from there."""
+_SERVERS = (
+    "python", "pypy", "pt_main_thread", "uvicorn", "gunicorn", "hypercorn", "granian", "ray::",  # as Python calls itself
+    "vllm", "sglang", "text-generation", "tritonserver", "trtllm", "llama", "server", "dynamo", "lmdeploy",
+    "docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon",  # publish the ports of containers
+)  # fmt: skip
+"""How names of processes begin that may answer as an inference server."""
 _NEVER = (-math.inf, 0.0)
 _OWN_MARK = b"\naiops_build_info{"
 
@@ -112,7 +127,9 @@ class Discovery:
     def _is_due(self, listener: Listener, now_s: float, known: Collection[str]) -> bool:
         if listener.pid == os.getpid() or instance_of(listener) in known:
             return False
-        if (listener.port < 1024 and listener.port != 80) or listener.port in _OTHER_SERVICES:
+        if (listener.port < 1024 and listener.port != 80) or listener.port in _OTHER_SERVICES | _RENDEZVOUS:
+            return False
+        if not _may_serve(listener.command):
             return False
         asked_s, pause_s = self._asked.get(listener.inode, _NEVER)
         return not 0.0 <= now_s - asked_s < pause_s
@@ -134,6 +151,11 @@ class Discovery:
                 return None
         dialect = None if _OWN_MARK in b"\n" + page else self._dialects.recognise(page)
         return None if dialect is None else Found(url, instance_of(listener), dialect, page, listener.command)
+
+
+def _may_serve(command: str) -> bool:
+    """Whether a process of that name may be an inference server; one that is not known may."""
+    return not command or command.lower().startswith(_SERVERS)
 
 
 def instance_of(listener: Listener) -> str:

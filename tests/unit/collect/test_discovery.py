@@ -18,8 +18,10 @@ from aiops.collect.listeners import Listener
 VLLM = '# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name="m"} 1\n'
 
 
-def listener(port: int, *, pid: int | None = None, inode: str = "", address: str = "0.0.0.0") -> Listener:
-    return Listener(address, port, inode or str(port), pid, "python")
+def listener(
+    port: int, *, pid: int | None = None, inode: str = "", address: str = "0.0.0.0", command: str = "python"
+) -> Listener:
+    return Listener(address, port, inode or str(port), pid, command)
 
 
 class Neighbourhood:
@@ -72,6 +74,40 @@ def test_our_own_page_is_not_taken_for_a_server():
     street.pages = {9477: '# TYPE x gauge\naiops_build_info{version="1"} 1\n' + VLLM, 9478: VLLM}
     assert street.look(0.0).found == []
     assert street.asked == [9477]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["postgres", "redis-server", "nginx", "haproxy", "envoy", "sshd", "java", "node", "prometheus", "raylet", "etcd"],
+)
+def test_a_program_known_to_be_something_else_is_never_asked(command):
+    """A probe would end up in its log; one through a gateway would come back as a replica's page."""
+    street = Neighbourhood(listener(8000, pid=77, command=command))
+    street.pages = {8000: VLLM}
+    assert street.look(0.0).found == []
+    assert street.asked == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "", "python3.11", "pt_main_thread", "VLLM::APIServer", "vllm", "sglang::server", "text-generation", "tritonserver",
+        "trtllm-serve", "llama-server", "uvicorn", "gunicorn: maste", "ray::ServeRepli", "docker-proxy",
+    ],
+)  # fmt: skip
+def test_whoever_may_be_a_server_is_asked_and_whoever_is_not_known_too(command):
+    """Another user's process shows no name; leaving it out would hide every server that runs as a service."""
+    street = Neighbourhood(listener(8000, command=command))
+    street.pages = {8000: VLLM}
+    assert [one.instance for one in street.look(0.0).found] == ["127.0.0.1:8000"]
+
+
+@pytest.mark.parametrize("port", [5600, 29_400, 29_500, 29_501, 29_599])
+def test_ports_where_ranks_find_each_other_are_never_asked(port):
+    """They belong to Python too, speak no HTTP, and a stranger's words may upset the start of a model."""
+    street = Neighbourhood(listener(port))
+    street.look(0.0)
+    assert street.asked == []
 
 
 @pytest.mark.parametrize("port", [22, 443, 3306, 5432, 6379])
