@@ -83,6 +83,8 @@ class PackedFile:
         status = os.fstat(handle)
         self.key = (status.st_dev, status.st_ino)
         self.is_damaged = False
+        # the last four bytes say how much it unpacks to, as far as anybody may be believed
+        self.told_bytes = int.from_bytes(os.pread(handle, 4, max(0, status.st_size - 4)), "little")
         self._raw = os.fdopen(handle, "rb")
         self._stream = gzip.GzipFile(fileobj=self._raw, mode="rb")
         self._ended = False

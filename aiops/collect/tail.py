@@ -25,7 +25,7 @@ _BACKLOG_BYTES = 32 * 2**20
 _THINNED_BACKLOG_BYTES = 256 * 2**20
 """The same for one who is content with a sample."""
 _PACKED_BYTES = 4 * 2**20
-"""Taken to wait in a packed file, whose size is not known."""
+"""Taken to wait in a packed file that says less than the truth."""
 _MEAN_LINE_BYTES = 150.0
 
 
@@ -105,8 +105,11 @@ class Follower:
     def backlog_bytes(self) -> int:
         """About how much waits to be read in the open file."""
         file = self._trail.file
-        if not isinstance(file, PlainFile):
-            return 0 if file is None else _PACKED_BYTES
+        if file is None:
+            return 0
+        if isinstance(file, PackedFile):
+            told_bytes = file.told_bytes - self._trail.offset
+            return told_bytes if told_bytes > 0 else _PACKED_BYTES
         try:
             return max(0, file.status().st_size - self._trail.offset)
         except OSError:
@@ -185,6 +188,8 @@ class Follower:
 
     def _skip_backlog(self, backlog_bytes: int, ration: Ration) -> int:
         """Leave out what is too much to catch up with; how many bytes that are."""
+        if self._trail.file is None or self._trail.file.is_packed:
+            return 0
         most, kept = (_THINNED_BACKLOG_BYTES, _THINNED_BACKLOG_BYTES) if ration.thin else (_BACKLOG_BYTES, _KEPT_BYTES)
         skipped = backlog_bytes - kept if backlog_bytes > most else 0
         if skipped:

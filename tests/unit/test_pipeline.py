@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from aiops.errors import StateError
 from aiops.model import (
@@ -159,6 +160,10 @@ class Source:
         self.acknowledged_s = now_s
 
 
+def refuse() -> None:
+    raise StateError("disk full")
+
+
 async def in_thread(work: Callable[[], None]) -> None:
     await asyncio.to_thread(work)
 
@@ -199,6 +204,54 @@ def test_every_kind_of_observation_reaches_its_stage():
     assert house.state.saved[0].events == (event,)
     assert house.logs.fed == [record]
     assert list(house.board.sights()) == [sight]
+
+
+def test_a_source_is_told_when_what_it_saw_has_arrived():
+    """Its checkpoint moves on then, and not before: a kill in between must repeat lines, not lose them."""
+    house = House()
+    fed_then: list[int] = []
+
+    class Watching(Source):
+        def acknowledge(self, now_s: float) -> None:
+            fed_then.append(len(house.logs.fed))
+
+    records = [LogRecord(1.0, LABELS, f"line {number}") for number in range(5_000)]
+    asyncio.run(house.pipeline.collect(Watching(*records), 1.0))
+
+    assert fed_then == [5_000]
+    assert house.logs.fed == records
+
+
+def test_a_flood_of_lines_lets_other_ticks_run_in_between():
+    """The loop that feeds them is the loop that answers /metrics and sends pages."""
+    house = House()
+    fed: list[int] = []
+
+    async def story() -> None:
+        feeding = asyncio.create_task(house.pipeline.collect(Source(*[LogRecord(1.0, LABELS, "line")] * 10_000), 1.0))
+        while not feeding.done():
+            fed.append(len(house.logs.fed))
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert len({count for count in fed if 0 < count < 10_000}) >= 3
+
+
+def test_checkpoints_the_disk_refuses_are_complained_of_once_and_tried_again():
+    """A full disk is said once, counted each time, and over when it is over."""
+    house = House()
+    house.state.flush_checkpoints = refuse  # type: ignore[method-assign]
+    with capture_logs() as said:
+        for second in range(3):
+            asyncio.run(house.pipeline.keep(float(second)))
+        del house.state.flush_checkpoints
+        asyncio.run(house.pipeline.keep(4.0))
+
+    assert [entry["event"] for entry in said] == [
+        "checkpoints and history cannot be saved",
+        "checkpoints and history can be saved again",
+    ]
+    assert house.pipeline.stat.registry.get_sample_value("aiops_state_errors_total") == 3
 
 
 def test_a_broken_detector_does_not_silence_the_others():

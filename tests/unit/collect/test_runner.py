@@ -235,3 +235,52 @@ def test_a_flood_of_observations_is_cut(executor):
     seen = asyncio.run(stage.runner.run(1.0))
     assert len(seen) == 50_001
     assert stage.stat.registry.get_sample_value("aiops_samples_dropped_total", {"reason": "run_limit"}) == 1.0
+
+
+class Keeping(Blocking):
+    """One that keeps checkpoints."""
+
+    def __init__(self, act: Callable[[], Iterable[Observation]], deadline_s: float = 5.0) -> None:
+        super().__init__(act, deadline_s)
+        self.acknowledged: list[float] = []
+
+    def acknowledge(self, now_s: float) -> None:
+        self.acknowledged.append(now_s)
+
+
+def test_what_arrived_is_acknowledged_to_a_collector_that_keeps_checkpoints(executor):
+    """Only then may it move on: what it read may still be lost until it is counted."""
+    collector = Keeping(lambda: iter([SAMPLE]))
+    stage = Stage(collector, executor)
+    asyncio.run(stage.runner.run(1.0))
+    assert collector.acknowledged == []
+    stage.runner.acknowledge(1.0)
+    assert collector.acknowledged == [1.0]
+    Stage(Blocking(lambda: iter([])), executor).runner.acknowledge(1.0)  # others do not care
+
+
+def test_a_late_call_is_not_acknowledged_before_its_observations_were_handed_on(executor):
+    """Killed between the two, a checkpoint would have skipped lines that nobody has seen."""
+    go_on = threading.Event()
+
+    def slow() -> Iterable[Observation]:
+        go_on.wait(10.0)
+        return iter([SAMPLE])
+
+    collector = Keeping(slow, deadline_s=0.01)
+    stage = Stage(collector, executor)
+
+    async def story() -> None:
+        await stage.runner.run(1.0)
+        stage.runner.acknowledge(1.0)
+        assert collector.acknowledged == [], "it still runs"
+        go_on.set()
+        assert stage.runner._late is not None
+        await asyncio.wait([stage.runner._late])
+        stage.runner.acknowledge(2.0)
+        assert collector.acknowledged == [], "it has ended, and nobody has what it saw"
+        assert SAMPLE in await stage.runner.run(3.0)
+        stage.runner.acknowledge(3.0)
+
+    asyncio.run(story())
+    assert collector.acknowledged == [3.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,11 @@ def log(tmp_path: Path) -> Path:
     path = tmp_path / "a.log"
     path.touch()
     return path
+
+
+@pytest.fixture
+def checkpoints() -> FakeCheckpoints:
+    return FakeCheckpoints()
 
 
 @pytest.fixture
@@ -112,6 +118,29 @@ def test_long_lines_are_bounded_by_their_bytes(follower: Follower, log: Path) ->
 
     assert sum(map(len, taken)) < 20 * 2**20
     assert len(taken) + follower.skipped_lines == 1_000
+
+
+def test_a_packed_file_is_read_whole_or_sampled_like_any_other(tmp_path: Path, checkpoints: FakeCheckpoints) -> None:
+    """How much waits in it, it says itself."""
+    for count in (100, 100_000):
+        log = tmp_path / f"{count}.log"
+        append(log, b"first\n")
+        follower = Follower(str(log), checkpoints, name="log", max_away_s=60.0, from_start=True)
+        assert list(follower.lines(NOW_S)) == [b"first"]
+        follower.note(NOW_S)
+        follower.save()
+        follower.close()
+        append(log, b"".join(b"INFO line number %d of many\n" % number for number in range(count)))
+        log.with_name(f"{log.name}.1.gz").write_bytes(gzip.compress(log.read_bytes()))
+        log.unlink()
+        append(log, b"now\n")
+        follower = Follower(str(log), checkpoints, name="log", max_away_s=60.0)
+        taken = [line for second in range(5) for line in follower.lines(NOW_S + second, ration())]
+
+        assert taken[-1] == b"now"
+        assert len(taken) + follower.skipped_lines == count + 1
+        assert (follower.skipped_lines == 0) is (count == 100)
+        checkpoints.values.clear()
 
 
 def test_when_time_is_up_the_rest_waits(follower: Follower, log: Path) -> None:
