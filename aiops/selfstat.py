@@ -67,7 +67,7 @@ class SelfStat:
         self.state_errors = Counter("aiops_state_errors_total", "Commits the state file refused.", registry=registry)
         self.log_lines = Counter(
             "aiops_log_lines_total",
-            "Log lines by what became of them: skipped, truncated, dropped (may hold a prompt).",
+            "Log lines by what became of them: skipped, truncated, dropped (may hold a prompt), late (written long before it was read: a template, no count).",
             ["fate"],
             registry=registry,
         )

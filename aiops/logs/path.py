@@ -109,7 +109,7 @@ class LogPath:
     def _take(self, records: list[LogRecord]) -> None:
         lines = [self._line(record.text) for record in records]
         private = self._privacy.follow(lines, [record.labels for record in records])
-        skipped = 0
+        skipped = late = 0
         labels, source = None, None
         for i, record in enumerate(records):
             if i in private:
@@ -117,9 +117,10 @@ class LogPath:
             if record.labels is not labels or source is None:
                 labels = record.labels
                 source = self._ledger.source(labels, record.at_s)
+            late += record.late
             if not self._count(lines[i], record, source):
                 skipped += 1
-        for fate, count in (("dropped", len(private)), ("skipped", skipped)):
+        for fate, count in (("dropped", len(private)), ("skipped", skipped), ("late", late)):
             if count:
                 self._stat.log_lines.labels(fate).inc(count)
 
@@ -138,7 +139,10 @@ class LogPath:
         may_hit = self._may_hit(form_bytes) if form is None else form.may_hit
         hit = self._lexicon.classify(line) if may_hit else None
         log_class = hit.signature.log_class if hit else LogClass.BENIGN
-        counted = self._rates.count(record.labels, log_class.value, hit.values.get("gpu", "") if hit else "")
+        # totals are what happens now; what was missed during a stop shows in its template, under its own time
+        counted = record.late or self._rates.count(
+            record.labels, log_class.value, hit.values.get("gpu", "") if hit else ""
+        )
         if not line:
             return True
         if not (counted and 0.0 <= record.at_s < _END_OF_TIME_S):
@@ -229,7 +233,7 @@ class LogPath:
             trace.add_values(self._extractor.extract(headline(line)))
         if hit is not None:
             trace.add_values(hit.values)
-        if trace.shown:
+        if trace.shown and not record.late:
             name = record.labels.get("source")
             self._template_rates.count(trace.id, name, trace.log_class.value, trace.severity.value)
 

@@ -50,6 +50,17 @@ def test_lines_become_totals_per_class_and_card(path: LogPath):
     assert totals(path) == {("vram_exhaustion", "3"): 30.0, ("benign", ""): 2.0}
 
 
+def test_what_was_missed_during_a_stop_is_a_template_of_its_own_time_and_no_count(path: LogPath, stat: SelfStat):
+    """Counted now, an out-of-memory of last night would be evidence against this morning's card."""
+    path.feed([LogRecord(100.0, A, OOM.format(3, 3), late=True)] * 5)
+    feed(path, OOM.format(3, 3), at_s=5_000.0)
+
+    assert totals(path) == {("vram_exhaustion", "3"): 1.0}
+    (then,) = path.templates(90.0, 110.0)
+    assert (then.count, then.log_class) == (5, "vram_exhaustion")
+    assert fate(stat, "late") == 5
+
+
 def test_samples_are_catalogued(path: LogPath):
     """Rules may only cite what the catalogue knows."""
     feed(path, OOM.format(1, 1))
