@@ -12,53 +12,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib
 import os
 import random
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
 import structlog
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from aiops import __version__, correlate, narrative
-from aiops import settings as settings_module
 from aiops.clock import Clock, SystemClock
-from aiops.collect import COLLECTORS
-from aiops.collect.plugins import Plugin, build_collectors, decode_plugins
+from aiops.collect.plugins import build_collectors
 from aiops.collect.runner import Runner
-from aiops.detect import build_detectors
 from aiops.detect.alerts import AlertBook
-from aiops.errors import ConfigError, Problem, StateError
+from aiops.errors import ConfigError
+from aiops.export.deps import WebDeps
 from aiops.export.intake import BoundedInbox
 from aiops.export.metrics import Exposition
-from aiops.export.web import WebDeps, WebServer, bind, create_app
+from aiops.export.server import WebServer
+from aiops.export.web import create_app
+from aiops.kept import Kept, keep
 from aiops.logs.path import LogPath
 from aiops.model import Observation
-from aiops.notify import NOTIFIERS
 from aiops.notify.dispatch import Dispatcher
-from aiops.notify.memory_outbox import MemoryOutbox
-from aiops.notify.receivers import ReceiverConfig, build_receivers, decode_receivers
-from aiops.notify.ways import check_environment, open_client
+from aiops.notify.receivers import build_receivers
+from aiops.notify.ways import open_client
 from aiops.pipeline import Board, Pipeline
-from aiops.ports import Closeable, Correlator, Detector, RunBlocking, World
-from aiops.rulebook.alerts import AlertRule, load_alert_rules
-from aiops.rulebook.causes import CauseRule, load_causes
-from aiops.rulebook.places import rules_dirs
-from aiops.rulebook.signatures import LogSignature, load_signatures
-from aiops.saving import Saver
+from aiops.plan import Plan, make_plan
+from aiops.ports import Closeable, Correlator, World
 from aiops.schedule import Calendar, Schedule, Tick
 from aiops.selfstat import SelfStat
 from aiops.settings import Settings
-from aiops.store.rings import Rings
-from aiops.store.state_sqlite import StateSqlite
 
 log = structlog.get_logger(__name__)
 
@@ -68,156 +58,6 @@ _HASTE_S = 1.0
 _SAVE_EVERY_S = 180.0
 _SAVE_DEADLINE_S = 2.0
 """Log templates are written in milliseconds; one that takes longer meets a sick disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything a session is built from, checked; making one starts nothing."""
-
-    settings: Settings
-    alerts: tuple[AlertRule, ...]
-    causes: tuple[CauseRule, ...]
-    signatures: tuple[LogSignature, ...]
-    plugins: tuple[Plugin, ...]
-    receivers: tuple[ReceiverConfig, ...]
-    urgent: Sequence[Detector]
-    """Detectors of symptoms."""
-    steady: Sequence[Detector]
-
-
-def make_plan(settings: Settings) -> Plan:
-    """
-    Read every file *settings* refers to.
-
-    Raises:
-        ConfigError: all problems of all files at once.
-    """
-    dirs = rules_dirs(settings.rules.dir)
-    problems: list[Problem] = []
-
-    def checked(load: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
-        try:
-            return load()
-        except ConfigError as error:
-            problems.extend(error.problems)
-            return ()
-
-    alerts = checked(lambda: load_alert_rules(dirs))
-    urgent, steady = checked(lambda: build_detectors(alerts)) or ([], [])
-    plan = Plan(
-        settings=settings,
-        alerts=alerts,
-        causes=checked(lambda: load_causes(dirs)),
-        signatures=checked(lambda: load_signatures(dirs)),
-        plugins=checked(lambda: tuple(decode_plugins(settings.collect))),
-        receivers=checked(lambda: _receivers(settings)),
-        urgent=urgent,
-        steady=steady,
-    )
-    if problems:
-        raise ConfigError(*problems)
-    return plan
-
-
-def _receivers(settings: Settings) -> tuple[ReceiverConfig, ...]:
-    receivers = decode_receivers(settings.notify.receivers)
-    if receivers:
-        check_environment(os.environ)
-    return receivers
-
-
-def example_settings() -> str:
-    """A settings file that shows every key of the program and of its plug-ins."""
-
-    def configs(table: Mapping[str, str]) -> dict[str, type]:
-        return {name: importlib.import_module(module).Config for name, module in table.items()}
-
-    return settings_module.example(configs(COLLECTORS), configs(NOTIFIERS))
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What survives a reload."""
-
-    clock: Clock
-    host: str
-    socket: socket.socket
-    registry: CollectorRegistry
-    stat: SelfStat
-    state: StateSqlite
-    rings: Rings
-    inbox: BoundedInbox
-    emergency: MemoryOutbox
-    """Pages the state file would not take; a reload must not lose them."""
-    saver: Saver
-    """What is on its way to the state file; a reload must not lose that either."""
-    on_writer: RunBlocking
-    """Runs on the thread that owns the state file."""
-    token: str
-    writer: ThreadPoolExecutor
-    """That thread."""
-    readers: ThreadPoolExecutor
-    """Where blocking collectors run; never the loop's default executor, which also serves DNS."""
-
-
-@contextlib.contextmanager
-def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
-    """Bind the port, open the state."""
-    with contextlib.ExitStack() as stack:
-        sock = bind(plan.settings.web.listen)
-        stack.callback(sock.close)
-        directory = plan.settings.state.dir
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            token = api_token(directory)
-        except (OSError, UnicodeDecodeError) as error:
-            raise StateError(f"state.dir: {directory} cannot be used: {error}") from error
-        registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        stat = SelfStat(registry)
-        state = StateSqlite(directory / "state.db", clock.now_s(), plan.settings.state.max_size)
-        stack.callback(state.close)
-        writer = ThreadPoolExecutor(1, thread_name_prefix="state")
-        stack.callback(writer.shutdown, wait=False, cancel_futures=True)
-        readers = ThreadPoolExecutor(len(plan.plugins) + 4, thread_name_prefix="collect")
-        stack.callback(readers.shutdown, wait=False, cancel_futures=True)
-        on_writer, emergency = _on(writer), MemoryOutbox()
-        yield Kept(
-            clock=clock,
-            host=socket.gethostname(),
-            socket=sock,
-            registry=registry,
-            stat=stat,
-            state=state,
-            rings=Rings(stat),
-            inbox=BoundedInbox(stat),
-            emergency=emergency,
-            saver=Saver(state, emergency, stat, on_writer),
-            on_writer=on_writer,
-            token=token,
-            writer=writer,
-            readers=readers,
-        )
-
-
-def _on(executor: ThreadPoolExecutor) -> RunBlocking:
-    async def run(work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
-
-    return run
-
-
-def api_token(directory: Path) -> str:
-    """The token that changes need, made at first start in ``state.dir/token`` for the owner's eyes only."""
-    path = directory / "token"
-    with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
-    return path.read_text(encoding="ascii").strip()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 @contextlib.asynccontextmanager

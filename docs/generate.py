@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from aiops import app
+from aiops import plan
 from aiops.catalog import CATALOG
 from aiops.document import plain
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
@@ -266,7 +266,7 @@ def metrics_page() -> str:
 
 def example_file() -> str:
     """aiops.example.yaml."""
-    return app.example_settings()
+    return plan.example_settings()
 
 
 def settings_page() -> str:

@@ -16,13 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit status 0 when all is sound; otherwise ConfigError says where it is not."""
-    from aiops import app  # noqa: PLC0415
+    from aiops.plan import example_settings, make_plan  # noqa: PLC0415
 
     if args.example:
-        print(app.example_settings(), end="")
+        print(example_settings(), end="")
         return 0
     path = run.settings_file(args.config)
-    plan = app.make_plan(settings.load(path))
+    plan = make_plan(settings.load(path))
     source = str(path) if path else "built-in settings"
     print(
         f"{source}: sound. {len(plan.alerts)} alert rules, {len(plan.causes)} causes, {len(plan.signatures)} log "

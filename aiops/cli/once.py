@@ -19,10 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit status 0."""
     from aiops import app  # noqa: PLC0415
+    from aiops.plan import make_plan  # noqa: PLC0415
 
     config = settings.load(run.settings_file(args.config))
     console.configure("error", "console")
-    seen = asyncio.run(app.once(app.make_plan(config)))
+    seen = asyncio.run(app.once(make_plan(config)))
     # a log line may be anybody's prompt: it is counted here, never shown
     shown = [observation for observation in seen if not isinstance(observation, LogRecord)]
     print(to_json(shown).decode() if args.json else "\n".join(map(_line, shown)))

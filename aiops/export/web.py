@@ -28,9 +28,6 @@ from aiops.export.deps import WebDeps
 from aiops.export.intake import Intake, refuse
 from aiops.export.metrics import CONTENT_TYPE
 from aiops.export.page import Pages
-from aiops.export.server import WebServer, bind
-
-__all__ = ["WebDeps", "WebServer", "bind", "create_app"]
 
 log = structlog.get_logger(__name__)
 

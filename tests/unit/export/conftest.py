@@ -12,8 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from aiops.clock import ManualClock
+from aiops.export.deps import WebDeps
 from aiops.export.metrics import Exposition
-from aiops.export.web import WebDeps, create_app
+from aiops.export.web import create_app
 from aiops.model import Alert, Incident, IncidentState, Sight
 from tests.fakes import FakeInbox, FakeSeries
 
