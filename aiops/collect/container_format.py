@@ -94,6 +94,11 @@ class Unwrapper:
         """Whether no part waits for the rest of its line."""
         return not self._open
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether lines are not wrapped, for certain."""
+        return self.wrapping is Wrapping.PLAIN and not self._open
+
     def begin(self) -> None:
         """Another file has taken the place of this one."""
         self.wrapping, self._plain_lines = self._wanted, 0

@@ -95,19 +95,27 @@ class LogSource:
 
     def read(self, now_s: float, ration: Ration) -> Iterator[LogRecord]:
         """Records of the lines that were appended, as far as *ration* reaches."""
-        followed = self.followed
+        followed, unwrapper, joiner = self.followed, self._unwrapper, self._joiner("")
+        is_behind = followed.behind_since_s is not None
         for line in followed.lines(now_s, ration):
             self._lines += 1
-            if followed.place[0] != self._file:
-                self._file = followed.place[0]
+            place = followed.place
+            if place[0] != self._file:
+                self._file = place[0]
                 yield from self._ended(now_s)
             if is_rubbish(line):
                 self._losses.counts["binary"] += 1
                 continue
-            for unwrapped in self._unwrapper.add(line, now_s, truncated=isinstance(line, CutLine)):
+            if unwrapper.is_plain and not is_behind:
+                text = line.decode("utf-8", "replace")
+                if joiner.passes(text):  # as nearly all lines do
+                    self._passed = place
+                    yield LogRecord(now_s, self.labels, text, isinstance(line, CutLine))
+                    continue
+            for unwrapped in unwrapper.add(line, now_s, truncated=isinstance(line, CutLine)):
                 yield from self._join(unwrapped, now_s)
             if self._is_idle:
-                self._passed = followed.place
+                self._passed = place
         yield from self._flush(now_s)
         if self._is_idle:
             self._passed = followed.place
@@ -118,12 +126,15 @@ class LogSource:
         """Whether no line waits for others."""
         return self._unwrapper.is_idle and all(joiner.is_idle for joiner in self._joiners.values())
 
-    def _join(self, unwrapped: Unwrapped, now_s: float) -> Iterator[LogRecord]:
-        joiner = self._joiners.get(unwrapped.stream)
+    def _joiner(self, stream: str) -> Joiner:
+        joiner = self._joiners.get(stream)
         if joiner is None:
-            joiner = self._joiners[unwrapped.stream] = Joiner()
+            joiner = self._joiners[stream] = Joiner()
+        return joiner
+
+    def _join(self, unwrapped: Unwrapped, now_s: float) -> Iterator[LogRecord]:
         at_s = self._at_s(unwrapped, now_s)
-        for joined in joiner.add(unwrapped.text, now_s, at_s, truncated=unwrapped.truncated):
+        for joined in self._joiner(unwrapped.stream).add(unwrapped.text, now_s, at_s, truncated=unwrapped.truncated):
             yield self._record(joined, now_s)
 
     def _flush(self, now_s: float) -> Iterator[LogRecord]:

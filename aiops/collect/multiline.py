@@ -135,6 +135,10 @@ class Joiner:
         """Whether nothing waits."""
         return not self._open
 
+    def passes(self, line: str) -> bool:
+        """Whether *line* is a record of its own, for certain: what `add` would give out alone and at once."""
+        return not self._open and begins(line) is None
+
     def add(self, line: str, now_s: float, at_s: float | None = None, *, truncated: bool = False) -> Iterator[Joined]:
         """
         Records that are known to be whole now that *line* has come.
