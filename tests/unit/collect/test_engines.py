@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,9 +124,11 @@ def test_any_page_gives_samples_or_the_own_error(lines):
         page = b"".join(name.encode() + line + b"\n" for line in lines for name in names[:40])
         for at_s in (0.0, 5.0):
             try:
-                server.read(page, at_s)
+                samples = server.read(page, at_s)
             except SourceMalformed:
                 continue
+            assert {sample.metric for sample in samples} <= set(CATALOG)
+            assert all(math.isfinite(sample.value) for sample in samples)
 
 
 def test_labels_without_end_are_cut_and_their_number_is_bounded():

@@ -89,7 +89,11 @@ def test_a_flood_of_wanted_readings_is_refused():
 @given(st.binary(max_size=2_000))
 def test_any_bytes_are_survived(noise):
     """A port may answer with anything."""
-    Parser(["a", "b"]).parse(noise + b"\na{" + noise + b'\na{x="' + noise)
+    page = Parser(["a", "b"]).parse(noise + b"\na{" + noise + b'\na{x="' + noise + b"\nb 2.5\n")
+
+    assert set(page.readings) <= {"a", "b"}
+    assert 2.5 in [reading.value for reading in page.readings["b"]], "what is sound beside it is read"
+    assert all(math.isfinite(reading.value) for readings in page.readings.values() for reading in readings)
 
 
 @given(

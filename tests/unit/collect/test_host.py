@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from aiops.catalog import CATALOG
 from aiops.collect import host, host_devices
 from aiops.collect.host_devices import Filesystems
 from aiops.collect.procfs import Since
@@ -76,8 +78,11 @@ def test_any_content_of_a_file_is_survived(tmp_path, name, noise):
                 target.write_bytes(source.read_bytes())
         (tmp_path / "proc" / name).write_bytes(noise)
         collector = host.build(host.Config(), make_world(root=tmp_path))
-        list(collector.collect(0.0))
-        list(collector.collect(2.0))
+        seen = [*collector.collect(0.0), *collector.collect(2.0)]
+        samples = [o for o in seen if isinstance(o, Sample)]
+        assert {s.metric for s in samples} <= set(CATALOG)
+        assert all(math.isfinite(s.value) for s in samples), "a reading that makes no sense is absent"
+        assert len({s.metric for s in samples}) >= 5, "the other files are still read"
 
 
 def test_a_clock_that_stands_still_or_goes_back_gives_no_rates():

@@ -127,8 +127,9 @@ def test_a_kept_connection_the_server_closed_is_replaced():
 
     async def play(client):
         await client.call("GET", "/a")
-        client._idle[0].writer.close()
-        await asyncio.sleep(0.01)
+        writer = client._idle[0].writer
+        writer.close()
+        await writer.wait_closed()
         return await client.call("GET", "/b")
 
     assert talk(echo, play)[0] == 200
