@@ -1,0 +1,68 @@
+"""What detectors find, and what the alert book makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aiops.model.labels import Labels
+
+
+class Severity(StrEnum):
+    """What a person must do about an alert."""
+
+    PAGE = "page"
+    """Wake somebody."""
+    TICKET = "ticket"
+    """One quiet, grouped chat message."""
+    INFO = "info"
+    """Page and Grafana only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One evaluation's finding that a rule's condition holds for one label set. Has no memory."""
+
+    rule: str
+    labels: Labels
+    at_s: float
+    value: float
+    limit: float
+    since_s: float | None = None
+    """When the condition began, if the detector can tell better than the evaluation time."""
+    text: str = ""
+    """The finding in words."""
+    starts: bool = True
+    """False for a value between the clearing and the firing limit: it keeps a firing alert, and starts none."""
+
+
+class AlertState(StrEnum):
+    """Where an alert stands; inactive alerts are not kept."""
+
+    PENDING = "pending"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A breach with memory."""
+
+    rule: str
+    labels: Labels
+    severity: Severity
+    symptom: bool
+    state: AlertState
+    since_s: float
+    """First breach of this spell (for a symptom: the first bad second)."""
+    last_breach_s: float
+    value: float
+    limit: float
+    summary: str
+    fired_at_s: float | None = None
+    resolved_at_s: float | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the alert: rule and labels."""
+        return self.labels.merge(alertname=self.rule).fingerprint()
