@@ -114,7 +114,7 @@ _METRICS = (
     Metric("log_records_total", _C, "lines", ("host_name", "source", "instance", "log_class", "gpu"), "Lines per log class; gpu only where the line names one.", "logs"),
     Metric("log_template_records_total", _C, "lines", ("host_name", "source", "template_id", "log_class", "severity"), "Lines per template, of templates that speak of trouble or were new when they came; template_id others counts those beyond the first 100.", "logs"),
     Metric("log_lines_read_total", _C, "lines", ("host_name", "source"), "Physical lines read of a log file or of standard input, those left out as binary included.", "aiops"),
-    Metric("log_lines_skipped_total", _C, "lines", ("host_name", "source", "reason"), "Lines of a log that could not be used: malformed, oversize (read to 64 KiB), future, too_old, binary, flood (too many at once; read and skipped add up to written), overwritten; backlog, rotated_away and killed count occasions.", "aiops"),
+    Metric("log_lines_skipped_total", _C, "lines", ("host_name", "source", "reason"), "Lines of a log that could not be used: malformed, oversize (read to 64 KiB), future, too_old, binary, flood (too many at once; read and skipped add up to written), overwritten; backlog and rotated_away count occasions.", "aiops"),
     # business
     Metric("business_success_ratio", _G, "ratio", ("service",), "API success rate as the business sees it.", "pushed"),
     Metric("business_complaint_ratio", _G, "ratio", ("service",), "Complaints over users.", "pushed"),

@@ -252,11 +252,41 @@ def log_accuracy(result: dict) -> Iterator[str]:
     )
 
 
+def flood(result: dict) -> Iterator[str]:
+    settings, written, counted, daemon = (result[key] for key in ("settings", "written", "counted", "daemon"))
+    yield "## A flood of log lines"
+    yield ""
+    yield (
+        f"A log gets {settings['lines_per_s']:,} lines a second for {settings['seconds']:.0f} s and is rotated by rename every "
+        f"{settings['rotate_s']:.0f} s; a quiet log gets one a second, a gateway's five. One line in five thousand of the "
+        "flood speaks of trouble. The daemon follows all three with its default settings."
+    )
+    yield ""
+    rows = [
+        ["lines written", f"{written['lines']:,} ({written['bytes'] / 2**20:,.0f} MiB)"],
+        ["read + skipped", f"{counted['read']:,} + {counted['skipped']:,} = {counted['read'] + counted['skipped']:,}"],
+        ["lines of trouble written, classified", f"{written['trouble']:,}, {counted['trouble']:,}"],
+        ["lines of the quiet log written, read", f"{result['quiet']['written']:,}, {result['quiet']['read']:,}"],
+        ["CPU of one core", f"{daemon['cpu_share']:.1%} (limit {result['limits']['cpu_share']:.0%})"],
+        ["RSS before, at most", f"{mib(daemon['rss_bytes_calm'])}, {mib(daemon['rss_bytes_max'])} (limit {mib(result['limits']['rss_bytes'])})"],
+        ["longest run: log_tail, host, access_log", ", ".join(f"{daemon['longest_run_s'][name] * 1e3:.0f} ms" for name in ("log_tail", "host", "access_log"))],
+        ["/metrics: median, p99, slowest", ", ".join(f"{result['metrics_page_s'][key] * 1e3:.0f} ms" for key in ("median", "p99", "max"))],
+        ["runs late, failed or left out", str(sum(runs[name] for runs in result["runs"].values() for name in ("timeout", "error", "skipped")))],
+    ]  # fmt: skip
+    yield from table(["", ""], rows)
+    failed = [name for name, held in result["held"].items() if not held]
+    yield f"- held: {', '.join(name for name, held in result['held'].items() if held)}"
+    if failed:
+        yield f"- **not held: {', '.join(failed)}**"
+    yield ""
+    yield from measured(result)
+
+
 def mib(size_bytes: int | None) -> str:
     return "unknown" if size_bytes is None else f"{size_bytes / 2**20:.1f} MiB"
 
 
-SECTIONS = {"time_to_page": time_to_page, "footprint": footprint, "logs": logs}
+SECTIONS = {"time_to_page": time_to_page, "footprint": footprint, "logs": logs, "flood": flood}
 
 
 def page() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -16,6 +18,14 @@ from aiops.ports import World
 from tests.fakes import FakeCheckpoints, FakeInbox
 
 NOW_S = 1_800_000_000.0
+
+
+class Slow(ManualClock):
+    """A clock by which everything takes long."""
+
+    def monotonic_s(self) -> float:
+        self.advance(0.05)
+        return super().monotonic_s()
 
 
 def tail(root: Path, *files: LogFile, **settings: Any) -> LogTail:
@@ -151,6 +161,94 @@ def test_one_round_takes_a_bounded_amount_of_text(tmp_path: Path, log: Path) -> 
     assert sum(len(record.text) for record in first) < 3 * 2**20
     assert 20 < len(first) + len(rest) < 200
     assert len(first) + len(rest) + skipped(first_seen)[-1][1] == 200, "what is left out is counted"
+
+
+def test_of_two_floods_and_a_quiet_log_each_gets_its_share(tmp_path: Path) -> None:
+    """Who has little is read whole; the others share what is left, and what they lose is counted."""
+    paths = [tmp_path / name for name in ("loud.log", "louder.log", "quiet.log")]
+    for path in paths:
+        path.touch()
+    collector = tail(tmp_path, *(LogFile(str(path)) for path in paths))
+    list(collector.collect(NOW_S))
+    for path, lines in zip(paths, (60_000, 200_000, 300), strict=True):
+        append(path, b"INFO a line of some length, as many as there may be\n" * lines)
+
+    seen = list(collector.collect(NOW_S + 1.0))
+
+    taken = Counter(record.labels.get("source") for record in records(seen))
+    lost = {
+        each.labels.get("source"): each.value
+        for each in seen
+        if isinstance(each, Sample) and each.metric == "log_lines_skipped_total"
+    }
+    assert taken[str(paths[2])] == 300
+    assert 1_000 < taken[str(paths[0])] < 4_000
+    assert 1_000 < taken[str(paths[1])] < 4_000
+    assert [taken[str(path)] + lost.get(str(path), 0.0) for path in paths] == [60_000, 200_000, 300]
+
+
+def test_a_slow_disk_ends_the_round_and_not_the_others(tmp_path: Path) -> None:
+    """One round takes a bounded time, whatever it reads from; what is left comes next time."""
+    paths = [tmp_path / f"{number}.log" for number in range(4)]
+    for path in paths:
+        path.touch()
+    clock = Slow()
+    world = World("n1", tmp_path, clock, cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+    collector = build(Config(files=tuple(LogFile(str(path)) for path in paths), discover=False), world)
+    list(collector.collect(NOW_S))
+    for path in paths:
+        append(path, b"INFO a line\n" * 500)
+
+    rounds = [records(list(collector.collect(NOW_S + second))) for second in range(1, 8)]
+
+    assert len(rounds[0]) < 2_000
+    assert sum(map(len, rounds)) == 2_000
+
+
+def test_a_wildcard_that_matches_rotations_too_reads_nothing_twice(tmp_path: Path, log: Path) -> None:
+    """*.log* is easily written."""
+    collector = tail(tmp_path, LogFile(f"{tmp_path}/*.log*"))
+    list(collector.collect(NOW_S))
+    append(log, b"one\n")
+    seen = records(list(collector.collect(NOW_S + 1.0)))
+    log.rename(tmp_path / "a.log.1")
+    append(log, b"two\n")
+    (tmp_path / "a.log.2.gz").write_bytes(gzip.compress(b"zero\n"))
+    for second in range(2, 30):
+        seen += records(list(collector.collect(NOW_S + second)))
+
+    assert [record.text for record in seen] == ["one", "two"]
+
+
+def test_containers_logs_are_found_and_unwrapped(tmp_path: Path) -> None:
+    """In a DaemonSet nothing has to be named."""
+    pod = tmp_path / "var/log/pods/prod_vllm-1_2/vllm/0.log"
+    pod.parent.mkdir(parents=True)
+    pod.touch()
+    collector = tail(tmp_path, discover=True)
+    list(collector.collect(NOW_S))
+    append(pod, b"2027-01-15T08:00:00.5Z stderr F CUDA out of memory\n")
+
+    (record,) = records(list(collector.collect(NOW_S + 1.0)))
+
+    assert (record.text, record.at_s, record.late) == ("CUDA out of memory", NOW_S + 0.5, False)
+    assert dict(record.labels.pairs) == {"host_name": "n1", "source": str(pod)}
+
+
+def test_found_files_that_are_gone_make_room(tmp_path: Path) -> None:
+    """Pods come and go; the number of open files stays."""
+    collector = tail(tmp_path, LogFile(f"{tmp_path}/*.log"))
+    texts: list[str] = []
+    for day in range(5):
+        for number in range(50):
+            append(tmp_path / f"{day}-{number}.log", b"day %d\n" % day)
+        for second in range(4):
+            texts += [record.text for record in records(list(collector.collect(NOW_S + 60.0 * day + 11.0 * second)))]
+        assert len(collector._sources) <= 64
+        for path in tmp_path.glob("*.log"):
+            path.unlink()
+
+    assert Counter(texts)["day 4"] == 50, "there was room for them"
 
 
 def test_nothing_to_follow_is_a_blind_spot_with_a_hint(tmp_path: Path) -> None:

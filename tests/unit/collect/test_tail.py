@@ -136,11 +136,12 @@ def test_a_file_that_appears_later_is_read_from_its_beginning(tmp_path: Path, ch
     assert read(follower) == [b"first"]
 
 
-@pytest.mark.parametrize("kind", ["fifo", "folder"])
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
 def test_what_is_no_file_is_named_and_never_blocks(tmp_path: Path, checkpoints: FakeCheckpoints, kind: str) -> None:
     """Container images link access.log to a pipe; opening one would wait for a writer for ever."""
     path = tmp_path / "odd"
-    os.mkfifo(path) if kind == "fifo" else path.mkdir()
+    make = {"fifo": os.mkfifo, "folder": Path.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind]
+    make(path)
     follower = follow(path, checkpoints)
 
     assert read(follower) == []
@@ -192,6 +193,18 @@ def test_a_line_of_a_megabyte_is_cut_and_counted(follower: Follower, log: Path) 
     assert [line[:5] for line in lines] == [b"xxxxx", b"yyyyy", b"short"]
     assert {len(line) for line in lines[:2]} == {MAX_LINE_BYTES}
     assert follower.truncated == 2
+
+
+def test_a_line_without_an_end_is_passed_over_in_bounded_pieces(follower: Follower, log: Path) -> None:
+    """A gigabyte without a newline: its beginning is a line, and what follows its end is read again."""
+    for _ in range(6):
+        append(log, b"x" * 4 * 2**20)
+    rounds = [read(follower) for _ in range(8)]
+
+    assert [len(line) for lines in rounds for line in lines] == [MAX_LINE_BYTES]
+    append(log, b"end of it\nnext\n")
+    assert read(follower) == [b"next"]
+    assert follower.truncated == 1
 
 
 def test_a_binary_file_is_just_lines(follower: Follower, log: Path) -> None:
