@@ -25,6 +25,7 @@ from aiops.collect.sampling import Ration
 from aiops.collect.server_logs import FoundLog, container_logs, server_logs
 from aiops.collect.standard_input import StandardInput
 from aiops.collect.tail import Follower
+from aiops.collect.trail import MISSING
 from aiops.document import Duration, doc
 from aiops.model import Observation, Sight
 from aiops.ports import World
@@ -170,7 +171,7 @@ class LogTail:
     def _drop_ended(self) -> None:
         """Forget files that were found and are gone: their places are needed."""
         for name, source in list(self._sources.items()):
-            if source.followed.problem and not source.followed.is_open and name not in self._named:
+            if source.followed.problem == MISSING and not source.followed.is_open and name not in self._named:
                 source.followed.close()
                 del self._sources[name]
 

@@ -21,7 +21,8 @@ from aiops.collect.place import GUARD_BYTES, HEAD_BYTES, Place
 from aiops.collect.rotated import FLAGS, OpenFile, PackedFile, PlainFile, Rotation, rotations
 from aiops.ports import Checkpoints
 
-_MISSING = os.strerror(errno.ENOENT).lower()
+MISSING = os.strerror(errno.ENOENT).lower()
+"""What is said of a log that is not there."""
 _REFRESH_S = 30.0
 """How often the checkpoint of a silent file is written again, since it says when the file was last followed."""
 
@@ -148,7 +149,8 @@ class Trail:
         """A sick disk, a stale network file: let go, and begin anew next time, where reading stood."""
         self.problem = (error.strerror or "cannot be read").lower()
         if self.file is not None:
-            self._resume = Place.from_memory(self.file.key, self._head, self.offset, now_s)
+            head = self.file.read(0, HEAD_BYTES) if isinstance(self.file, PackedFile) else self._head
+            self._resume = Place.from_memory(self.file.key, head, self.offset, now_s)
         self.close()
 
     def close(self) -> None:
@@ -162,7 +164,7 @@ class Trail:
     def _open(self, now_s: float) -> bool:
         """Open what is to be read first: the log, or an older file whose rest was not read before a stop."""
         log = self._open_log()
-        if log is None and self.problem != _MISSING:
+        if log is None and self.problem != MISSING:
             return False  # what was read of it is not known to be lost
         self._from_start = self._from_start or log is None or self._has_begun
         saved = self._resume or (None if self._has_begun else Place.load(self._checkpoints.get(self._name)))
@@ -259,7 +261,7 @@ class Trail:
             named = Path(self.path).stat()
         except OSError as error:
             gone = isinstance(error, FileNotFoundError)
-            self.problem = _MISSING if gone else ""
+            self.problem = MISSING if gone else ""
             # a deleted file must not keep its disk space because we look at it; a renamed one is still written to
             return gone and self.file.status().st_nlink == 0
         self.problem = ""

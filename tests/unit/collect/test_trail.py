@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from aiops.collect.rotated import PackedFile
 from aiops.collect.sampling import Ration
 from aiops.collect.tail import Follower
 from tests.fakes import FakeCheckpoints
@@ -470,6 +471,33 @@ def test_a_disk_that_fails_in_the_middle_repeats_nothing(tailer: Tailer, monkeyp
 
     assert [line[:4] for line in tailer.rounds()] == [b"xxxx", b"last"]
     assert tailer.follower.behind_since_s is None
+
+
+def test_a_disk_that_fails_while_a_gzip_is_read_repeats_nothing(
+    tailer: Tailer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was unpacked is not in the file at that offset."""
+    append(tailer.path, b"".join(b"line %d\n" % number for number in range(1_000)))
+    tailer.follower.close()
+    rotate(tailer.path)
+    compress(tailer.path.with_name("x.log.1"))
+    append(tailer.path, b"now\n")
+    tailer.away()
+    seen = list(tailer.follower.lines(tailer.now_s, Ration(lines=100)))
+
+    def fail(file: PackedFile, offset: int, size: int) -> bytes:
+        if not offset:
+            return real(file, offset, size)
+        raise OSError(5, "Input/output error")
+
+    real = PackedFile.read
+    with monkeypatch.context() as patch:
+        patch.setattr(PackedFile, "read", fail)
+        assert list(tailer.follower.lines(tailer.now_s)) == []
+    assert tailer.follower.problem == "input/output error"
+    seen += tailer.rounds()
+
+    assert seen == [*(b"line %d" % number for number in range(1_000)), b"now"]
 
 
 # --- rights -----------------------------------------------------------------------------------------------------------
