@@ -60,7 +60,7 @@ class Classifier:
             lines: The next ones of a log, raw, without their line feeds.
         """
         texts = [line.encode("utf-8", "replace").strip() for line in lines]
-        private = set(self._privacy.among(texts))
+        private = self._privacy.follow(texts, [""] * len(texts))
         hits = self._lexicon.among(texts)
         forms = form_of(b"\n".join(texts)).split(b"\n")
         return [

@@ -3,8 +3,9 @@ What a line that no signature knows probably means.
 
 A linear model over hashed words, trained offline from the samples of the lexicon and lines beside them
 (bench/train_guess.py), and shipped as plain numbers: reading it runs no code. Calling an ordinary line trouble is worse
-than missing trouble, so below a probability set by cross-validation the answer is benign. For offline commands and
-child processes; the daemon counts only what a signature says.
+than missing trouble, so the answer is benign below a probability set by cross-validation, and for a line without a
+single word of failure, whatever it speaks of. For offline commands and child processes; the daemon counts only what a
+signature says.
 """
 
 from __future__ import annotations
@@ -17,12 +18,23 @@ from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
+import re2
 
 from aiops.errors import AiopsError
 from aiops.logs.features import COLUMNS, columns
 from aiops.model import LogSeverity
 from aiops.rulebook.signatures import LogClass
 
+FAILURE = re2.compile(
+    r"(?i)fail|error|\berr\b|exception|time[ -]?out|timed out|refus|\blost|\bdead|\bdied|kill|crash|abort|exceed|exhaust"
+    r"|unable|cannot|can.?t\b|could ?n.t|could not|denied|reject|dropp|unavailable|unreachable|unhealthy|corrupt|invalid"
+    r"|mismatch|missing|not found|\bfull\b|overload|too many|out of|insufficient|not enough|stuck|\bhung|hang\b|stall"
+    r"|\bno (?:space|memory|route|room|answer|response|free|healthy|live)|panic|fatal|fault|degrad|throttl|overheat|too hot"
+    r"|expired|evict|preempt|\bdown\b|reset|unexpected|disconnect|respond|gone|violat"
+)
+"""Words of failure."""
+_MIN_COLUMNS = 16
+"""About three words: one alone, repeated or not, says too little."""
 FILE = "guess.json"
 FORMAT = "aiops-guess-1"
 
@@ -97,18 +109,18 @@ class Guesser:
         """One answer a line."""
         return [self._guess(line.encode("utf-8", "replace")) for line in lines]
 
-    def probabilities(self, line: bytes) -> npt.NDArray[np.float32]:
-        """Of each class, in the model's order; they add up to 1."""
+    def _guess(self, line: bytes) -> Guess:
         filled = columns(line)
+        each = self._probabilities(filled)
+        best = int(each.argmax())
+        if each[best] < self._threshold or len(filled) < _MIN_COLUMNS or FAILURE.search(line) is None:
+            best = self._benign
+        return Guess(self._classes[best], self._severities[best], round(float(each[best]), 3))
+
+    def _probabilities(self, filled: list[int]) -> npt.NDArray[np.float32]:
+        """Of each class, in the model's order; they add up to 1."""
         scores = self._bias
         if filled:
             scores = scores + self._weights[filled].sum(axis=0) / np.sqrt(np.float32(len(filled)))
         odds = np.exp(scores - scores.max())
         return np.asarray(odds / odds.sum(), np.float32)
-
-    def _guess(self, line: bytes) -> Guess:
-        each = self.probabilities(line)
-        best = int(each.argmax())
-        if each[best] < self._threshold:
-            best = self._benign
-        return Guess(self._classes[best], self._severities[best], round(float(each[best]), 3))
