@@ -39,11 +39,7 @@ _NOTHING_HINT = "try `aiops demo`, or add collect.inference.targets"
 class TargetConfig:
     """One server's page."""
 
-    url: str = field(
-        metadata=doc(
-            "address of the metrics page, as the gateway spells its upstream unless it is local"
-        )
-    )
+    url: str = field(metadata=doc("address of the metrics page, as the gateway spells its upstream unless it is local"))
     gpu: str = field(default="", metadata=doc("index of the card the server runs on"))
 
     def __post_init__(self) -> None:
