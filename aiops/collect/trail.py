@@ -15,7 +15,9 @@ import errno
 import math
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from aiops.collect.place import GUARD_BYTES, HEAD_BYTES, Place
 from aiops.collect.rotated import FLAGS, OpenFile, PackedFile, PlainFile, Rotation, rotations
@@ -25,6 +27,14 @@ MISSING = os.strerror(errno.ENOENT).lower()
 """What is said of a log that is not there."""
 _REFRESH_S = 30.0
 """How often the checkpoint of a silent file is written again, since it says when the file was last followed."""
+
+
+class _Ended(NamedTuple):
+    """A file that was read to its end."""
+
+    place: Place
+    """Its end."""
+    written_ns: int
 
 
 class Trail:
@@ -62,13 +72,18 @@ class Trail:
         """Whether the open file is the one that has the name, not an older one."""
         self._head = b""
         self._guard = b""
+        self._changed_ns = 0
+        """When the log was written to last, when it was last looked at."""
         self._expected: Place | None = None
         """What must stand before the offset of a packed file, as far as it is not unpacked yet."""
         self._behind_end: tuple[tuple[int, int], int] | None = None
         self._noted: Place | None = None
+        self._noted_where = (0, 0)
         self._saved: Place | None = None
         self._resume: Place | None = None
         """Where to go on in this process after an error."""
+        self._previous: _Ended | None = None
+        """The file that was read before, until something of the log is read."""
         self._has_begun = False
         """Whether the checkpoint was used: what appears under the name from then on is new."""
 
@@ -80,6 +95,11 @@ class Trail:
             return False
         if self._is_log and self._is_truncated():
             self._begin_again()
+        elif self._is_log and self._previous is not None and self._has_data():
+            # whole files may have come and gone since: copied away and emptied before anything of them was read
+            previous, self._previous = self._previous, None
+            if self.offset == 0 and (older := self._after(previous)):
+                self._use_first(older, None)
         return self.file is not None
 
     def is_passed(self) -> bool:
@@ -92,7 +112,9 @@ class Trail:
         if file is None:
             return
         self.lost_files += isinstance(file, PackedFile) and file.is_damaged
-        self._use_first(self._after(file), self._open_log())
+        if not (self._is_log and self.offset == 0 and self._previous is not None):  # else nothing of the log was read
+            self._previous = _Ended(Place.of(file.key, file.read, self.offset, 0.0), file.status().st_mtime_ns)
+        self._use_first(self._after(self._previous), self._open_log())
 
     def is_another(self, chunk: bytes) -> bool:
         """
@@ -133,11 +155,16 @@ class Trail:
         """
         if self.file is None or self._expected is not None:
             return
-        key, noted = self.file.key, self._noted
-        if noted is not None and (noted.key, noted.offset) == (key, offset) and 0.0 <= now_s - noted.at_s < _REFRESH_S:
+        noted, where = self._noted, (self.changes, offset)
+        if noted is not None and self._noted_where == where and 0.0 <= now_s - noted.at_s < _REFRESH_S:
             return
         with contextlib.suppress(OSError):
-            self._noted = Place.of(key, self.file.read, offset, now_s)
+            if offset == 0 and self._is_log and self._previous is not None:
+                # of an empty file nothing is known: what comes after the one before is to be read
+                self._noted = replace(self._previous.place, at_s=now_s)
+            else:
+                self._noted = Place.of(self.file.key, self.file.read, offset, now_s)
+            self._noted_where = where
 
     def save(self) -> None:
         """What was handed out before the last `note` has arrived: go on from there after a restart."""
@@ -168,7 +195,9 @@ class Trail:
             return False  # what was read of it is not known to be lost
         self._from_start = self._from_start or log is None or self._has_begun
         saved = self._resume or (None if self._has_begun else Place.load(self._checkpoints.get(self._name)))
-        if saved is None or now_s - saved.at_s > self._max_away_s:
+        if saved is None and self._previous is not None:
+            self._use_first(self._after(self._previous), log)
+        elif saved is None or now_s - saved.at_s > self._max_away_s:
             if log is not None:
                 self._use(log, 0 if self._from_start else log.status().st_size)
         else:
@@ -235,19 +264,20 @@ class Trail:
         if log is not None:
             self._use(log, 0)
 
-    def _after(self, file: OpenFile) -> list[Rotation]:
-        """Rotations that came after *file*, oldest first."""
+    def _after(self, ended: _Ended) -> list[Rotation]:
+        """Rotations that came after the file *ended*, oldest first."""
         found = rotations(self._rotations_of())
-        keys = [rotation.key for rotation in found]
-        if file.key in keys:
-            return found[keys.index(file.key) + 1 :]
-        head = file.read(0, HEAD_BYTES)
-        # packed meanwhile; of several that begin alike it is taken for the newest, or we would go in circles
-        for number in reversed(range(len(found))):
-            if head and found[number].is_packed and _head_of(found[number]) == head:
+        place = ended.place
+        for number, rotation in enumerate(found):  # its inode may be another's by now
+            if rotation.key == place.key and _is_same(rotation, place):
                 return found[number + 1 :]
-        written_ns = file.status().st_mtime_ns
-        return [rotation for rotation in found if rotation.written_ns > written_ns]
+        # packed meanwhile; of several that begin alike one as long, or else the newest, or we would go in circles
+        packed = [number for number in reversed(range(len(found))) if found[number].is_packed]
+        for as_long in (True, False):
+            for number in packed:
+                if _is_same(found[number], place, as_long=as_long):
+                    return found[number + 1 :]
+        return [rotation for rotation in found if rotation.written_ns > ended.written_ns]
 
     def _rotations_of(self) -> str:
         """The name whose rotations are meant; none for a file seen through a process's handle."""
@@ -267,14 +297,19 @@ class Trail:
         self.problem = ""
         return (named.st_dev, named.st_ino) != self.file.key
 
+    def _has_data(self) -> bool:
+        return self.file is not None and self.file.status().st_size > 0
+
     def _is_truncated(self) -> bool:
         """Whether the open log was emptied in place, and perhaps filled again."""
         file = self.file
         if not isinstance(file, PlainFile):
             return False
-        size = file.status().st_size
-        if size == self.offset:
+        status = file.status()
+        size, changed = status.st_size, status.st_mtime_ns != self._changed_ns
+        if size == self.offset and not changed:
             return False
+        self._changed_ns = status.st_mtime_ns
         guard = file.read(self.offset - len(self._guard), len(self._guard))
         return size < self.offset or guard != self._guard or not file.read(0, HEAD_BYTES).startswith(self._head)
 
@@ -303,24 +338,30 @@ def _find(saved: Place, found: list[Rotation]) -> OpenFile | None:
     same = [rotation for rotation in found if rotation.key == saved.key]
     for rotation in (*same, *reversed(found)):
         file = rotation.open()
-        if file is None:
-            continue
-        try:
-            if saved.begins(file.read) and (file.is_packed or saved.leads_to(file.read)):
+        if file is not None:
+            was_empty = saved.head_bytes == 0 and rotation.key == saved.key and not file.is_packed
+            if was_empty or _holds(file, saved):
                 return file
-        except OSError:  # one that cannot be read must not hide the others
-            pass
-        file.close()
+            file.close()
     return None
 
 
-def _head_of(rotation: Rotation) -> bytes:
+def _is_same(rotation: Rotation, place: Place, *, as_long: bool = False) -> bool:
+    """Whether *place* is the end of the file in *rotation*."""
     file = rotation.open()
     if file is None:
-        return b""
+        return False
+    if isinstance(file, PackedFile):
+        same = (not as_long or file.told_bytes == place.offset % 2**32) and _holds(file, place)
+    else:
+        same = _holds(file, place) if place.head_bytes else file.status().st_size == 0
+    file.close()
+    return same
+
+
+def _holds(file: OpenFile, place: Place) -> bool:
+    """Whether *file* is the one of *place*, as far as it can be told before it is unpacked."""
     try:
-        return file.read(0, HEAD_BYTES)
-    except OSError:
-        return b""
-    finally:
-        file.close()
+        return place.begins(file.read) and (file.is_packed or place.leads_to(file.read))
+    except OSError:  # one that cannot be read must not hide the others
+        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,53 +14,12 @@ import pytest
 
 from aiops.collect.rotated import PackedFile
 from aiops.collect.sampling import Ration
-from aiops.collect.tail import Follower
-from tests.fakes import FakeCheckpoints
+from tests.unit.collect.trail_story import Tailer, append, compress, copy_and_truncate, rotate
 
 NOW_S = 1_800_000_000.0
 BANNER = (
     b"INFO: Started server process, as every file of this log begins; no time, no number, always the same words. " * 4
 )
-
-
-class Tailer:
-    """A daemon's view of one log: it can be stopped, killed and started again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.checkpoints = FakeCheckpoints()
-        self.now_s = NOW_S
-        self.follower = self.start()
-
-    def start(self, *, from_start: bool = False) -> Follower:
-        self.follower = Follower(
-            str(self.path), self.checkpoints, name="log", max_away_s=86_400.0, from_start=from_start
-        )
-        return self.follower
-
-    def round(self, ration: Ration | None = None) -> list[bytes]:
-        """One round, whose lines arrive."""
-        lines = list(self.follower.lines(self.now_s, ration))
-        self.follower.note(self.now_s)
-        self.follower.save()
-        self.now_s += 1.0
-        return lines
-
-    def rounds(self, count: int = 4) -> list[bytes]:
-        """What comes in *count* rounds."""
-        return [line for _ in range(count) for line in self.round()]
-
-    def kill(self) -> list[bytes]:
-        """One more round, whose lines arrive nowhere, and the end; what was read in vain."""
-        lines = list(self.follower.lines(self.now_s))
-        self.follower.close()
-        return lines
-
-    def away(self, seconds: float = 60.0) -> None:
-        """Stopped, and started again after a while."""
-        self.follower.close()
-        self.now_s += seconds
-        self.start()
 
 
 @pytest.fixture
@@ -73,38 +31,6 @@ def tailer(tmp_path: Path) -> Iterator[Tailer]:
     assert tailer.rounds(1) == [b"one"]
     yield tailer
     tailer.follower.close()
-
-
-def append(path: Path, data: bytes, at_s: float | None = None) -> None:
-    with path.open("ab") as file:
-        file.write(data)
-    if at_s is not None:
-        os.utime(path, (at_s, at_s))
-
-
-def rotate(path: Path, *, count: int = 9) -> None:
-    """As logrotate does by rename: x.log.1 is the newest."""
-    for number in range(count, 0, -1):
-        for end in ("", ".gz"):
-            older = path.with_name(f"{path.name}.{number}{end}")
-            if older.exists():
-                older.rename(path.with_name(f"{path.name}.{number + 1}{end}"))
-    path.rename(path.with_name(f"{path.name}.1"))
-
-
-def compress(path: Path) -> Path:
-    """As gzip does: another inode, the same time, the plain file gone."""
-    packed = path.with_name(path.name + ".gz")
-    status = path.stat()
-    packed.write_bytes(gzip.compress(path.read_bytes()))
-    os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
-    path.unlink()
-    return packed
-
-
-def copy_and_truncate(path: Path) -> None:
-    shutil.copyfile(path, path.with_name(path.name + ".1"))
-    os.truncate(path, 0)
 
 
 def reuse_inode(path: Path, content: bytes) -> bool:
@@ -507,6 +433,7 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 from aiops.collect.tail import Follower
 from tests.fakes import FakeCheckpoints
+from tests.unit.collect.trail_story import Tailer, append, compress, copy_and_truncate, rotate
 os.setgid(65534); os.setuid(65534)
 follower = Follower(sys.argv[1], FakeCheckpoints(), name="log", max_away_s=60.0)
 def round():
