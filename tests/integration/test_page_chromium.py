@@ -160,7 +160,9 @@ class Served:
         self.server = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
 
     async def _start(self) -> WebServer:
-        server = WebServer(self.site.app, bind("127.0.0.1:0"))
+        sock = bind("127.0.0.1:0")
+        self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        server = WebServer(self.site.app, sock)
         server.start()
         return server
 
@@ -191,7 +193,7 @@ def browser() -> Iterator[Browser]:
 @pytest.mark.parametrize("path", ["/", OPEN, UNDETERMINED, "/incidents/gone"])
 def test_the_browser_blocks_nothing_and_logs_nothing(served, browser, path):
     """A violation of our own policy would be a page that looks broken, only in the browser."""
-    browser.open(served.server.url + path)
+    browser.open(served.url + path)
 
     missing = ["Failed to load resource: the server responded with a status of 404 (Not Found)"]
     assert browser.complaints() == (missing if path.endswith("gone") else [])
@@ -201,7 +203,7 @@ def test_the_browser_blocks_nothing_and_logs_nothing(served, browser, path):
 
 def test_a_page_that_does_break_the_policy_would_be_noticed(served, browser):
     """The test above must be able to fail."""
-    browser.open(served.server.url + "/")
+    browser.open(served.url + "/")
     browser.evaluate("document.body.insertAdjacentHTML('beforeend', '<p style=\"color:red\" onclick=\"x()\">x</p>')")
 
     assert any("Content Security Policy" in text for text in browser.complaints())
@@ -212,7 +214,7 @@ def test_a_page_that_does_break_the_policy_would_be_noticed(served, browser):
 @pytest.mark.parametrize("path", ["/", OPEN, UNDETERMINED])
 def test_nothing_sticks_out_sideways(served, browser, path, width, dark):
     """On a phone at three in the morning nobody scrolls sideways to find the cause."""
-    browser.open(served.server.url + path, width=width, dark=dark)
+    browser.open(served.url + path, width=width, dark=dark)
 
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate(OUTSIDE) == []
@@ -220,7 +222,7 @@ def test_nothing_sticks_out_sideways(served, browser, path, width, dark):
 
 def test_the_headline_is_on_the_first_screen_of_a_phone(served, browser):
     """Cause, how sure, and what to do, before any scrolling."""
-    browser.open(served.server.url + OPEN, width=390)
+    browser.open(served.url + OPEN, width=390)
 
     headline = "document.querySelector('h1')"
     assert browser.evaluate(f"{headline}.textContent") == "503 on chat: Traffic burst"
@@ -232,7 +234,7 @@ def test_the_headline_is_on_the_first_screen_of_a_phone(served, browser):
 @pytest.mark.parametrize("path", ["/", OPEN])
 def test_text_has_the_contrast_that_tired_eyes_need(served, browser, path, dark):
     """WCAG 2.2, 1.4.3: 4.5 to 1, large text 3 to 1."""
-    browser.open(served.server.url + path, dark=dark)
+    browser.open(served.url + path, dark=dark)
 
     assert browser.evaluate(FAINT) == []
 
@@ -240,7 +242,7 @@ def test_text_has_the_contrast_that_tired_eyes_need(served, browser, path, dark)
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_paints_and_follows_the_colour_scheme(served, browser, dark):
     """A blank screenshot passes every test of the DOM."""
-    browser.open(served.server.url + OPEN, width=390, dark=dark)
+    browser.open(served.url + OPEN, width=390, dark=dark)
 
     rows = pixels(base64.b64decode(browser.send("Page.captureScreenshot", format="png")["data"]))
     assert len(set(rows)) > 100, "most rows are alike: a blank page"
@@ -251,7 +253,7 @@ def test_the_page_paints_and_follows_the_colour_scheme(served, browser, dark):
 
 def test_charts_are_drawn_with_their_lines_bands_and_marks(served, browser):
     """An SVG with a wrong namespace or a blocked style is in the DOM, and invisible."""
-    browser.open(served.server.url + OPEN)
+    browser.open(served.url + OPEN)
 
     assert browser.evaluate("document.querySelectorAll('.chart').length") == 5
     boxes = browser.evaluate(
@@ -269,7 +271,7 @@ def test_charts_are_drawn_with_their_lines_bands_and_marks(served, browser):
 
 def test_an_open_incident_turns_green_by_itself(served, browser):
     """Whoever keeps the page open sees the end without touching it."""
-    browser.open(served.server.url + OPEN)
+    browser.open(served.url + OPEN)
     assert browser.evaluate("document.querySelector('.pill').textContent") == "Open"
     served.site.incidents.held = [sample_incident(resolved=True)]
     browser.events.clear()
