@@ -153,7 +153,7 @@ def _cluster(args: argparse.Namespace, clock: Clock) -> int:
     )
     reader = LineReader(args.files, _complain)
     bar = Bar(sys.stderr, reader, clock)
-    with bar, _opened(args.assign, args.files) as out:
+    with bar, _opened(args.assign, reader) as out:
         for lines in reader.batches(_BATCH_LINES):
             ids = clustering.take(lines)
             if out:
@@ -170,12 +170,12 @@ def _cluster(args: argparse.Namespace, clock: Clock) -> int:
 
 
 @contextmanager
-def _opened(path: Path | None, inputs: Sequence[str]) -> Iterator[TextIO | None]:
+def _opened(path: Path | None, reader: LineReader) -> Iterator[TextIO | None]:
     """The file for ids, if there is to be one."""
     if path is None:
         yield None
         return
-    if path.is_file() and any(Path(name).exists() and path.samefile(name) for name in inputs):
+    if reader.reads(path):
         raise AiopsError(f"--assign {path}: is one of the files to read")
     try:
         with path.open("w", encoding="ascii") as out:

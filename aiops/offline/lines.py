@@ -9,6 +9,7 @@ anything. What cannot be read is named and skipped, as grep does; the other file
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import gzip
 import os
@@ -93,6 +94,16 @@ class LineReader:
     def read_bytes(self) -> int:
         """How far reading has come, in bytes as they lie on disk; meaningful where `total_bytes` is known."""
         return self._done_bytes + (self._raw.tell() if self._raw is not None else 0)
+
+    def reads(self, path: Path) -> bool:
+        """Whether *path* is one of the inputs, by whatever name: a pattern's find, a link, what standard input is."""
+        with contextlib.suppress(OSError):
+            wanted = path.stat()
+            for name in self._paths:
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(wanted, os.fstat(self._stdin) if name == STDIN else Path(name).stat()):
+                        return True
+        return False
 
     def batches(self, size: int) -> Iterator[list[str]]:
         """

@@ -158,6 +158,14 @@ def test_a_log_is_never_written_over(log: Path, tmp_path: Path):
     assert b"is one of the files to read" in done.stderr
     assert log.read_bytes() == before
     assert logs("cluster", log, "--assign", tmp_path / "no" / "such").returncode == 1
+    with log.open("rb") as source:
+        for inputs, stdin in (((f"{log.parent}/*{log.suffix}",), subprocess.DEVNULL), (("-",), source)):
+            done = subprocess.run(
+                [sys.executable, "-m", "aiops", "logs", "cluster", *inputs, "--assign", log],
+                stdin=stdin, capture_output=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert b"is one of the files to read" in done.stderr, "a pattern's find, or what standard input is"
+            assert log.read_bytes() == before
 
 
 @pytest.mark.parametrize("words", [["classify"], ["cluster", "--json"], ["cluster", "--assign", "/dev/full"]])
