@@ -61,6 +61,8 @@ _MAX_FOLLOWING = 500
 """Lines taken for the rest of a prompt whose end is not seen."""
 _MAX_OPEN = 256
 _HEAD_BYTES = 12
+_WRITER = re2.compile(rb"^(?:\([^()\n]{1,60}\bpid=\d+[^()\n]{0,40}\) ?|[\w.-]{1,60} *\| )")
+"""What vLLM, Ray or docker compose put before every line, those within a prompt included."""
 _SHAPE = bytes.maketrans(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", b"0" * 10 + b"a" * 52)
 
 
@@ -161,4 +163,6 @@ class Privacy:
 
 def _head(line: bytes) -> bytes:
     """How *line* begins, letters and digits alike: "INFO 01-02 03" and "INFO 11-12 13" are heads of one log."""
-    return line[:_HEAD_BYTES].translate(_SHAPE)
+    writer = _WRITER.search(line[:200])
+    start = writer.end() if writer else 0
+    return line[start : start + _HEAD_BYTES].translate(_SHAPE)

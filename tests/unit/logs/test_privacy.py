@@ -185,3 +185,20 @@ def test_open_prompts_of_many_logs_are_bounded():
 
 def follow(lines: list[str]) -> list[int]:
     return sorted(Privacy().follow([line.encode() for line in lines], ["log"] * len(lines)))
+
+
+@pytest.mark.parametrize(
+    "writer", ["(APIServer pid=12) ", "(EngineCore_0 pid=7)", "gateway-1  | ", "(raylet, pid=9, ip=10.0.0.1) "]
+)
+def test_what_a_program_puts_before_every_line_ends_no_prompt(writer: str):
+    """vLLM's processes, Ray and docker compose sign each line, those within a prompt too."""
+    lines = [
+        f'{writer}prompt="Dear doctor',
+        f"{writer}my CANARY is this",
+        f'{writer}and that", params=1',
+        f"{writer}ready",
+    ]
+
+    found = Privacy().follow([line.encode() for line in lines], ["a"] * len(lines))
+
+    assert found == {0, 1, 2}
