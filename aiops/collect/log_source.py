@@ -15,7 +15,7 @@ from aiops.collect.container_format import Unwrapped, Unwrapper, Wrapping
 from aiops.collect.file_names import reading_hint
 from aiops.collect.losses import Losses
 from aiops.collect.multiline import Joined, Joiner
-from aiops.collect.rubbish import is_rubbish
+from aiops.collect.rubbish import Sieve
 from aiops.collect.sampling import Ration
 from aiops.collect.tail import CutLine
 from aiops.model import Labels, LogRecord, Observation, Sample, Sight
@@ -78,6 +78,7 @@ class LogSource:
         self._instance = instance
         self._losses = Losses(host, name)
         self._read = Labels.of(host_name=host, source=name)
+        self._sieve = Sieve()
         self._unwrapper = Unwrapper(wrapping)
         self._joiners: dict[str, Joiner] = {}
         self._lines = 0
@@ -103,7 +104,7 @@ class LogSource:
             if place[0] != self._file:
                 self._file = place[0]
                 yield from self._ended(now_s)
-            if is_rubbish(line):
+            if self._sieve.is_rubbish(line):
                 self._losses.counts["binary"] += 1
                 continue
             if unwrapper.is_plain and not is_behind:
