@@ -5,9 +5,10 @@ Masking replaces what varies (numbers, ids, addresses, paths, times) by ``<*>``,
 and at the same time takes out what must not be kept: keys, tokens, query strings, addresses of clients, names of users.
 
 Three ordered alternations do nearly all of it: what is secret or a place, then times and ids, then the rest. Within one,
-at a place the first alternative that matches wins, so the long forms stand before the short ones they contain. A few
-passes before them keep the word that tells what was masked ("user=<*>"), which an alternation cannot do without groups,
-and groups cost four times the rest.
+at a place the first alternative that matches wins, so the long forms stand before the short ones they contain. Passes
+before them look for what few lines hold (only lines with "://" can hold an address of the web), which keeps the
+automata of the alternations small; some of them keep the word that tells what was masked ("user=<*>"), which an
+alternation cannot do without groups, and groups cost four times the rest.
 
 All of it is one text for three engines (RE2 for the stream, Rust's for batches, Python's for comparison), and all three
 must answer alike. Hence the dialect: classes written out in ASCII, no case folding (engines differ in what folds), no
@@ -40,21 +41,53 @@ def _one_of(*alternatives: str) -> str:
 
 _HEX = "[0-9a-fA-F]"
 
-_BEARER = _one_of(_any_case("bearer"), _any_case("basic"))
+_CLOSED = r"(?:\\*[\"']|\\x[0-9]{2})?\]?"
+"""What may stand between a name and its sign: a quote, escaped as often as may be, and the bracket of a subscript."""
+_SIGN = r"[ \t]*(?:=>|:=|[=:>])[ \t]*"
+_QUOTED = r"\\*(?:\"[^\"]*\"|'[^']*')"
+_TEXT = _one_of(
+    r"\\+\"[^\"\\]*(?:\\\\+.[^\"\\]*)*(?:\\\")?",  # quoted within a quoted text
+    r"\\+'[^'\\]*(?:\\\\+.[^'\\]*)*(?:\\')?",
+    r"\"[^\"\\]*(?:\\.[^\"\\]*)*\"?",
+    r"'[^'\\]*(?:\\.[^'\\]*)*'?",
+)
+"""A quoted one, or all that is left of it."""
+_VALUE = _one_of(r"\[[^\]]*\]?", r"\{[^}]*\}?", rf"[A-Za-z]{{0,12}}\(?{_TEXT}")  # ['x', 'y'], b'x', Some("x")
+_REST_OF_WORD = r"[^ \t\r\n\"',;&]*"
+_NO_NUMBER = rf"(?:[^0-9 \t\r\n\"',;&-]|[0-9.]+[^0-9. \t\r\n\"',;&)\]}}]){_REST_OF_WORD}"
+"""A number is no secret ("#new-token: 512"), and if it were, it is masked as a number."""
 _SECRET = _one_of(
-    *(_any_case(name) for name in ("api_key", "api-key", "apikey", "access_key", "access-key", "accesskey", "secret")),
-    *(_any_case(name) for name in ("password", "passwd", "token", "authorization", "cookie")),
+    _one_of(*map(_any_case, ("api", "access", "secret", "private", "signing", "encryption", "account", "master")))
+    + f"[-_ ]?{_any_case('key')}[Ss]?",
+    *(f"{_any_case(name)}[Ss]?" for name in ("secret", "password", "passwd", "passphrase", "cookie", "credential")),
+    *map(_any_case, ("token", "authorization", "passcode", "pgpass", "_pass", "-pass", "_pwd")),
+)
+_NAME = rf"[0-9A-Za-z_-]*{_SECRET}[0-9]*"
+_WORD = r"[^ \t\r\n\"',;&]+(?:\"[^\"]*\"?)?"
+_AUTHORIZATION = (
+    rf"\b[0-9A-Za-z_-]*{_any_case('authorization')}{_CLOSED}{_SIGN}"
+    rf"{_WORD}(?:[ \t]+{_WORD}(?:,[ \t]*[0-9A-Za-z_-]+=[^ \t\r\n,]*)*)?"
+)
+"""A scheme, and a word or parameters."""
+_COOKIE = (
+    rf"\b(?:{_any_case('set')}-)?{_any_case('cookie')}{_CLOSED}"
+    rf"(?::[ \t]*[^\"' \t\r\n][^'\r\n]*|=[^ \t\r\n\"',;]+(?:;[ \t]*[^ \t\r\n\"',;=]+=[^ \t\r\n\"',;]*)*)"
+)
+_NAMED = (
+    rf"\b{_NAME}(?:{_CLOSED}{_SIGN}(?:{_VALUE}|(?:{_any_case('bearer')}[ \t]+)?{_NO_NUMBER}|-{_REST_OF_WORD})"
+    rf"|\\*[\"'],[ \t]*b?{_QUOTED})"  # (b'cookie', b'a=b'), '--api-key', 'x'
 )
 _SECRETS = (
-    rf"{_BEARER}[ \t]+[A-Za-z0-9._~+/=-]{{8,}}",
-    rf"\b[0-9A-Za-z_-]*{_SECRET}[\"']?[ \t]*[=:][ \t]*(?:\"[^\"]*\"|'[^']*'|(?:{_BEARER}[ \t]+)?[^ \t\r\n\"',;&]+)",
-    r"\b(?:sk|pk|rk|hf|gh[pousr]|github_pat|glpat|xox[abprs]|AKIA|ASIA|nvapi)[-_A-Za-z0-9]{12,}",
-    r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)*",
-    r"\b[0-9A-Za-z_.+-]+@[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]*[0-9A-Za-z]",  # mail addresses
+    r"^[0-9A-Za-z][0-9A-Za-z+/]{47,}={0,2}",  # a line of a key's text
+    *(_AUTHORIZATION, _COOKIE, _NAMED),
+    rf"{_any_case('bearer')}[ \t]+[A-Za-z0-9._~+/=-]{{8,}}",
+    rf"{_any_case('basic')}[ \t]+[a-z]*[A-Z0-9=][A-Za-z0-9+/=]{{7,}}",
+    r"\b(?:[spr]k-|nvapi-|glpat-|xox[a-z]-|xapp-|gsk_|github_pat_|whsec_|[spr]k_(?:live|test)_)[-_A-Za-z0-9*]{10,}",
+    r"\b(?:hf_|gh[a-z]_|npm_)[A-Za-z0-9]{16,}",
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\bAIza[-_A-Za-z0-9]{20,}",
 )
 
 _PLACES = (
-    r"\b[a-z][a-z0-9+.-]{1,9}://(?:[^ \t\r\n\"'<>|\])]*[^ \t\r\n\"'<>|\]),.;:])?",  # with user, password and query
     r"\B/[^ \t\r\n\"]* HTTP/[0-9.]+",  # what a request asked for
     r"\?[^ \t\r\n\"'<>=]+=[^ \t\r\n\"'<>]*",  # query strings
 )
@@ -124,7 +157,23 @@ _REST = (
     rf"[-+]?\bv?{_NUMBER}(?:[eE][+-]?[0-9]+)?(?:%| ?(?:[KMGTP]i?[Bb]|k[Bb]|B|MHz|GHz)\b|[A-Za-z]{{0,3}}\b)",
 )
 
-_KEEPING = (
+_FIRST = (
+    ("-----BEGIN ", r"-----BEGIN [0-9A-Z ]+-----[^-]*(?:-----END [0-9A-Z ]+-----)?", MASK),
+    ("://", r"\b[A-Za-z][0-9A-Za-z+.-]*://[^ \t\r\n\"'/@]*@[^ \t\r\n\"'<>|\])]*", MASK),  # with any password
+    ("://", r"\b[A-Za-z][0-9A-Za-z+.-]*://(?:[^ \t\r\n\"'<>|\])]*[^ \t\r\n\"'<>|\]),.;:])?", MASK),
+    ("==", r"\b[0-9A-Za-z+/]{16,}==", MASK),
+    ("eyJ", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)*", MASK),
+    # mail addresses, and user:password@host
+    ("@", r"\b[0-9A-Za-z_.+-]+@[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]*[0-9A-Za-z]", MASK),
+    ("@", r"\b[A-Za-z_][0-9A-Za-z_.-]*:[^ \t\r\n\"'@:/]+@[0-9A-Za-z][0-9A-Za-z_.:-]*", MASK),
+    # on command lines
+    ("--", rf"--{_NAME}[ \t]+(?:{_QUOTED}|{_NO_NUMBER})", MASK),
+    (" -p", r" -p[ \t]+[^0-9 \t\r\n/.~<-][^ \t\r\n]*", " -p <*>"),
+    ("mysql", r"\bmysql[^|;\r\n]* -p[^ \t\r\n]+", MASK),
+    (" -u", r" -u[ \t]?[^ \t\r\n\"':]+:[^ \t\r\n\"']+", " -u <*>"),
+    ("pass=", r"\bpass=[^ \t\r\n,;&]+", "pass=<*>"),
+    ("pwd=", r"\bpwd=[^ \t\r\n,;&]+", "pwd=<*>"),
+    (" '", r"\b(?:PASSWORD|password|BY|by)[ \t]+'[^']*'", MASK),
     ("user=", r"\buser=[^ \t\r\n,;)&]+", "user=<*>"),
     ("rhost=", r"\brhost=[^ \t\r\n,;)&]+", "rhost=<*>"),
     ("nvalid user ", r"nvalid user [^ \t\r\n]+", "nvalid user <*>"),
@@ -143,7 +192,7 @@ Replaced by `MASK` alone.
 Three, because as one they make an automaton that takes twice the time, most of it for building itself up.
 """
 PASSES = (
-    *((pattern, masked) for _, pattern, masked in _KEEPING),
+    *((pattern, masked) for _, pattern, masked in _FIRST),
     *((pattern, MASK) for pattern in _ALTERNATIONS),
 )
 """Patterns and what replaces them, in order: RE2's spelling, whose word boundaries know ASCII only."""
@@ -163,15 +212,15 @@ class Masker:
     """Compiled masks. Works on UTF-8 bytes, which RE2 searches without converting offsets."""
 
     def __init__(self) -> None:
-        self._keeping = [
-            (needle.encode(), re2.compile(pattern.encode()), masked.encode()) for needle, pattern, masked in _KEEPING
+        self._first = [
+            (needle.encode(), re2.compile(pattern.encode()), masked.encode()) for needle, pattern, masked in _FIRST
         ]
         self._masks = [_re2.RE2(pattern.encode(), re2.Options()) for pattern in _ALTERNATIONS]
 
     def mask(self, line: bytes) -> bytes:
         """The `head` of *line* with everything variable or secret replaced by ``<*>``."""
         line = head(line)
-        for needle, pattern, masked in self._keeping:
+        for needle, pattern, masked in self._first:
             if needle in line:
                 line = pattern.sub(masked, line)
         for mask in self._masks:
