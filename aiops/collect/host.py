@@ -3,24 +3,33 @@ CPU, memory, pressure, disks, file systems, network and TCP of this host, from /
 
 Each part reads one or two files with plain reads (psutil costs three times as much) and turns counters into rates
 against its own last reading; the first round gives only what needs no difference. A part whose file is missing or
-unreadable is a blind spot, said once, and the others go on. All paths stand under an injected root.
+unreadable is a blind spot, said once, and the others go on. All paths stand under an injected root. What tells early
+is read every round; what changes slowly, or costs more, every ten seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-from aiops.collect.host_devices import Disks, Filesystems, Network
-from aiops.collect.procfs import Since, read_file
+from aiops.collect.host_cpu import Cpu, Pressure
+from aiops.collect.host_devices import Disks, Network
+from aiops.collect.host_filesystems import Filesystems
+from aiops.collect.host_infiniband import Infiniband
+from aiops.collect.host_kernel import Conntrack, FileHandles, Softnet, TcpSettings
+from aiops.collect.host_memory import Memory
+from aiops.collect.host_tcp import Sockets, Tcp
 from aiops.document import Duration, doc
-from aiops.model import Labels, Observation, Sample, Sight
+from aiops.model import Labels, Observation, Sight
 from aiops.ports import World
 
-_MIN_SEGMENTS = 100
-"""Below this many sent segments a retransmit ratio says nothing."""
+_EACH_ROUND_S = 0.0
+_SLOW_S = 9.5
+"""Ten seconds, less what a round may come early."""
+
+_OFTEN_ABSENT = {Conntrack.subject, Infiniband.subject}
+"""Parts that are silent where there is no such thing; that they do not complain says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class Config:
     """Settings of the host collector."""
 
     enabled: bool = field(default=True, metadata=doc("watch CPU, memory, disks and network of this host"))
-    interval: Duration = field(default=2.0, metadata=doc("time between readings"))
+    interval: Duration = field(default=2.0, metadata=doc("time between readings; some are taken every ten seconds"))
     deadline: Duration = field(default=2.0, metadata=doc("a reading that takes longer is given up"))
 
 
@@ -40,158 +49,71 @@ class Part(Protocol):
         """What a person would call it; the subject of its blind spot."""
         ...
 
-    def read(self, now_s: float) -> Iterator[Sample]:
-        """Samples of this round; OSError, ValueError or LookupError when its file is not there or not as expected."""
+    def read(self, now_s: float) -> Iterator[Observation]:
+        """What is seen now; OSError, ValueError or LookupError when its file is not there or not as expected."""
         ...
 
 
 class Host:
-    """The collector: asks every part and survives each."""
+    """
+    The collector: asks every part that is due, and survives each.
 
-    def __init__(self, config: Config, parts: tuple[Part, ...]) -> None:
+    Args:
+        config: Cadence.
+        parts: Each with the least time between two of its readings.
+    """
+
+    def __init__(self, config: Config, parts: Sequence[tuple[float, Part]]) -> None:
         self.interval_s = config.interval
         self.deadline_s = config.deadline
         self._parts = parts
+        self._read_s = [float("-inf")] * len(parts)
         self._blind: dict[str, str] | None = None
 
     def collect(self, now_s: float) -> Iterator[Observation]:
         first, self._blind = self._blind is None, self._blind or {}
-        for part in self._parts:
-            reason = ""
-            try:
-                yield from part.read(now_s)
-            except OSError as error:
-                reason = f"{error.filename or part.subject}: {error.strerror}"
-            except (ValueError, LookupError) as error:
-                reason = f"not in the expected form: {error}"
-            if reason != self._blind.get(part.subject, ""):
-                self._blind[part.subject] = reason
-                yield Sight("host", part.subject, seen=not reason, detail=reason or "readable")
+        for number, (every_s, part) in enumerate(self._parts):
+            # a clock that was set back makes everything due
+            if 0.0 <= now_s - self._read_s[number] < every_s:
+                continue
+            self._read_s[number] = now_s
+            yield from self._ask(part, now_s, self._blind)
         if first:
-            watched = [part.subject for part in self._parts if not self._blind.get(part.subject)]
+            subjects = [part.subject for _, part in self._parts]
+            watched = [each for each in subjects if not (self._blind.get(each) or each in _OFTEN_ABSENT)]
             yield Sight("host", "this host", seen=bool(watched), detail=", ".join(watched))
 
-
-class Cpu:
-    """Shares of CPU time, load, number of CPUs."""
-
-    subject: Final = "CPU"
-
-    def __init__(self, root: Path, labels: Labels) -> None:
-        self._stat = str(root / "proc/stat")
-        self._loadavg = str(root / "proc/loadavg")
-        self._labels = labels
-        self._since = Since()
-
-    def read(self, now_s: float) -> Iterator[Sample]:
-        text = read_file(self._stat)
-        # user nice system idle iowait irq softirq steal; guest times are inside user and nice
-        times = tuple(map(int, text[: text.index(b"\n")].split()[1:9]))
-        yield Sample("system_cpu_logical_count", self._labels, now_s, float(text.count(b"\ncpu")))
-        load = float(read_file(self._loadavg).split(maxsplit=1)[0])
-        yield Sample("system_cpu_load_average_1m", self._labels, now_s, load)
-        change = self._since.advance(now_s, times)
-        total = sum(change[1]) if change else 0
-        if change is None or total == 0:
-            return
-        _, (_, _, _, idle, iowait, *_, steal) = change
-        yield Sample("system_cpu_utilization_ratio", self._labels, now_s, 1.0 - (idle + iowait) / total)
-        yield Sample("system_cpu_iowait_ratio", self._labels, now_s, iowait / total)
-        yield Sample("system_cpu_steal_ratio", self._labels, now_s, steal / total)
-
-
-class Memory:
-    """How much memory is left, and who was killed for want of it."""
-
-    subject: Final = "memory"
-
-    def __init__(self, root: Path, labels: Labels) -> None:
-        self._meminfo = str(root / "proc/meminfo")
-        self._vmstat = str(root / "proc/vmstat")
-        self._labels = labels
-
-    def read(self, now_s: float) -> Iterator[Sample]:
-        text = read_file(self._meminfo)
-        total, available = _meminfo_bytes(text, b"MemTotal:"), _meminfo_bytes(text, b"MemAvailable:")
-        yield Sample("system_memory_limit_bytes", self._labels, now_s, total)
-        yield Sample("system_memory_available_bytes", self._labels, now_s, available)
-        yield Sample("system_memory_utilization_ratio", self._labels, now_s, 1.0 - available / max(total, 1.0))
-        text = read_file(self._vmstat)
-        start = text.find(b"oom_kill ")
-        if start >= 0:  # since Linux 4.13
-            kills = float(text[start:].split(maxsplit=2)[1])
-            yield Sample("system_memory_oom_kills_total", self._labels, now_s, kills)
-
-
-def _meminfo_bytes(text: bytes, name: bytes) -> float:
-    start = text.index(name) + len(name)
-    return float(text[start : text.index(b"kB", start)]) * 1024.0
-
-
-class Pressure:
-    """Share of time tasks waited for one resource (PSI)."""
-
-    def __init__(self, root: Path, labels: Labels, resource: str) -> None:
-        self.subject: Final = f"pressure of {resource}"
-        self._path = str(root / "proc/pressure" / resource)
-        # "full" of the CPU is defined for control groups only; the kernel writes zeros
-        shares = ("some",) if resource == "cpu" else ("some", "full")
-        self._rows = {share.encode(): (labels.merge(resource=resource, share=share), Since()) for share in shares}
-
-    def read(self, now_s: float) -> Iterator[Sample]:
-        for line in read_file(self._path).splitlines():
-            share, _, rest = line.partition(b" ")
-            if share not in self._rows:
-                continue
-            labels, since = self._rows[share]
-            stalled_us = int(rest[rest.index(b"total=") + 6 :])
-            if change := since.advance(now_s, (stalled_us,)):
-                elapsed_s, (increase_us,) = change
-                yield Sample("system_pressure_stalled_ratio", labels, now_s, min(increase_us / 1e6 / elapsed_s, 1.0))
-
-
-class Tcp:
-    """Retransmits and drops at full listen queues."""
-
-    subject: Final = "TCP"
-
-    def __init__(self, root: Path, labels: Labels) -> None:
-        self._snmp = str(root / "proc/net/snmp")
-        self._netstat = str(root / "proc/net/netstat")
-        self._labels = labels
-        self._segments, self._drops = Since(), Since()
-
-    def read(self, now_s: float) -> Iterator[Sample]:
-        sent = _columns(read_file(self._snmp), b"Tcp:", (b"OutSegs", b"RetransSegs"))
-        if change := self._segments.advance(now_s, sent):
-            segments, again = change[1]
-            if segments >= _MIN_SEGMENTS:
-                yield Sample("system_network_tcp_retransmit_ratio", self._labels, now_s, min(again / segments, 1.0))
-        # drops count overflows of the accept queue and of the SYN queue alike
-        drops = _columns(read_file(self._netstat), b"TcpExt:", (b"ListenDrops",))
-        if change := self._drops.advance(now_s, drops):
-            rate = change[1][0] / change[0]
-            yield Sample("system_network_tcp_listen_drops_per_second", self._labels, now_s, rate)
-
-
-def _columns(text: bytes, table: bytes, names: tuple[bytes, ...]) -> tuple[int, ...]:
-    """Values of *names* in a table of two lines, the first holding the names."""
-    head, values = (line.split() for line in text.splitlines() if line.startswith(table))
-    return tuple(int(values[head.index(name)]) for name in names)
+    def _ask(self, part: Part, now_s: float, blind: dict[str, str]) -> Iterator[Observation]:
+        reason = ""
+        try:
+            yield from part.read(now_s)
+        except OSError as error:
+            reason = f"{error.filename or part.subject}: {error.strerror}"
+        except (ValueError, LookupError, ArithmeticError) as error:
+            reason = f"not in the expected form: {error}"
+        if reason != blind.get(part.subject, ""):
+            blind[part.subject] = reason
+            yield Sight("host", part.subject, seen=not reason, detail=reason or "readable")
 
 
 def build(config: Config, world: World) -> Host:
     """The collector over *world*'s root."""
-    labels = Labels.of(host_name=world.host)
-    return Host(
-        config,
-        (
-            Cpu(world.root, labels),
-            Memory(world.root, labels),
-            *(Pressure(world.root, labels, resource) for resource in ("cpu", "memory", "io")),
-            Disks(world.root, labels),
-            Network(world.root, labels),
-            Tcp(world.root, labels),
-            Filesystems(world.root, labels),
-        ),
+    root, labels = world.root, Labels.of(host_name=world.host)
+    often: tuple[Part, ...] = (
+        Cpu(root, labels),
+        Memory(root, labels),
+        *(Pressure(root, labels, resource) for resource in ("cpu", "memory", "io")),
+        Disks(root, labels),
+        Network(root, labels),
+        Tcp(root, labels),
     )
+    seldom: tuple[Part, ...] = (
+        Sockets(root, labels),
+        Softnet(root, labels),
+        Conntrack(root, labels),
+        FileHandles(root, labels),
+        TcpSettings(root, labels),
+        Infiniband(root, labels),
+        Filesystems(root, labels),
+    )
+    return Host(config, [*((_EACH_ROUND_S, part) for part in often), *((_SLOW_S, part) for part in seldom)])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _CHUNK_BYTES = 64 * 2**10
 _MAX_BYTES = 4 * 2**20
 """More than any of these files has on the largest machines; what follows is cut off."""
+_MAX_NUMBER = 64
+"""Blanks and digits after a name; the kernel's own take half of that."""
 
 
 def read_file(path: str) -> bytes:
@@ -26,6 +28,27 @@ def read_file(path: str) -> bytes:
         return content
     finally:
         os.close(handle)
+
+
+def number_after(text: bytes, mark: bytes) -> int | None:
+    """
+    The whole number that follows *mark* at the beginning of a line; None where no line begins so.
+
+    Args:
+        text: Lines of a name, a number and perhaps a unit.
+        mark: All that stands before the number and the blanks around it: ``b"Dirty:"``, ``b"oom_kill "``.
+
+    Raises:
+        ValueError: something else than a number follows.
+    """
+    start = 0 if text.startswith(mark) else text.find(b"\n" + mark) + 1
+    if start == 0 and not text.startswith(mark):
+        return None
+    start += len(mark)
+    after = text[start : start + _MAX_NUMBER].split(None, 1)
+    if not after:
+        raise ValueError(f"no number after {mark.decode('ascii', 'replace').strip()}")
+    return int(after[0])
 
 
 @dataclass(slots=True)
