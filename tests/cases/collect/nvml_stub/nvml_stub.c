@@ -1,6 +1,7 @@
 /*
  * A stand-in for libnvidia-ml.so.1, for tests: its state is a file of key=value lines, named by NVML_STUB_STATE and
- * read again at every call. Built by the test session; see tests/unit/collect/test_gpu_nvml.py.
+ * read again at every call. Built by the test session; see tests/unit/collect/test_gpu_nvml.py. With
+ * NVML_STUB_READ_ONCE=1 it is read once, so that a benchmark measures the reader and not this file.
  *
  *   count=2            cards
  *   init=9             what nvmlInitWithFlags returns
@@ -11,6 +12,7 @@
  *   crash=NAME         this call ends the process
  *   KEY.N=VALUE        a reading of card N: total reserved used gpu mem temp limit power cap clock reasons ecc pid held
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,25 +23,38 @@ typedef unsigned long long u64;
 
 enum { OK = 0, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, INVALID = 2, LOST = 15 };
 
+/* The state file, with a zero at its end. */
+static char *state(void)
+{
+    static __thread char text[1 << 16];
+    static __thread int kept;
+    const char *path = getenv("NVML_STUB_STATE"), *once = getenv("NVML_STUB_READ_ONCE");
+    if (kept && once && *once == '1')
+        return text;
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t size = file >= 0 ? read(file, text, sizeof text - 1) : 0;
+    if (file >= 0)
+        close(file);
+    text[size > 0 ? size : 0] = 0;
+    kept = 1;
+    return text;
+}
+
 /* The value of the line "key=…", or fallback; with match, whether the line "key=match" is there. */
 static u64 look(const char *key, const char *match, u64 fallback)
 {
-    const char *path = getenv("NVML_STUB_STATE");
-    FILE *file = path ? fopen(path, "r") : NULL;
-    char line[256];
     u64 found = fallback;
     size_t length = strlen(key);
-    while (file && fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = 0;
+    for (const char *line = state(), *end; *line; line = *end ? end + 1 : end) {
+        end = line + strcspn(line, "\n");
         if (strncmp(line, key, length) || line[length] != '=')
             continue;
+        const char *value = line + length + 1;
         if (!match)
-            found = strtoull(line + length + 1, NULL, 0);
-        else if (!strcmp(line + length + 1, match))
+            found = strtoull(value, NULL, 0);
+        else if ((size_t)(end - value) == strlen(match) && !strncmp(value, match, (size_t)(end - value)))
             found = 1;
     }
-    if (file)
-        fclose(file);
     return found;
 }
 
