@@ -14,6 +14,7 @@ $(STAMP): requirements/run.txt requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q aiops
 	@touch $@
 
 run: $(STAMP)
@@ -41,7 +42,8 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python bench/time_to_page.py
-	$(BIN)/python bench/footprint.py
+	$(if $(PAGES),$(BIN)/python bench/footprint.py $(PAGES),@echo "bench/footprint.py left out: set PAGES to a folder of recorded metric pages")
+	$(BIN)/python bench/incident_cost.py
 	$(if $(LOGS),$(BIN)/python bench/logs.py $(LOGS),@echo "bench/logs.py left out: set LOGS to a folder of labelled log sets")
 	$(BIN)/python bench/tables.py
 

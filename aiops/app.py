@@ -26,7 +26,7 @@ import httpx
 import structlog
 from prometheus_client import CollectorRegistry
 
-from aiops import __version__, correlate, narrative
+from aiops import __version__, correlate, memory, narrative
 from aiops.clock import Clock, SystemClock
 from aiops.collect.plugins import build_collectors
 from aiops.collect.runner import Runner
@@ -46,6 +46,7 @@ from aiops.notify.ways import open_client
 from aiops.pipeline import Board, Pipeline
 from aiops.plan import Plan, make_plan
 from aiops.ports import Closeable, Correlator, World
+from aiops.rulebook.places import shipped_rules
 from aiops.schedule import Calendar, Schedule, Tick
 from aiops.selfstat import SelfStat
 from aiops.settings import Settings
@@ -71,6 +72,7 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         web = WebServer(create_app(_web_deps(kept, plan.settings, board, exposition)), kept.socket.dup())
         web.start()
         stack.push_async_callback(web.stop)
+        await asyncio.sleep(0)  # who asked since the port was bound is answered before the rest is built
 
         dispatchers = _dispatchers(plan, kept, await stack.enter_async_context(open_client(os.environ)))
         for dispatcher in dispatchers:
@@ -104,8 +106,13 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         schedule.every("tidy", pipeline.tidy, 5.0, deadline_s=10.0)
         schedule.every("keep", pipeline.keep, 10.0, deadline_s=30.0)
         schedule.every("remember", remember, _SAVE_EVERY_S, deadline_s=10.0)
+        schedule.every("give memory back", _give_back, 60.0, deadline_s=10.0)
         _calendar(stack, kept, plan.settings)
         yield page_url(plan.settings, kept.socket)
+
+
+async def _give_back(_: float) -> None:
+    memory.give_back()
 
 
 def _world(kept: Kept, client: httpx.AsyncClient) -> World:
@@ -263,7 +270,7 @@ async def run(load: Callable[[], Settings], clock: Clock | None = None) -> None:
         AiopsError: the port is taken, or the state cannot be opened.
     """
     signals = _Signals()
-    plan = make_plan(load())
+    plan = make_plan(load(), proven=[shipped_rules()])
     with keep(plan, clock or SystemClock()) as kept:
         while True:
             async with session(plan, kept) as url:
@@ -284,7 +291,7 @@ async def _next_plan(signals: _Signals, plan: Plan, load: Callable[[], Settings]
     """The plan to go on with; None to stop. A bad settings file is complained of, and changes nothing."""
     while await signals.next() is signal.SIGHUP:
         try:
-            new = make_plan(load())
+            new = make_plan(load(), proven=[shipped_rules()])
         except ConfigError as error:
             log.error("settings are wrong; the old ones stay", problems=[str(problem) for problem in error.problems])
             continue

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from aiops import settings as settings_module
@@ -45,9 +46,13 @@ class Plan:
     steady: Sequence[Detector]
 
 
-def make_plan(settings: Settings) -> Plan:
+def make_plan(settings: Settings, *, proven: Collection[Path] = ()) -> Plan:
     """
     Read every file *settings* refers to.
+
+    Args:
+        settings: As read.
+        proven: Folders of rules that are known to be sound; see `load_signatures`.
 
     Raises:
         ConfigError: all problems of all files at once.
@@ -68,7 +73,7 @@ def make_plan(settings: Settings) -> Plan:
         settings=settings,
         alerts=alerts,
         causes=checked(lambda: load_causes(dirs)),
-        signatures=checked(lambda: load_signatures(dirs)),
+        signatures=checked(lambda: load_signatures(dirs, proven=proven)),
         plugins=checked(lambda: tuple(decode_plugins(settings.collect))),
         receivers=checked(lambda: _receivers(settings)),
         urgent=urgent,

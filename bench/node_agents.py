@@ -49,6 +49,16 @@ class Agent:
         self.page_bytes = len(page)
         self.series = sum(1 for line in page.splitlines() if line and not line.startswith(b"#"))
 
+    def child_rss_bytes(self, word: str) -> int:
+        """Of the child whose command line holds *word*; 0 if there is none."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, IndexError):
+                if entry.name.isdigit() and word.encode() in (entry / "cmdline").read_bytes():
+                    stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                    if int(stat[1]) == self.process.pid:
+                        return int((entry / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return 0
+
     def cost(self) -> dict:
         """CPU shares and memory over all readings."""
         (first_s, first), (last_s, last) = self.readings[0], self.readings[-1]
@@ -78,7 +88,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(name: str, command: Sequence[str], url: str, folder: Path, env: dict[str, str] | None = None) -> Iterator[Agent]:
+def started(
+    name: str, command: Sequence[str], url: str, folder: Path, env: dict[str, str] | None = None
+) -> Iterator[Agent]:
     """*command*, once its page answers; ended with the block, children included."""
     said = (folder / f"{name}.log").open("wb")
     began_s = time.monotonic()
@@ -157,7 +169,14 @@ def collectd(folder: Path, interval_s: float) -> contextlib.AbstractContextManag
     data.mkdir()
     lines = [f'BaseDir "{data}"', f'PIDFile "{data}/pid"', f"Interval {interval_s:g}"]
     lines += [f"LoadPlugin {name}" for name in (*COLLECTD_PLUGINS, "write_prometheus")]
-    lines += ["<Plugin write_prometheus>", f'  Port "{port}"', "</Plugin>", "<Plugin tcpconns>", "  ListeningPorts true", "</Plugin>"]
+    lines += [
+        "<Plugin write_prometheus>",
+        f'  Port "{port}"',
+        "</Plugin>",
+        "<Plugin tcpconns>",
+        "  ListeningPorts true",
+        "</Plugin>",
+    ]
     file = folder / "collectd.conf"
     file.write_text("\n".join(lines) + "\n")
     return started("collectd", ["collectd", "-f", "-C", str(file)], f"http://127.0.0.1:{port}/metrics", folder)

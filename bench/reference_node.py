@@ -32,7 +32,9 @@ LOG_LINES = (
     'INFO:     127.0.0.1:{n} - "POST /v1/chat/completions HTTP/1.1" 200 OK',
     "INFO 11-24 10:{m:02d}:{s:02d} [async_llm.py:269] Added request cmpl-{n:08x}-{m}{s}.",
 )
-_TOTAL = re.compile(rb"^([a-zA-Z_:][\w:]*_(?:total|count|sum|bucket)(?:\{.*\})? )(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$", re.MULTILINE)
+_TOTAL = re.compile(
+    rb"^([a-zA-Z_:][\w:]*_(?:total|count|sum|bucket)(?:\{.*\})? )(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)

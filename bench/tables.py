@@ -87,8 +87,50 @@ def by_share(result: dict) -> Iterator[str]:
     yield from table(["refused", "spikes", *NAMES.values()], rows)
 
 
+AGENTS = ("aiops", "node_exporter", "netdata", "collectd")
+
+
 def footprint(result: dict) -> Iterator[str]:
+    settings, goals = result["settings"], result["goals"]
     yield "## Footprint"
+    yield ""
+    yield (
+        f"All agents watch the same host with {settings['processes']} processes at the same time. aiops also reads {settings['gpus']} stub "
+        f"GPUs, two inference servers' recorded pages, {settings['lines_per_s']:.0f} log lines and {settings['requests_per_s']:.0f} requests a "
+        "second, which the others do not know. The first row is aiops alone at its default cadence, its page opened once, scraped every "
+        f"{settings['default_scrape_s']:.0f} s; then all read, and are scraped, as often as the first column says. CPU is the kernel's "
+        "count, in shares of one core; children (NVML's reader, journalctl; Netdata's plug-ins) stand behind the plus sign. MB are 10^6 bytes."
+    )
+    yield ""
+    rows = [
+        [f"{every} s" if every != "default" else every, name, f"{cost['cpu_share']:.2%} + {cost['children_cpu_share']:.2%}",
+         f"{cost['rss_bytes_max'] / 1e6:.1f} + {cost['children_rss_bytes_max'] / 1e6:.1f} MB", f"{cost['series']:,}"]
+        for every, costs in result["phases"].items() for name in AGENTS if (cost := costs.get(name))
+    ]  # fmt: skip
+    yield from table(["every", "agent", "CPU", "RSS at most", "series"], rows)
+    ours = result["phases"]["default"]["aiops"]
+    scrape, starts = ours["scrape"], sorted(result["starts_s"])
+    yield (
+        f"- goals: {goals['cpu_share']:.1%} of a core with all children, {goals['rss_bytes'] / 1e6:.0f} MB, NVML's child "
+        f"{goals['nvml_child_rss_bytes'] / 1e6:.0f} MB, start {goals['start_s']} s, scrape {goals['scrape_cpu_s'] * 1e3:.0f} ms of CPU"
+    )
+    yield f"- NVML's child: {ours['nvml_child_rss_bytes'] / 1e6:.1f} MB"
+    yield f"- from exec to the first /metrics page: {starts[0]:.2f} to {starts[-1]:.2f} s, median {starts[len(starts) // 2]:.2f} s"
+    yield (
+        f"- a scrape of {ours['page_bytes'] / 1024:.0f} KiB: {scrape['one_by_one_s'] * 1e3:.1f} ms of CPU one by one, "
+        f"{scrape['ten_at_once_s'] * 1e3:.1f} ms with ten scrapers at once"
+    )
+    missed = [name for name, reached in result["reached"].items() if not reached]
+    yield f"- goals reached: {len(result['reached']) - len(missed)} of {len(result['reached'])}" + (
+        f"; **missed: {', '.join(missed)}**" if missed else ""
+    )
+    yield f"- {result['versions']['node_exporter'].split(' (')[0]}; {result['versions']['netdata']}"
+    yield ""
+    yield from measured(result)
+
+
+def incident_cost(result: dict) -> Iterator[str]:
+    yield "## What an incident costs"
     yield ""
     yield (
         "The daemon watches the demo (three model servers, three cards, a gateway's log, three server logs, the host) "
@@ -286,7 +328,13 @@ def mib(size_bytes: int | None) -> str:
     return "unknown" if size_bytes is None else f"{size_bytes / 2**20:.1f} MiB"
 
 
-SECTIONS = {"time_to_page": time_to_page, "footprint": footprint, "logs": logs, "flood": flood}
+SECTIONS = {
+    "time_to_page": time_to_page,
+    "footprint": footprint,
+    "incident_cost": incident_cost,
+    "logs": logs,
+    "flood": flood,
+}
 
 
 def page() -> str:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import ctypes
 import os
 import sys
 import threading
 from pathlib import Path
 
-from aiops import settings
-from aiops.cli import console
+from aiops import memory, settings
 
-_M_ARENA_MAX = -8
-"""Of glibc's `mallopt`."""
 SYSTEM_FILE = Path("/etc/aiops/aiops.yaml")
 """Read when no file is named and this one exists."""
 
@@ -43,26 +38,16 @@ def main(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; exit status 0."""
     path = settings_file(args.config)
     first = settings.load(path)
-    console.configure(first.log.level, first.log.format)
-    _share_one_arena()
+    memory.be_frugal()
     # after the settings: a wrong file must say so at once, without half a second of imports
     from aiops import app  # noqa: PLC0415
+    from aiops.cli import console  # noqa: PLC0415
 
+    console.configure(first.log.level, first.log.format)
     pending = [first]
     asyncio.run(app.run(lambda: pending.pop() if pending else settings.load(path)))
     _leave()
     return 0
-
-
-def _share_one_arena() -> None:
-    """
-    Let all threads allocate from one heap.
-
-    glibc gives every thread an arena of its own, each with its own unused remains: two megabytes here, for speed that
-    threads which mostly wait do not need. Other C libraries have no such call.
-    """
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _leave() -> None:

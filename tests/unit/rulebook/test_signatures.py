@@ -121,3 +121,16 @@ def test_every_shipped_sample_is_given_its_own_class():
     ]
 
     assert wrong == []
+
+
+def test_samples_of_a_proven_folder_are_not_tried_again_those_of_a_persons_own_are(tmp_path: Path):
+    """Trying the shipped ones costs a tenth of a second at each start; a person's own may be wrong today."""
+    for folder in ("shipped", "own"):
+        (tmp_path / folder / "logs").mkdir(parents=True)
+        (tmp_path / folder / "logs" / "a.yaml").write_text(GOOD.replace("['CUDA out of memory']", "['no such words']"))
+    folders = [tmp_path / "shipped", tmp_path / "own"]
+
+    with pytest.raises(ConfigError) as caught:
+        load_signatures(folders, proven=folders[:1])
+
+    assert {problem.file for problem in caught.value.problems} == {str(tmp_path / "own" / "logs" / "a.yaml")}

@@ -1,0 +1,28 @@
+"""The daemon shares its node with an engine that wants every byte: what lies around its own objects is kept small."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_a_frugal_process_starts_no_thread_for_matrices_and_loads_no_terminal_library() -> None:
+    """On a node of 128 cores numpy's library would start as many threads with a buffer each."""
+    program = (
+        "from aiops import memory; memory.be_frugal(); import sys, os, numpy, structlog;"
+        "print(len(os.listdir('/proc/self/task')), bool(sys.modules.get('rich')))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.split() == ["1", "False"]
+
+
+def test_memory_nobody_uses_goes_back_to_the_system() -> None:
+    """A burst of lines leaves megabytes in the allocator that the kernel counts as ours."""
+    program = (
+        "from aiops import memory; memory.be_frugal()\n"
+        "def rss(): return int(open('/proc/self/statm').read().split()[1])\n"
+        "held = [bytes(2000) for _ in range(20_000)]; last = bytes(2000); del held; before = rss()\n"
+        "memory.give_back(); print(before - rss())"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert int(said.stdout) > 2_000  # pages; twenty thousand blocks are ten thousand of them
