@@ -133,4 +133,4 @@ def test_samples_of_a_proven_folder_are_not_tried_again_those_of_a_persons_own_a
     with pytest.raises(ConfigError) as caught:
         load_signatures(folders, proven=folders[:1])
 
-    assert {problem.file for problem in caught.value.problems} == {str(tmp_path / "own" / "logs" / "a.yaml")}
+    assert {problem.path for problem in caught.value.problems} == {str(tmp_path / "own" / "logs" / "a.yaml")}
