@@ -19,6 +19,7 @@ COMMANDS = {
     "run": ("aiops.cli.run", "watch this node: the daemon"),
     "demo": ("aiops.cli.demo", "a real 503 incident on this machine, from healthy to diagnosed"),
     "check": ("aiops.cli.check", "check settings, rules and causes; errors as file:line"),
+    "top": ("aiops.cli.top", "what the daemon sees, live in this terminal"),
     "once": ("aiops.cli.once", "one round of collection, printed"),
     "logs": ("aiops.cli.logs", "what a log says: its templates, or the class of every line"),
     "incidents": ("aiops.cli.incidents", "list and show incidents"),
