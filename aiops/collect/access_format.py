@@ -1,58 +1,63 @@
 """
-One access-log line to one `Entry`: nginx's JSON under many key names, and its combined format.
+One access-log line to one `Entry`, in whichever format the log is written.
 
-Nobody agrees on the keys of a JSON log, so each reading has a list of names it goes by; which of them a log uses is
-found at its first line and looked up again only when the keys change. The combined format has no durations and no
-upstream; ``key=value`` pairs behind it, a common extension, are read like JSON keys. On retries nginx joins values by
-commas: the last upstream is the one that answered. A line that is none of this gives None, whatever is in it.
+A log's format is the one that read its last line; a line it cannot read is offered to the others, so a format is
+recognised at its first line and again after a change. Each gives up at a glance on what is not its own. Definitions of
+formats (from the settings, or found in nginx's configuration) come before what is guessed. A server's own access lines
+(uvicorn, gunicorn) stand among other lines of the program, and uvicorn's have no time: such a request ended when its
+line was read. The combined format has neither durations nor upstreams; ``key=value`` pairs behind it, a common
+extension, are read like JSON keys. A line that is none of this gives None, whatever is in it.
 """
 
 from __future__ import annotations
 
-import math
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-import msgspec
-
-from aiops.model import NOBODY
+from aiops.collect.access_entry import Entry, entry_of
+from aiops.collect.access_json import JsonLines, nginx_readings
+from aiops.collect.access_layout import DefinitionError, layout_of
+from aiops.collect.access_values import Stamp
+from aiops.collect.nginx_conf import definition_of
 
 SUGGESTED_FORMAT: Final = (
     'log_format aiops escape=json \'{"t":"$msec","st":$status,"rt":$request_time,"uht":"$upstream_header_time",'
-    '"urt":"$upstream_response_time","ust":"$upstream_status","ua":"$upstream_addr","uri":"$uri",'
+    '"uct":"$upstream_connect_time","ust":"$upstream_status","ua":"$upstream_addr","uri":"$uri",'
     '"rc":"$request_completion","retry":"$http_x_stainless_retry_count"}\';'
 )
 """What a complete log is written with."""
-
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "at": ("t", "msec", "time", "ts", "timestamp", "@timestamp", "time_iso8601", "time_local"),
-    "status": ("st", "status"),
-    "duration": ("rt", "request_time"),
-    "first_byte": ("uht", "upstream_header_time"),
-    "upstream_s": ("urt", "upstream_response_time"),
-    "upstream_status": ("ust", "upstream_status"),
-    "upstream": ("upstream_addr", "ua", "upstream"),
-    "uri": ("uri", "request_uri", "path", "request"),
-    "agent": ("http_user_agent", "user_agent", "agent"),
-    "completed": ("rc", "request_completion"),
-    "retry": ("retry", "http_x_stainless_retry_count", "retry_count"),
-}
-_PROBE_AGENTS = ("kube-probe/", "ELB-HealthChecker/", "GoogleHC/", "Prometheus/", "Blackbox Exporter/")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_LOCAL_TIME = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
+_ENVOY: Final = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" '
+    '"%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"'
+)
+"""Envoy's default."""
+_ISTIO: Final = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
+    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%"
+)
+"""Istio's default for Envoy."""
+_PROBE_AGENTS = ("kube-probe/", "ELB-HealthChecker/", "GoogleHC/", "Prometheus/", "Blackbox Exporter/", "Envoy/HC")
 _COMBINED = re.compile(
     r'\S+ \S+ [^\["]{1,256} ?\[([^\]]{20,40})\] "([^"\\]*(?:\\.[^"\\]*)*)" (\d{3}) (?:\d+|-)'
     r'(?: "[^"\\]*(?:\\.[^"\\]*)*" "([^"\\]*(?:\\.[^"\\]*)*)")?'
 )
+_TRAEFIK_TAIL = re.compile(r' \d+ "[^"]*" "(?:https?://)?([^"]*)" (\d+)ms$')
+"""What Traefik adds to the combined format: which request it was, its router, its server, how long it took."""
 _PAIR = re.compile(r'(\w{1,40})=(?:"([^"]*)"|(\S*))')
-_BARE_DASH = re.compile(r":\s*-?\s*(?=[,}])")
 _MAX_PAIRS = 32
-_MAX_EPOCH_S = 1e11
-"""Times above are milliseconds: as seconds they would lie after the year 5000."""
-_MAX_DURATION_S = 7 * 86_400.0
+_UVICORN = re.compile(r'[^" ]*:\d{1,5} - "[A-Z]{1,16} ([^" ]*) HTTP/[\d.]{1,3}" (\d{3})\b')
+_UVICORN_LEVEL = "INFO"
+_UVICORN_HEAD = 200
+"""Characters before the address: level, and what a log configuration puts there."""
+
+LineReader = Callable[[bytes], Entry | None]
 
 
 class Format(StrEnum):
@@ -61,32 +66,73 @@ class Format(StrEnum):
     AUTO = "auto"
     JSON = "json"
     COMBINED = "combined"
+    NGINX = "nginx"
+    ENVOY = "envoy"
+    UVICORN = "uvicorn"
+    GUNICORN = "gunicorn"
+    CADDY = "caddy"
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class Combined:
     """
-    One request, completed.
+    Reads the combined format, of nginx and of others.
 
-    A msgspec Struct and not a dataclass: one is made a line, and it takes a third of the time.
+    Args:
+        own: The server that writes the log gives the answers itself.
     """
 
-    at_s: float
-    """When it ended."""
-    status: int
-    duration_s: float | None
-    """Of the whole request; None if the log does not say."""
-    first_byte_s: float | None
-    """Of the answering upstream."""
-    upstream: str
-    """Who was asked last; `NOBODY`."""
-    by_upstream: bool | None
-    """Whether an upstream gave the answer; None if the log does not say."""
-    path: str
-    agent: str
-    completed: bool | None
-    """Whether the whole answer was sent; None if the log does not say."""
-    retry: int | None
-    """Which attempt of the client this was, 0 the first; None if the log does not say."""
+    def __init__(self, *, own: bool = False) -> None:
+        self._own = own
+        self._stamp = Stamp()
+
+    def __call__(self, line: bytes) -> Entry | None:
+        text = line.decode("utf-8", "replace")
+        found = _COMBINED.match(text)
+        if found is None:
+            return None
+        values: dict[str, Any] = {"at": found[1], "uri": found[2], "status": found[3]}
+        if found[4] is not None:
+            values["agent"] = found[4]
+        if self._own:
+            values["by_upstream"] = True
+        elif len(text) > found.end():
+            values = _behind_combined(text, found.end(), found[3]) | values
+        return entry_of(values, self._stamp)
+
+
+def _behind_combined(text: str, place: int, status: str) -> dict[str, Any]:
+    """What a log says beyond the combined format."""
+    if (found := _TRAEFIK_TAIL.match(text, place)) is not None:
+        # its own "Bad Gateway" looks like a server's
+        answerer = False if found[1] == "-" else None if status in {"502", "504"} else True
+        return {"upstream": found[1], "duration_ms": found[2], "by_upstream": answerer}
+    pairs: dict[str, Any] = {}
+    for count, pair in enumerate(_PAIR.finditer(text, place)):
+        if count >= _MAX_PAIRS:
+            break
+        pairs.setdefault(pair[1], pair[2] if pair[2] is not None else pair[3])
+    return nginx_readings(pairs)
+
+
+class Uvicorn:
+    """Reads uvicorn's access lines, those of vLLM and SGLang among them."""
+
+    def __init__(self) -> None:
+        self._stamp = Stamp()
+
+    def __call__(self, line: bytes) -> Entry | None:
+        text = line.decode("utf-8", "replace")
+        level = text.find(_UVICORN_LEVEL, 0, _UVICORN_HEAD)
+        if level < 0:
+            return None
+        address = text.find(" ", level)
+        while address >= 0 and text.startswith(" ", address):
+            address += 1
+        found = _UVICORN.match(text, address) if address >= 0 else None
+        if found is None:
+            return None
+        values = {"uri": found[1], "status": found[2], "by_upstream": True}
+        return entry_of(values, self._stamp)
 
 
 class Parser:
@@ -94,165 +140,76 @@ class Parser:
     Reads the lines of one log.
 
     Args:
-        format: What to expect; AUTO decides line by line.
+        form: What to expect: a `Format`'s name, or the definition of a format.
     """
 
-    def __init__(self, format: Format = Format.AUTO) -> None:  # noqa: A002 (the settings' own word)
-        self._format = format
-        self._decode = msgspec.json.Decoder(dict[str, Any]).decode
-        self._plan: dict[str, str] = {}
-        self._plan_keys: frozenset[str] = frozenset()
-        self._time_text = ""
-        self._time_s: float | None = None
+    def __init__(self, form: str = Format.AUTO) -> None:
+        self._form = form
+        self._readers: Sequence[LineReader] = ()
+        self._current: LineReader | None = None
+        self.learn(())
+
+    def learn(self, definitions: Sequence[str]) -> None:
+        """Definitions of the formats this log may be written in, by its writer's configuration."""
+        self._readers = _readers(self._form, definitions)
+        self._current = None
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether lines that are no requests may stand in the same log."""
+        current = self._current
+        return (
+            isinstance(current, Uvicorn)
+            or self._form == Format.GUNICORN
+            or (isinstance(current, JsonLines) and current.is_mixed)
+        )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the log is that of the server which answers, with no gateway in between."""
+        return isinstance(self._current, Uvicorn) or self._form == Format.GUNICORN
 
     def parse(self, line: bytes) -> Entry | None:
         """The request *line* tells of; None if it tells of none."""
-        if line.startswith(b"{"):
-            return None if self._format is Format.COMBINED else self._entry(self._json(line))
-        return None if self._format is Format.JSON else self._entry(_combined(line))
+        if self._current is not None and (entry := self._current(line)) is not None:
+            return entry
+        for reader in self._readers:
+            if reader is not self._current and (entry := reader(line)) is not None:
+                self._current = reader
+                return entry
+        return None
 
-    def _json(self, line: bytes) -> Mapping[str, Any] | None:
-        try:
-            return self._decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        # nginx without escape=json writes \xHH; unquoted variables without a value are "-" or nothing
-        text = line.decode("utf-8", "replace").replace("\\x", "\\u00")
-        try:
-            return self._decode(_BARE_DASH.sub(":null", text))
-        except (msgspec.DecodeError, RecursionError):
-            return None
 
-    def _entry(self, values: Mapping[str, Any] | None) -> Entry | None:
-        if values is None:
-            return None
-        if values.keys() != self._plan_keys:
-            self._make_plan(values)
-        plan = self._plan
-        at_s = self._time(values.get(plan["at"])) if "at" in plan else None
-        status = _number(values.get(plan["status"])) if "status" in plan else None
-        if at_s is None or status is None or not 100 <= status <= 599:
-            return None
-        get = {name: values.get(key) for name, key in plan.items()}.get
-        first_byte_s = _seconds(get("first_byte"))
-        return Entry(
-            at_s=at_s,
-            status=int(status),
-            duration_s=_seconds(get("duration")),
-            first_byte_s=first_byte_s,
-            upstream=_upstream(get("upstream")),
-            by_upstream=self._by_upstream(get("upstream_status"), first_byte_s),
-            path=_path(get("uri")),
-            agent=str(get("agent") or ""),
-            completed=_completed(get("completed")) if "completed" in plan else None,
-            retry=_retry(get("retry")) if "retry" in plan else None,
-        )
+def _readers(form: str, definitions: Sequence[str]) -> Sequence[LineReader]:
+    named: dict[str, Callable[[], Sequence[LineReader]]] = {
+        Format.JSON: lambda: (JsonLines(),),
+        Format.COMBINED: lambda: (Combined(),),
+        Format.NGINX: lambda: (JsonLines(), Combined()),
+        Format.ENVOY: lambda: (JsonLines(), layout_of(_ENVOY), layout_of(_ISTIO)),
+        Format.UVICORN: lambda: (Uvicorn(),),
+        Format.GUNICORN: lambda: (Combined(own=True), Uvicorn()),
+        Format.CADDY: lambda: (JsonLines(),),
+        Format.AUTO: lambda: (JsonLines(), Combined(), layout_of(_ENVOY), layout_of(_ISTIO), Uvicorn()),
+    }
+    if form not in named:
+        return (layout_of(definition_of(form)),)
+    known: list[LineReader] = []
+    for definition in definitions if form in {Format.AUTO, Format.NGINX} else ():
+        with contextlib.suppress(DefinitionError):  # one without a status is no use to us
+            known.append(layout_of(definition))
+    return (*known, *named[form]())
 
-    def _make_plan(self, values: Iterable[str]) -> None:
-        keys = frozenset(values)
-        found = {name: next((n for n in names if n in keys), "") for name, names in _NAMES.items()}
-        self._plan = {name: key for name, key in found.items() if key}
-        self._plan_keys = keys if len(keys) <= 256 else frozenset()
 
-    def _by_upstream(self, value: Any, first_byte_s: float | None) -> bool | None:
-        if "upstream_status" not in self._plan:
-            return None
-        status = _number(_last(value))
-        if status is None or not 100 <= status <= 599:
-            return False
-        # nginx puts its own 502 and 504 there when an upstream gave no answer: then no header ever came
-        return not (status in {502, 504} and first_byte_s is None and "first_byte" in self._plan)
+def check_form(form: str) -> None:
+    """
+    Whether *form* is a format's name or a definition that can be used.
 
-    def _time(self, value: Any) -> float | None:
-        """Epoch seconds of any of nginx's time variables."""
-        if (number := _number(value)) is not None:
-            number = number / 1000.0 if number > _MAX_EPOCH_S else number
-            return number if number > 0 else None
-        if not isinstance(value, str):
-            return None
-        if value != self._time_text:  # whole seconds: many lines share one
-            self._time_text, self._time_s = value, _time_of(value)
-        return self._time_s
+    Raises:
+        DefinitionError: it is neither.
+    """
+    _readers(form, ())
 
 
 def is_probe(entry: Entry, paths: frozenset[str]) -> bool:
     """Whether a health check or a scraper asked, not a user."""
     return entry.path in paths or entry.agent.startswith(_PROBE_AGENTS)
-
-
-def _combined(line: bytes) -> Mapping[str, Any] | None:
-    text = line.decode("utf-8", "replace")
-    found = _COMBINED.match(text)
-    if found is None:
-        return None
-    values: dict[str, Any] = {"time_local": found[1], "request": found[2], "status": found[3]}
-    if found[4] is not None:
-        values["http_user_agent"] = found[4]
-    for count, pair in enumerate(_PAIR.finditer(text, found.end())):
-        if count >= _MAX_PAIRS:
-            break
-        values.setdefault(pair[1], pair[2] if pair[2] is not None else pair[3])
-    return values
-
-
-def _time_of(text: str) -> float | None:
-    found = _LOCAL_TIME.fullmatch(text)
-    try:
-        if found is None:
-            moment = datetime.fromisoformat(text)
-            return moment.timestamp() if moment.tzinfo is not None else None
-        day, month, year, hour, minute, second, sign, off_h, off_m = found.groups()
-        offset = timedelta(hours=int(off_h), minutes=int(off_m)) * (-1 if sign == "-" else 1)
-        zone = timezone(offset)
-        return datetime(
-            int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second), tzinfo=zone
-        ).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _last(value: Any) -> Any:
-    """The last element of nginx's list: upstreams tried are parted by commas, internal redirects by colons."""
-    if isinstance(value, str) and ("," in value or " : " in value):
-        return value.replace(" : ", ",").rsplit(",", 1)[1].strip()
-    return value
-
-
-def _seconds(value: Any) -> float | None:
-    number = _number(_last(value))
-    return number if number is not None and 0.0 <= number <= _MAX_DURATION_S else None
-
-
-def _upstream(value: Any) -> str:
-    address = _last(value)
-    # without live upstreams nginx names the group ("backend"), which is nobody
-    if not isinstance(address, str) or ":" not in address or len(address) > 256 or not address.isprintable():
-        return NOBODY
-    return address
-
-
-def _path(value: Any) -> str:
-    """The path alone: what stands in a query is nobody's business."""
-    if not isinstance(value, str):
-        return ""
-    words = value.split(" ", 2)  # "GET /v1/models HTTP/1.1"
-    return words[len(words) > 1].partition("?")[0]
-
-
-def _completed(value: Any) -> bool:
-    return value == "OK" or value is True
-
-
-def _retry(value: Any) -> int:
-    number = _number(value)
-    return int(number) if number is not None and 0 < number < 1000 else 0

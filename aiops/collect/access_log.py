@@ -2,8 +2,9 @@
 What users feel: the gateway's access log, as requests, arrivals and latencies.
 
 Each log is followed by name; each line becomes an `Entry` and is forgotten after it was counted: no address, query or
-request body is kept. Health checks and scrapers are left out. What a log does not say (a combined format has neither
-durations nor upstreams) is named as a blind spot with the format that would say it.
+request body is kept. Health checks and scrapers are left out. How nginx writes a log is looked up in its configuration;
+any other format is known by its lines. What a log does not say (a combined format has neither durations nor upstreams)
+is named as a blind spot with the format that would say it.
 
 An answer is `truncated` when its status is good but nginx says the request did not complete, and `stalled` when it is
 good but took longer than `stall`.
@@ -16,14 +17,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiops.collect.access_format import SUGGESTED_FORMAT, Entry, Format, Parser, is_probe
-from aiops.collect.addresses import Addresses, read_addresses
+from aiops.collect.access_entry import Entry
+from aiops.collect.access_format import SUGGESTED_FORMAT, Format, Parser, check_form, is_probe
+from aiops.collect.access_layout import DefinitionError
+from aiops.collect.access_service import Service, outcome_of
+from aiops.collect.addresses import read_addresses
 from aiops.collect.file_names import expand, reading_hint
 from aiops.collect.losses import Losses
-from aiops.collect.requests_window import HORIZON_S, Arrivals, Latencies, Totals
+from aiops.collect.nginx_conf import NginxConf
+from aiops.collect.requests_window import HORIZON_S
 from aiops.collect.tail import Follower
-from aiops.document import Duration, doc
-from aiops.model import NOBODY, Labels, Observation, Outcome, Sample, Sight
+from aiops.document import Duration, FieldError, doc
+from aiops.model import Observation, Sight
 from aiops.ports import World
 
 _PLACES = (
@@ -36,16 +41,17 @@ _PROBES = (
     "/health", "/healthz", "/health_generate", "/livez", "/live", "/ready", "/readyz", "/ping", "/metrics",
     "/v2/health/live", "/v2/health/ready", "/nginx_status", "/stub_status", "/basic_status",
 )  # fmt: skip
+_CONFS = (
+    "/etc/nginx/nginx.conf",
+    "/usr/local/nginx/conf/nginx.conf",
+    "/usr/local/openresty/nginx/conf/nginx.conf",
+)
 _MAX_LOGS = 16
-_MAX_UPSTREAMS = 64
-"""Upstreams told apart per service; the rest is called "other"."""
 _DISCOVER_S = 30.0
-_UP_S = 5.0
 _AHEAD_S = 5.0
 """Lines further in the future were stamped by a clock that cannot be right."""
 _STRANGE_LINES = 20
 """So many lines without one that can be read mean that the format is not known."""
-_GOOD_BELOW = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,99 +63,34 @@ class Config:
     deadline: Duration = field(default=2.0, metadata=doc("a reading that takes longer is given up"))
     paths: tuple[str, ...] = field(default=(), metadata=doc("access logs; * and ? are allowed"))
     service: str = field(default="", metadata=doc("name of the service behind them; empty: the file's name"))
-    format: Format = field(default=Format.AUTO, metadata=doc("auto, json or combined"))
-    discover: bool = field(default=True, metadata=doc("find nginx's and openresty's logs in their usual places too"))
+    format: str = field(
+        default=Format.AUTO.value,
+        metadata=doc(
+            "auto (known by its lines, and by nginx's configuration), json, combined, nginx, envoy, uvicorn, gunicorn, "
+            "caddy, or the definition of a format: nginx's log_format, or a format string of Envoy or gunicorn"
+        ),
+    )
+    discover: bool = field(
+        default=True, metadata=doc("find nginx's and openresty's logs in their configuration and usual places too")
+    )
+    nginx_conf: tuple[str, ...] = field(
+        default=_CONFS, metadata=doc("nginx's configuration; the first that can be read tells logs and their formats")
+    )
     stall: Duration = field(default=120.0, metadata=doc("a good answer that took longer counts as stalled"))
     probes: tuple[str, ...] = field(default=_PROBES, metadata=doc("paths of health checks, left out of every count"))
 
-
-class _Service:
-    """Everything counted for one service."""
-
-    def __init__(self, host: str, name: str, addresses: Addresses) -> None:
-        self.name = name
-        self._addresses = addresses
-        self.labels = Labels.of(host_name=host, service=name)
-        self.requests = Totals("http_server_requests_total")
-        self.arrivals = Arrivals("http_server_arrival_rate", self.labels)
-        self.retries = Arrivals("http_server_retry_rate", self.labels)
-        self.first_byte = Latencies("http_server_time_to_first_byte_seconds")
-        self.duration = Latencies("http_server_request_duration_seconds")
-        self.up: bool | None = None
-        self.up_said_s = float("-inf")
-        self._knows_retries = False
-        self._outcomes: dict[tuple[str, bool | None, str], Labels] = {}
-        self._upstreams: dict[str, Labels] = {}
-
-    def take(self, entry: Entry, outcome: str) -> None:
-        """Count *entry*."""
-        self.watch(entry.at_s)
-        upstream = self._upstream(entry.upstream)
-        key = (outcome, entry.by_upstream, upstream.get("upstream"))
-        labels = self._outcomes.get(key)
-        if labels is None:
-            answered_by = {True: "upstream", False: "gateway", None: "unknown"}[entry.by_upstream]
-            labels = self._outcomes[key] = upstream.merge(outcome=outcome, answered_by=answered_by)
-        self.requests.add(labels, entry.at_s)
-        arrived_s = entry.at_s - (entry.duration_s or 0.0)
-        if entry.retry is not None:
-            self._knows_retries = True
-        (self.retries if entry.retry else self.arrivals).add(arrived_s)
-        if outcome != Outcome.OK:
-            return
-        if entry.first_byte_s is not None:
-            self.first_byte.add(upstream, entry.first_byte_s)
-        if entry.duration_s is not None:
-            self.duration.add(upstream, entry.duration_s)
-
-    def watch(self, start_s: float) -> None:
-        """Arrivals from *start_s* on are all seen."""
-        self.arrivals.watch(start_s)
-        self.retries.watch(start_s)
-
-    def lose(self) -> None:
-        """Arrivals are not all seen."""
-        self.arrivals.lose()
-        self.retries.lose()
-
-    def samples(self, now_s: float, *, whole: bool, up: bool | None) -> Iterator[Sample]:
-        """
-        Everything new.
-
-        Args:
-            now_s: Wall time.
-            whole: All logs of this service can be read.
-            up: What its users feel is seen; None while that is not known.
-        """
-        if whole:
-            self.watch(now_s)
-        else:
-            self.lose()
-        yield from self.requests.samples(now_s)
-        yield from self.arrivals.samples(now_s)
-        if self._knows_retries:
-            yield from self.retries.samples(now_s)
-        yield from self.first_byte.samples(now_s)
-        yield from self.duration.samples(now_s)
-        if up is not None and (up != self.up or not 0.0 <= now_s - self.up_said_s < _UP_S):
-            self.up, self.up_said_s = up, now_s
-            yield Sample("http_server_log_up", self.labels, now_s, float(up))
-
-    def _upstream(self, name: str) -> Labels:
-        labels = self._upstreams.get(name)
-        if labels is None:
-            # "none" always has its place
-            known = len(self._upstreams) < _MAX_UPSTREAMS or name == NOBODY
-            if not known:
-                return self._upstreams.setdefault("other", self.labels.merge(upstream="other"))
-            labels = self._upstreams[name] = self.labels.merge(upstream=self._addresses.instance(name))
-        return labels
+    def __post_init__(self) -> None:
+        try:
+            check_form(self.format)
+        except DefinitionError as error:
+            names = ", ".join(Format)
+            raise FieldError("format", f"expected one of {names}, or the definition of a format: {error}") from error
 
 
 class _Log:
     """One file, its parser, and what could not be used of it."""
 
-    def __init__(self, follower: Follower, parser: Parser, service: _Service, *, is_configured: bool) -> None:
+    def __init__(self, follower: Follower, parser: Parser, service: Service, *, is_configured: bool) -> None:
         self.follower = follower
         self.parser = parser
         self.service = service
@@ -186,9 +127,10 @@ class AccessLog:
         self._config = config
         self._world = world
         self._addresses = read_addresses(world.root, world.host)
+        self._conf = NginxConf(world.root, config.nginx_conf)
         self._probes = frozenset(config.probes)
         self._logs: dict[str, _Log] = {}
-        self._services: dict[str, _Service] = {}
+        self._services: dict[str, Service] = {}
         self._looked_s: float | None = None
         self._blind: frozenset[str] | None = None
 
@@ -211,10 +153,14 @@ class AccessLog:
 
     def _look(self, now_s: float) -> Iterator[Sight]:
         first, self._looked_s = self._looked_s is None, now_s
+        if self._conf.look():
+            for path, log in self._logs.items():
+                log.parser.learn(self._conf.definitions(path))
         paths = [path for pattern in self._config.paths for path in expand(pattern, _MAX_LOGS)]
         configured = set(paths)
         closed: list[str] = []
         if self._config.discover:
+            paths += [path for path in self._conf.logs if Path(path).is_file()]
             for place in _PLACES:
                 paths += expand(str(self._world.root / place), _MAX_LOGS)
                 folder = (self._world.root / place).parent
@@ -238,8 +184,10 @@ class AccessLog:
         name = self._config.service or Path(path).stem
         service = self._services.get(name)
         if service is None:
-            service = self._services[name] = _Service(self._world.host, name, self._addresses)
-        self._logs[path] = _Log(follower, Parser(self._config.format), service, is_configured=is_configured)
+            service = self._services[name] = Service(self._world.host, name, self._addresses)
+        parser = Parser(self._config.format)
+        parser.learn(self._conf.definitions(path))
+        self._logs[path] = _Log(follower, parser, service, is_configured=is_configured)
 
     def _blind_spots(self, closed: frozenset[str]) -> Iterator[Sight]:
         found = closed if closed or self._logs else frozenset({""})
@@ -259,19 +207,10 @@ class AccessLog:
     def _read(self, log: _Log, now_s: float) -> Iterator[Observation]:
         for line in log.follower.lines(now_s):
             entry = log.parser.parse(line)
-            if entry is None:
+            if entry is not None:
+                yield from self._take(log, entry, now_s)
+            elif not log.parser.is_mixed:
                 log.losses.counts["malformed"] += 1
-                continue
-            age_s = now_s - entry.at_s
-            if age_s > HORIZON_S or age_s < -_AHEAD_S:
-                log.losses.counts["too_old" if age_s > 0 else "future"] += 1
-                continue
-            if not log.limits_said:
-                yield from self._limits(log, entry)
-            log.understood = True
-            if not is_probe(entry, self._probes):
-                outcome = outcome_of(entry, self._config.stall)
-                log.service.take(entry if age_s >= 0 else _stamped(entry, now_s), outcome.value)
         if log.follower.skipped_bytes != log.backlog_bytes:
             log.backlog_bytes = log.follower.skipped_bytes
             log.losses.counts["backlog"] += 1
@@ -283,6 +222,20 @@ class AccessLog:
         yield from log.losses.samples(now_s)
         yield from self._state(log)
         log.follower.note(now_s)
+
+    def _take(self, log: _Log, entry: Entry, now_s: float) -> Iterator[Sight]:
+        if entry.at_s is None and log.follower.behind_since_s is not None:
+            log.losses.counts["undated"] += 1  # from a time when nobody looked, and it does not say which
+            return
+        age_s = 0.0 if entry.at_s is None else now_s - entry.at_s
+        if age_s > HORIZON_S or age_s < -_AHEAD_S:
+            log.losses.counts["too_old" if age_s > 0 else "future"] += 1
+            return
+        if not log.limits_said:
+            yield from self._limits(log, entry)
+        log.understood = True
+        if not is_probe(entry, self._probes):
+            log.service.take(entry, now_s - max(age_s, 0.0), outcome_of(entry, self._config.stall).value)
 
     def _state(self, log: _Log) -> Iterator[Sight]:
         problem, hint = log.follower.problem, ""
@@ -312,26 +265,9 @@ class AccessLog:
         if missing:
             detail = "it does not say " + ", ".join(missing)
             hint = f"add $request_time, $upstream_status and $request_completion to its format: {SUGGESTED_FORMAT}"
+            if log.parser.is_own:
+                hint = "a server's own access lines never do; name the gateway's log under collect.access_log.paths"
             yield Sight("access_log", f"{log.subject}: format", seen=False, detail=detail, hint=hint)
-
-
-def outcome_of(entry: Entry, stall_s: float) -> Outcome:
-    """What sort of end *entry*'s request came to."""
-    status = entry.status
-    if status in {429, 499, 503}:
-        return Outcome(str(status))
-    if status >= 500:
-        return Outcome.SERVER_ERROR
-    if status >= _GOOD_BELOW:
-        return Outcome.CLIENT_ERROR
-    if entry.completed is False:
-        return Outcome.TRUNCATED
-    return Outcome.STALLED if (entry.duration_s or 0.0) > stall_s else Outcome.OK
-
-
-def _stamped(entry: Entry, at_s: float) -> Entry:
-    """*entry* as if it had ended at *at_s*: its clock is a little ahead."""
-    return Entry(**{name: getattr(entry, name) for name in entry.__struct_fields__} | {"at_s": at_s})
 
 
 def _subject(folder: str) -> str:

@@ -1,19 +1,22 @@
 """
 Requests of one service, counted into one-second buckets and written as samples, late lines included.
 
-Three views of the same entries. `Totals` counts completions: running totals, one point for each second in which
+Four views of the same entries. `Totals` counts completions: running totals, one point for each second in which
 something ended, stamped with that second's end, so that an increase over any interval is right however many seconds
 are written in one go. `Arrivals` counts by the second a request came in; a long request completes late, so buckets of
-the last ten minutes are revised under the timestamps they had. `Latencies` gives quantiles per upstream over windows
-of five seconds. Only full seconds are written: half a bucket would look like half the traffic.
+the last ten minutes are revised under the timestamps they had. `Latencies` gives quantiles per upstream and per route
+over windows of five seconds. `Piles` shows failures that all took the same time. Only full seconds are written: half a
+bucket would look like half the traffic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from aiops.collect.sketch import Sketch
 from aiops.model import Labels, Sample
 
 HORIZON_S = 600
@@ -23,9 +26,14 @@ _REVISED_S = 60
 _BEAT_S = 5
 """A total that does not change is written this often."""
 _WINDOW_S = 5
-_MAX_KEPT = 1024
-"""Durations kept exactly in one window; of more, every second, fourth, … one."""
-_QUANTILES = ((0.5, "0.5"), (0.99, "0.99"))
+_QUANTILES = (0.5, 0.95, 0.99)
+_PILE_S = 60
+"""Time-outs come one by one: five seconds hold too few of them."""
+_PILE_WIDTH = 1.02
+"""Durations up to two percent apart are of one time-out: what is added to it is a round trip."""
+_MAX_PILED = 512
+_LEAST_PILED = 5
+"""Of fewer, a share says nothing."""
 
 
 @dataclass(slots=True)
@@ -77,6 +85,8 @@ class Totals:
         """Points of all seconds that are over and changed, zeros of new totals first."""
         end = int(now_s)
         for total in self._totals.values():
+            if total.last > end + _BEAT_S:
+                _restart(total, end)
             if total.changed is not None and total.changed < end:
                 yield from self._points(total, end)
             elif end - total.last >= _BEAT_S and total.last >= 0:
@@ -118,6 +128,14 @@ def _fold(total: _Total, before: int) -> None:
         total.folded += total.seconds.pop(second)
     total.stamps = {stamp for stamp in total.stamps if stamp >= before}
     total.first = max(total.first, before)
+
+
+def _restart(total: _Total, end: int) -> None:
+    """The clock was set back: go on from *end* with what was counted so far."""
+    total.folded += sum(total.seconds.values())
+    total.seconds.clear()
+    total.stamps.clear()
+    total.first, total.last, total.changed = end, end - _BEAT_S, None
 
 
 class Arrivals:
@@ -163,6 +181,10 @@ class Arrivals:
         end = int(now_s)
         if self._from is None:
             return
+        if max(self._from, self._next) > end + _BEAT_S:  # the clock was set back
+            self._from, self._next = end, end
+            self._counts.clear()
+            self._changed.clear()
         revised, self._changed = sorted(self._changed), set()
         self._next = max(self._next, end - HORIZON_S)
         for second in (*revised, *range(self._next, end)):
@@ -173,40 +195,27 @@ class Arrivals:
             self._counts = {second: n for second, n in self._counts.items() if second >= end - HORIZON_S}
 
 
-@dataclass(slots=True)
-class _Reservoir:
-    """Durations of one window: all of them, or every *stride*-th."""
-
-    kept: list[float] = field(default_factory=list)
-    stride: int = 1
-    seen: int = 0
-
-    def add(self, value: float) -> None:
-        if self.seen % self.stride == 0:
-            if len(self.kept) >= _MAX_KEPT:
-                del self.kept[1::2]
-                self.stride *= 2
-            self.kept.append(value)
-        self.seen += 1
-
-
 class Latencies:
     """
-    Quantiles of a duration per label set, over windows of five seconds.
+    Quantiles of a duration per upstream and per route, over windows of five seconds.
 
     Args:
-        metric: The gauge's name; the label ``quantile`` is added.
+        metric: The gauge of upstreams; the label ``quantile`` is added.
+        route_metric: The gauge of routes, likewise.
     """
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
-        self._windows: dict[Labels, _Reservoir] = {}
+    def __init__(self, metric: str, route_metric: str) -> None:
+        self._metrics = (metric, route_metric)
+        self._window: dict[tuple[Labels, Labels], Sketch] = {}
         self._end: int | None = None
-        self._labels: dict[Labels, tuple[Labels, ...]] = {}
+        self._named: dict[Labels, Sequence[Labels]] = {}
 
-    def add(self, labels: Labels, value_s: float) -> None:
+    def add(self, upstream: Labels, route: Labels, value_s: float) -> None:
         """Take in one duration."""
-        self._windows.setdefault(labels, _Reservoir()).add(value_s)
+        sketch = self._window.get((upstream, route))
+        if sketch is None:
+            sketch = self._window[upstream, route] = Sketch()
+        sketch.add(value_s)
 
     def samples(self, now_s: float) -> Iterator[Sample]:
         """Quantiles of the window that has just ended, for who answered anything in it."""
@@ -214,16 +223,63 @@ class Latencies:
             self._end = (int(now_s) // _WINDOW_S + 1) * _WINDOW_S
         if now_s < self._end:
             return
-        windows, self._windows = self._windows, {}
+        window, self._window = self._window, {}
         stamp = float(int(now_s) // _WINDOW_S * _WINDOW_S)
         self._end = int(stamp) + _WINDOW_S
-        for labels, reservoir in windows.items():
-            ordered = sorted(reservoir.kept)
-            for (quantile, _), named in zip(_QUANTILES, self._named(labels), strict=True):
-                value = ordered[math.ceil(quantile * len(ordered)) - 1]
-                yield Sample(self._metric, named, stamp, value)
+        for side, metric in enumerate(self._metrics):
+            merged: dict[Labels, Sketch] = {}
+            for key, sketch in window.items():
+                merged.setdefault(key[side], Sketch()).merge(sketch)
+            for labels, sketch in merged.items():
+                for named, value in zip(self._labels(labels), sketch.quantiles(_QUANTILES), strict=True):
+                    yield Sample(metric, named, stamp, value)
 
-    def _named(self, labels: Labels) -> Iterable[Labels]:
-        if labels not in self._labels:
-            self._labels[labels] = tuple(labels.merge(quantile=text) for _, text in _QUANTILES)
-        return self._labels[labels]
+    def _labels(self, labels: Labels) -> Sequence[Labels]:
+        if labels not in self._named:
+            self._named[labels] = tuple(labels.merge(quantile=f"{share}") for share in _QUANTILES)
+        return self._named[labels]
+
+
+class Piles:
+    """
+    Whether failures of one service all took the same time: a time-out shows as a pile of durations at one value.
+
+    Args:
+        labels: The service's; the label ``outcome`` is added.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self._labels = labels
+        self._failed: dict[str, deque[tuple[float, float]]] = {}
+        self._next_s = 0.0
+
+    def add(self, outcome: str, at_s: float, duration_s: float) -> None:
+        """Take in one failure."""
+        self._failed.setdefault(outcome, deque(maxlen=_MAX_PILED)).append((at_s, duration_s))
+
+    def samples(self, now_s: float) -> Iterator[Sample]:
+        """The largest pile of each outcome in the last minute, and its share, for outcomes seen often enough."""
+        if not self._failed or 0.0 < self._next_s - now_s <= _WINDOW_S:
+            return
+        self._next_s = now_s + _WINDOW_S
+        stamp = float(int(now_s))
+        for outcome, failed in list(self._failed.items()):
+            durations = sorted(took_s for at_s, took_s in failed if now_s - _PILE_S <= at_s <= now_s)
+            if not durations:
+                del self._failed[outcome]
+            elif len(durations) >= _LEAST_PILED:
+                labels = self._labels.merge(outcome=outcome)
+                share, value_s = _largest_pile(durations)
+                yield Sample("http_server_failed_duration_pile_ratio", labels, stamp, share)
+                yield Sample("http_server_failed_duration_pile_seconds", labels, stamp, value_s)
+
+
+def _largest_pile(durations: Sequence[float]) -> tuple[float, float]:
+    """Share of *durations*, sorted, in their densest stretch, and the median of that."""
+    best, best_start, start = 0, 0, 0
+    for end, duration_s in enumerate(durations):
+        while duration_s > durations[start] * _PILE_WIDTH:
+            start += 1
+        if end + 1 - start > best:
+            best, best_start = end + 1 - start, start
+    return best / len(durations), durations[best_start + best // 2]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aiops.catalog import CATALOG
-from aiops.collect import host
+from aiops.collect import access_log, host
 from aiops.collect.dcgm import DcgmPage
 from aiops.collect.engines import Server, dialects
 from aiops.errors import SourceMalformed
-from aiops.model import Event, Observation, Sample, Sight
+from aiops.model import Event, Labels, Observation, Sample, Sight
 from tests.worlds import make_world
 
 CASES = Path(__file__).parents[2] / "cases" / "collect"
 STEP_S = 10.0
+LOG_BEGIN_S = 1_800_000_000.0
+"""2027-01-15T08:00:00Z, when the recorded access logs begin."""
 
 Reader = Callable[[Path, Path], Iterator[Observation]]
 
@@ -48,7 +52,44 @@ def read_host(case: Path, tmp: Path) -> Iterator[Observation]:
         yield from collector.collect(number * STEP_S)
 
 
-READERS: dict[str, Reader] = {"inference": read_inference, "dcgm": read_dcgm, "host": read_host}
+def read_access_log(case: Path, tmp: Path) -> Iterator[Observation]:
+    """
+    Each file in turn is what was added to one log; times count from the first reading.
+
+    Zeros of counters and rates are left out: every series begins with one.
+    """
+    root = tmp / "root"
+    log = root / "var/log/nginx/access.log"
+    for folder in (log.parent, root / "etc/nginx"):
+        folder.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    if (case / "nginx.conf").exists():
+        (root / "etc/nginx/nginx.conf").write_bytes((case / "nginx.conf").read_bytes())
+    settings = json.loads((case / "settings.json").read_text()) if (case / "settings.json").exists() else {}
+    collector = access_log.build(access_log.Config(service="chat", **settings), make_world(root=root))
+    list(collector.collect(LOG_BEGIN_S))
+    for number, added in enumerate(sorted(case.glob("[0-9].log")), 1):
+        with log.open("ab") as file:
+            file.write(added.read_bytes())
+        for seen in collector.collect(LOG_BEGIN_S + 6.0 * number):
+            if isinstance(seen, Sample):
+                if seen.value or not seen.metric.endswith(("_total", "_rate")):
+                    yield replace(seen, at_s=seen.at_s - LOG_BEGIN_S, labels=without_root(seen.labels, root))
+            elif isinstance(seen, Sight):
+                yield replace(seen, subject=seen.subject.replace(str(root), ""))
+
+
+def without_root(labels: Labels, root: Path) -> Labels:
+    """Labels that do not depend on where the test ran."""
+    return Labels.from_mapping({name: value.replace(str(root), "") for name, value in labels.pairs})
+
+
+READERS: dict[str, Reader] = {
+    "inference": read_inference,
+    "dcgm": read_dcgm,
+    "host": read_host,
+    "access_log": read_access_log,
+}
 
 
 def as_lines(observations: Iterable[Observation]) -> list[str]:

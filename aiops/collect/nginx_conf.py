@@ -1,0 +1,155 @@
+"""
+What nginx's configuration says about its access logs: which files, and the format each is written in.
+
+Only ``log_format``, ``access_log`` and ``include`` are looked at; a configuration that cannot be read, or says nothing,
+is none. Logs that go to a terminal, to syslog or to a name with variables in it cannot be followed and are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TOKEN = re.compile(
+    r"#[^\n]*|\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|([{};])|([^\s{};\"'#](?:[^\s{};\"'\\]|\\.)*)", re.DOTALL
+)
+_ESCAPED = re.compile(r"\\([\"'\\])")
+_MAX_FILES = 64
+_MAX_BYTES = 1 * 2**20
+_MAX_DEPTH = 8
+_MAX_LOGS = 16
+_MAX_FORMATS = 4
+"""Formats of one log."""
+_COMBINED = "combined"
+
+
+@dataclass(slots=True)
+class _Found:
+    formats: dict[str, str] = field(default_factory=dict)
+    logs: list[tuple[str, str]] = field(default_factory=list)
+    """File and name of its format."""
+    files: dict[Path, float] = field(default_factory=dict)
+    """What was read, and when it had changed last."""
+
+
+class NginxConf:
+    """
+    Knows the access logs of an nginx on this machine.
+
+    Args:
+        root: Where the file system begins.
+        places: Main configuration files; the first that can be read counts.
+    """
+
+    def __init__(self, root: Path, places: Sequence[str]) -> None:
+        self._places = tuple(root / place.lstrip("/") for place in places)
+        self._root = root
+        self._files: dict[Path, float] | None = None
+        self.logs: Mapping[str, tuple[str, ...]] = {}
+        """Path of each log, and the definitions of its formats; none for the combined format."""
+
+    def look(self) -> bool:
+        """Read the configuration again if it has changed; whether it had."""
+        if self._files is not None and all(_changed_s(path) == at_s for path, at_s in self._files.items()):
+            return False
+        found = _Found()
+        for place in self._places:
+            _read(place, place.parent, self._root, found, 0)
+            if found.files:
+                break
+        self._files = found.files or {place: _changed_s(place) for place in self._places}
+        self.logs = self._resolved(found)
+        return True
+
+    def definitions(self, path: str) -> tuple[str, ...]:
+        """The formats that the log called *path* is written in, as far as the configuration defines them."""
+        real = os.path.realpath(path)
+        return next((found for name, found in self.logs.items() if os.path.realpath(name) == real), ())
+
+    def _resolved(self, found: _Found) -> dict[str, tuple[str, ...]]:
+        main = next(iter(found.files), None)
+        logs: dict[str, tuple[str, ...]] = {}
+        for name, form in found.logs:
+            path = self._path(name, main) if main is not None else ""
+            if path and (path in logs or len(logs) < _MAX_LOGS):
+                known = logs.setdefault(path, ())
+                definition = found.formats.get(form, "")
+                if definition and definition not in known and len(known) < _MAX_FORMATS:
+                    logs[path] = (*known, definition)
+        return logs
+
+    def _path(self, name: str, main: Path) -> str:
+        if name.startswith("/"):
+            return str(self._root / name[1:])
+        # relative to a prefix that only the running nginx knows
+        prefixes = (main.parent, main.parent.parent, self._root / "usr/share/nginx")
+        return next((str(prefix / name) for prefix in prefixes if (prefix / name).is_file()), "")
+
+
+def definition_of(text: str) -> str:
+    """The format itself, of *text* that may be a whole ``log_format`` directive."""
+    if not text.lstrip().startswith("log_format"):
+        return text.strip("\r\n")
+    words = next(_directives(text if text.rstrip().endswith(";") else text + ";"), [])
+    return _joined(words)
+
+
+def _joined(words: Sequence[str]) -> str:
+    return "".join(word for word in words[2:] if not word.startswith("escape="))
+
+
+def _read(path: Path, base: Path, root: Path, found: _Found, depth: int) -> None:
+    if path in found.files or len(found.files) >= _MAX_FILES or depth > _MAX_DEPTH:
+        return
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return
+    found.files[path] = _changed_s(path)
+    for words in _directives(text):
+        if words[0] == "log_format" and len(words) > 2:
+            found.formats[words[1]] = _joined(words)
+        elif words[0] == "access_log" and len(words) > 1 and _can_be_followed(words[1]):
+            form = words[2] if len(words) > 2 and "=" not in words[2] else _COMBINED
+            found.logs.append((words[1], form))
+        elif words[0] == "include" and len(words) == 2:
+            for each in _included(words[1], base, root):
+                _read(each, base, root, found, depth + 1)
+
+
+def _included(pattern: str, base: Path, root: Path) -> list[Path]:
+    folder, name = (root, pattern[1:]) if pattern.startswith("/") else (base, pattern)
+    try:
+        return sorted(folder.glob(name))[:_MAX_FILES]
+    except (OSError, ValueError, NotImplementedError):
+        return []
+
+
+def _directives(text: str) -> Iterator[list[str]]:
+    """Words of each directive; a block's name is a directive of its own."""
+    words: list[str] = []
+    for token in _TOKEN.finditer(text):
+        double, single, sign, word = token.groups()
+        if sign is not None:
+            if words:
+                yield words
+            words = []
+        elif word is not None:
+            words.append(word)
+        elif (quoted := double if double is not None else single) is not None:
+            words.append(_ESCAPED.sub(r"\1", quoted))
+
+
+def _can_be_followed(name: str) -> bool:
+    return name != "off" and "$" not in name and not name.startswith(("syslog:", "/dev/", "memory:"))
+
+
+def _changed_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
