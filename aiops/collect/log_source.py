@@ -16,8 +16,7 @@ from aiops.collect.file_names import reading_hint
 from aiops.collect.losses import Losses
 from aiops.collect.multiline import Joined, Joiner
 from aiops.collect.rubbish import Sieve
-from aiops.collect.sampling import Ration
-from aiops.collect.tail import CutLine
+from aiops.collect.sampling import CutLine, Ration
 from aiops.model import Labels, LogRecord, Observation, Sample, Sight
 from aiops.stamps import Stamps
 
@@ -29,9 +28,13 @@ class Followed(Protocol):
     """What gives the lines: a `Follower`, or standard input."""
 
     path: str
-    truncated: int
     skipped_bytes: int
-    skipped_lines: int
+
+    @property
+    def truncated(self) -> int: ...
+
+    @property
+    def skipped_lines(self) -> int: ...
 
     @property
     def problem(self) -> str: ...

@@ -14,11 +14,14 @@ import select
 import threading
 from collections.abc import Iterator
 
-from aiops.collect.sampling import Ration, cut, troubled
-from aiops.collect.tail import MAX_LINE_BYTES, CutLine
+from aiops.collect.sampling import MAX_LINE_BYTES, Ration, Sampler
 
 _READ_BYTES = 64 * 2**10
 _BUFFER_BYTES = 4 * 2**20
+_BLOCK_BYTES = 256 * 2**10
+_REST_S = 1.0
+_GAP = b""
+"""Stands among what is held where something was thrown away."""
 
 
 class StandardInput:
@@ -37,8 +40,6 @@ class StandardInput:
     def __init__(self, handle: int = 0) -> None:
         self.problem = ""
         """Why nothing more comes; empty while something may."""
-        self.truncated = 0
-        self.skipped_lines = 0
         self._handle = handle
         self._lock = threading.Lock()
         self._parts: list[bytes] = []
@@ -49,8 +50,21 @@ class StandardInput:
         self._rest = b""
         self._in_overlong = False
         self._taken = 0
+        self._sampler = Sampler()
+        self._thrown_away = 0
+        self._came_s = 0.0
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
+
+    @property
+    def truncated(self) -> int:
+        """Lines cut at 64 KiB so far."""
+        return self._sampler.truncated
+
+    @property
+    def skipped_lines(self) -> int:
+        """Lines left out so far, because there were too many, or no room for them."""
+        return self._sampler.skipped_lines + self._thrown_away
 
     @property
     def place(self) -> tuple[int, int]:
@@ -67,24 +81,39 @@ class StandardInput:
         return self._held_bytes
 
     def lines(self, now_s: float, ration: Ration | None = None) -> Iterator[bytes]:
-        """Complete lines since the last call; of too many a sample, the others counted."""
+        """
+        Complete lines since the last call; of too many a sample, the others counted.
+
+        Args:
+            now_s: Wall time.
+            ration: Bounds of this call; what is left waits, within what is held at most.
+        """
         ration = ration or Ration()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="standard input", daemon=True)
             self._thread.start()
-        with self._lock:
-            block = b"".join((self._rest, *self._parts))
-            self._parts, self._held_bytes = [], 0
-            self.skipped_lines += self._refused_lines
-            self._refused_lines, ended = 0, self._ended
-        end = len(block) if ended else block.rfind(b"\n") + 1
-        block, self._rest = block[:end], block[end:]
-        yield from self._sampled(block, ration)
-        if len(self._rest) > MAX_LINE_BYTES:
+        block, ended = self._held()
+        if block or now_s < self._came_s:
+            self._came_s = now_s
+        elif now_s - self._came_s >= _REST_S:
+            self._sampler.rest()
+        if ended and block and not block.endswith(b"\n"):
+            block += b"\n"
+        passed = 0
+        try:
+            for passed, line in self._whole_lines(block, ration):  # noqa: B007 (where it stopped is told below)
+                if line:
+                    yield line
+        finally:
+            self._keep(block[passed:], passed)
+        if len(self._rest) > MAX_LINE_BYTES and b"\n" not in self._rest:
+            rest = self._rest
+            self._keep(b"", len(rest))
             if not self._in_overlong:
-                yield self._cut(self._rest)
-            self._rest, self._in_overlong = b"", True
-        self.problem = ended
+                self._in_overlong = True
+                yield self._sampler.text(rest)
+        if ended and not self._rest and not self._parts:
+            self.problem = ended
 
     def note(self, now_s: float, place: tuple[int, int] | None = None) -> None:
         """Nothing to note."""
@@ -104,36 +133,44 @@ class StandardInput:
 
     # --- its lines --------------------------------------------------------------------------------------------------
 
-    def _sampled(self, block: bytes, ration: Ration) -> Iterator[bytes]:
-        if not block:
-            return
-        count = block.count(b"\n") or 1
-        share = min(1.0, max(ration.lines, 1) / count, max(ration.size_bytes, 1) / len(block))
-        if share >= 1.0:
-            yield from self._run_of(block)
-            return
-        parts = cut(block, share, len(block) / count)
-        yield from self._run_of(parts.run)
-        passed = 0
-        for start, stop in troubled(parts.rest, parts.trouble):
-            self.skipped_lines += parts.rest.count(b"\n", passed, start)
-            passed = stop + 1
-            yield self._cut(parts.rest[start:stop])
-        self.skipped_lines += parts.rest.count(b"\n", passed)
+    def _held(self) -> tuple[bytes, str]:
+        """What waits, up to where something was thrown away; and why nothing comes after it, where that is so."""
+        with self._lock:
+            if self._parts[:1] == [_GAP] and not self._rest:
+                del self._parts[0]
+                self._sampler.skip()
+            end = self._parts.index(_GAP) if _GAP in self._parts else len(self._parts)
+            block = b"".join((self._rest, *self._parts[:end]))
+            del self._parts[:end]
+            self._thrown_away += self._refused_lines
+            self._refused_lines = 0
+            return block, "" if self._parts else self._ended
 
-    def _run_of(self, block: bytes) -> Iterator[bytes]:
-        for line in block.removesuffix(b"\n").split(b"\n"):
-            self._taken += 1
-            if self._in_overlong:
-                self._in_overlong = False
-            elif text := self._cut(line):
-                yield text
+    def _keep(self, rest: bytes, passed: int) -> None:
+        """Hold *rest* of the block for the next call; so many bytes of it are done with."""
+        with self._lock:
+            self._rest = rest
+            self._held_bytes = max(0, self._held_bytes - passed)
 
-    def _cut(self, line: bytes) -> bytes:
-        if len(line) > MAX_LINE_BYTES:
-            self.truncated += 1
-            return CutLine(line[:MAX_LINE_BYTES])
-        return line[:-1] if line.endswith(b"\r") else line
+    def _whole_lines(self, block: bytes, ration: Ration) -> Iterator[tuple[int, bytes]]:
+        """Up to where *block* is done with, and each line taken."""
+        passed, end = 0, block.rfind(b"\n") + 1
+        if self._in_overlong and end:
+            self._in_overlong = False
+            passed = block.find(b"\n") + 1
+            yield passed, b""
+        share = ration.share(end - passed, (end - passed) / max(1, block.count(b"\n", passed)))
+        while passed < end and not ration.is_spent(share):
+            stop = block.rfind(b"\n", passed, passed + _BLOCK_BYTES) + 1 or block.find(b"\n", passed) + 1
+            part = block[passed:stop]
+            ration.scan_bytes -= len(part)
+            done = 0
+            for done, line in self._sampler.take(part, ration, share):
+                self._taken += bool(line)
+                yield passed + done, line
+            if done < len(part):
+                return
+            passed = stop
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
@@ -173,6 +210,8 @@ class StandardInput:
                 self._refused_lines += end > 0
                 self._refusing = not end
                 part = part[end:] if end else b""
+                if end:
+                    self._parts.append(_GAP)
         elif self._refusing:
             self._refused_lines += part.count(b"\n")
             return
@@ -181,5 +220,6 @@ class StandardInput:
             self._refusing = end > 0
             self._refused_lines += part.count(b"\n", end) if end else 0
             part = part[:end] or part[: max(0, 2 * _BUFFER_BYTES - self._held_bytes)]
-        self._parts.append(part)
+        if part:
+            self._parts.append(part)
         self._held_bytes += len(part)

@@ -12,25 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aiops.collect.rotated import OpenFile, PackedFile, PlainFile
-from aiops.collect.sampling import Ration, cut, troubled
+from aiops.collect.sampling import Ration, Sampler
 from aiops.collect.trail import Trail
 from aiops.ports import Checkpoints
 
-MAX_LINE_BYTES = 64 * 2**10
-"""What follows in a longer line is cut off and counted."""
 _CHUNK_BYTES = 256 * 2**10
 _KEPT_BYTES = 4 * 2**20
 _BACKLOG_BYTES = 32 * 2**20
 """More than this many unread bytes are skipped, except for the newest, by one who wants every line."""
 _THINNED_BACKLOG_BYTES = 256 * 2**20
 """The same for one who is content with a sample."""
+_REST_S = 1.0
 _PACKED_BYTES = 4 * 2**20
 """Taken to wait in a packed file that says less than the truth."""
-_MEAN_LINE_BYTES = 150.0
-
-
-class CutLine(bytes):
-    """The first bytes of a line that was too long."""
 
 
 class Follower:
@@ -52,17 +46,24 @@ class Follower:
         self, path: str, checkpoints: Checkpoints, *, name: str, max_away_s: float, from_start: bool = False
     ) -> None:
         self.path = path
-        self.truncated = 0
-        """Lines cut at 64 KiB so far."""
         self.skipped_bytes = 0
         """Bytes of backlog left out unseen so far."""
-        self.skipped_lines = 0
-        """Lines seen and left out, because there were too many, so far."""
         self._trail = Trail(path, checkpoints, name=name, max_away_s=max_away_s, from_start=from_start)
         self._changes = 0
         self._in_overlong = False
         self._at_end = False
-        self._mean_line_bytes = _MEAN_LINE_BYTES
+        self._sampler = Sampler()
+        self._came_s = 0.0
+
+    @property
+    def truncated(self) -> int:
+        """Lines cut at 64 KiB so far."""
+        return self._sampler.truncated
+
+    @property
+    def skipped_lines(self) -> int:
+        """Lines seen and left out, because there were too many, so far."""
+        return self._sampler.skipped_lines
 
     @property
     def problem(self) -> str:
@@ -146,6 +147,10 @@ class Follower:
                 self._changes, self._in_overlong = trail.changes, trail.begins_amid_line
             begun, passed = trail.offset, trail.is_passed()
             yield from self._appended(ration)
+            if trail.offset != begun:
+                self._came_s = now_s
+            elif now_s - self._came_s >= _REST_S:
+                self._sampler.rest()
             # the writer of a renamed file may hold on to it for a while: nothing must come in a whole round
             if not (passed and self._at_end and (trail.offset == begun or file.is_packed)):
                 return
@@ -162,7 +167,7 @@ class Follower:
             return
         backlog_bytes -= self._skip_backlog(backlog_bytes, ration)
         begun, stop = self._trail.offset, self._trail.offset + backlog_bytes
-        share = ration.share(backlog_bytes, self._mean_line_bytes)
+        share = ration.share(backlog_bytes, self._sampler.mean_line_bytes)
         hole = 0
         try:
             while self._trail.offset < stop and not ration.is_spent(share):
@@ -196,46 +201,28 @@ class Follower:
             self.skipped_bytes += skipped
             self._trail.offset += skipped
             self._in_overlong = True  # in the middle of some line
+            self._sampler.skip()
         return skipped
 
     def _block(self, block: bytes, ration: Ration, share: float) -> Iterator[bytes]:
         """Lines of *block*, which are whole, each consumed as it is handed out."""
-        lines = block.count(b"\n")
-        self._mean_line_bytes = 0.8 * self._mean_line_bytes + 0.2 * len(block) / lines
-        if share >= 1.0:
-            yield from self._run(block, ration, share)
+        begun = self._trail.offset
+        if self._in_overlong:
+            self._in_overlong = False
+            end = block.find(b"\n") + 1
+            begun = self._trail.offset = begun + end
+            block = block[end:]
+        if not block:
             return
-        if lines * share > ration.lines:  # shorter ones than before
-            share = max(ration.lines, 1) / lines
-        parts = cut(block, share, self._mean_line_bytes)
-        yield from self._run(parts.run, ration, share)
-        begun, passed = self._trail.offset, 0
-        for start, end in troubled(parts.rest, parts.trouble):
-            self.skipped_lines += parts.rest.count(b"\n", passed, start)
-            passed = end + 1
+        for passed, line in self._sampler.take(block, ration, share):
             self._trail.offset = begun + passed
-            ration.lines -= 1
-            ration.size_bytes -= end - start
-            yield self._cut(parts.rest[start:end])
-        self.skipped_lines += parts.rest.count(b"\n", passed)
-        self._trail.offset = begun + len(parts.rest)
-
-    def _run(self, block: bytes, ration: Ration, share: float) -> Iterator[bytes]:
-        for line in block[:-1].split(b"\n"):
-            if share >= 1.0 and (ration.lines <= 0 or ration.size_bytes <= 0):
-                return
-            self._trail.offset += len(line) + 1
-            if self._in_overlong:
-                self._in_overlong = False
-            elif text := self._cut(line):
-                ration.lines -= 1
-                ration.size_bytes -= len(text)
-                yield text
+            if line:
+                yield line
 
     def _overlong(self, chunk: bytes) -> Iterator[bytes]:
         """A piece of a line that has no end yet: its beginning is the line."""
         self._trail.offset += len(chunk)
-        if not self._in_overlong and (text := self._cut(chunk)):
+        if not self._in_overlong and (text := self._sampler.text(chunk)):
             self._in_overlong = True
             yield text
 
@@ -245,14 +232,8 @@ class Follower:
             return
         rest = self._trail.file.read(self._trail.offset, _CHUNK_BYTES)
         self._trail.offset += len(rest)
-        if not self._in_overlong and (text := self._cut(rest)):
+        if not self._in_overlong and (text := self._sampler.text(rest)):
             yield text
-
-    def _cut(self, line: bytes) -> bytes:
-        if len(line) > MAX_LINE_BYTES:
-            self.truncated += 1
-            return CutLine(line[:MAX_LINE_BYTES])
-        return line[:-1] if line.endswith(b"\r") else line
 
 
 def _hole(file: OpenFile, offset: int, chunk: bytes, *, after: int) -> int:

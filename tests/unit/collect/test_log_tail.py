@@ -152,7 +152,7 @@ def test_one_round_takes_a_bounded_amount_of_text(tmp_path: Path, log: Path) -> 
     """Twenty thousand lines of 64 KiB would be more memory than we may have."""
     collector = tail(tmp_path, LogFile(str(log)))
     list(collector.collect(NOW_S))
-    append(log, (b"y" * 60_000 + b"\n") * 200)
+    append(log, (b"INFO " + b"y" * 60_000 + b"\n") * 200)
 
     first_seen = list(collector.collect(NOW_S + 1.0))
     first = records(first_seen)

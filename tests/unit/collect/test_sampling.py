@@ -71,7 +71,7 @@ def test_the_sample_is_spread_over_the_whole_flood(follower: Follower, log: Path
 def test_the_one_line_of_trouble_in_a_flood_is_kept(follower: Follower, log: Path) -> None:
     """Fifty thousand requests a second are logged, and one line says why the next one fails."""
     flood = [b"INFO line number %d of a flood of many" % number for number in range(100_000)]
-    flood[54_321] = b"torch.OutOfMemoryError: CUDA out of memory"
+    flood[54_321] = b"ERROR torch.OutOfMemoryError: CUDA out of memory"
     append(log, b"\n".join(flood) + b"\n")
 
     assert flood[54_321] in list(follower.lines(NOW_S, ration()))
@@ -133,11 +133,11 @@ def test_a_packed_file_is_read_whole_or_sampled_like_any_other(tmp_path: Path, c
         append(log, b"".join(b"INFO line number %d of many\n" % number for number in range(count)))
         log.with_name(f"{log.name}.1.gz").write_bytes(gzip.compress(log.read_bytes()))
         log.unlink()
-        append(log, b"now\n")
+        append(log, b"INFO now\n")
         follower = Follower(str(log), checkpoints, name="log", max_away_s=60.0)
         taken = [line for second in range(5) for line in follower.lines(NOW_S + second, ration())]
 
-        assert taken[-1] == b"now"
+        assert taken[-1] == b"INFO now"
         assert len(taken) + follower.skipped_lines == count + 1
         assert (follower.skipped_lines == 0) is (count == 100)
         checkpoints.values.clear()
@@ -161,19 +161,95 @@ def test_when_time_is_up_the_rest_waits(follower: Follower, log: Path) -> None:
 
 def test_a_block_gives_at_least_a_line() -> None:
     """However small the share, nothing is silent."""
-    parts = cut(b"one\ntwo\nthree\n", 0.0001, 5.0)
+    end, trouble = cut(b"one\ntwo\nthree\n", 0, 0.0001, 5.0)
 
-    assert (parts.run, parts.rest) == (b"one\n", b"two\nthree\n")
-    assert parts.trouble >= 1
+    assert end == len(b"one\n")
+    assert trouble >= 1
 
 
-def test_trouble_is_found_by_whole_lines() -> None:
-    """Start and end of the line, not of the word."""
-    text = b"fine\nan ERROR here\nfine\nTraceback (most recent call last):\nOOM and out of memory"
+def test_trouble_is_found_by_whole_lines_that_open_a_record() -> None:
+    """Start and end of the line, not of the word; and nothing from within a prompt or a traceback."""
+    text = b"fine\nan ERROR here\nfine\nan OOM\nTraceback (most recent call last):\n  OOM and out of memory"
 
-    assert [text[start:end] for start, end in troubled(text, 9)] == [
-        b"an ERROR here",
-        b"Traceback (most recent call last):",
-        b"OOM and out of memory",
-    ]
-    assert len(list(troubled(text, 2))) == 2
+    def opens(line: bytes) -> bool:
+        return line.startswith(b"an ")
+
+    assert [text[start:end] for start, end in troubled(text, 0, 9, opens)] == [b"an ERROR here", b"an OOM"]
+    assert len(list(troubled(text, 0, 1, opens))) == 1
+
+
+HEAD = "INFO 01-02 03:04:05 [logger.py:41] "
+
+
+def prompts(count: int, lines: int) -> list[bytes]:
+    """A flood of prompts of several lines, in a log that begins each record with a time."""
+    inside = (
+        b"CANARY tell me",
+        b"ERROR No space left on device CANARY",
+        b"2025-01-02 03:04:05 ERROR CANARY",
+        b"CANARY",
+    )
+    return [
+        line
+        for number in range(count)
+        for line in (
+            f"{HEAD}Received request {number}: prompt: 'first".encode(),
+            *inside[:2], *[b"CANARY and more"] * lines, *inside[2:],
+            *[f"{HEAD}Added request {number}.".encode()] * 8,
+        )
+    ]  # fmt: skip
+
+
+def keeps_prompts_closed(taken: list[bytes]) -> bool:
+    """Whether each line of a prompt comes behind the one that opens it."""
+    is_open = False
+    for line in taken:
+        if line.startswith(b"INFO"):
+            is_open = b"prompt: '" in line
+        elif not is_open:
+            return False
+    return True
+
+
+def test_a_flood_never_gives_lines_of_a_prompt_without_its_opening(follower: Follower, log: Path) -> None:
+    """Nobody could tell any more what they are, and they would be kept and shown."""
+    lines = prompts(4_000, 5)
+    append(log, b"\n".join(lines) + b"\n")
+
+    taken = list(follower.lines(NOW_S, ration()))
+    append(log, b"ERROR CANARY\nCANARY, says the inside of the last one\n" + f"{HEAD}free\n".encode())
+    after = list(follower.lines(NOW_S + 1, ration()))
+
+    assert len(taken) > 500
+    assert any(b"CANARY" in line for line in taken), "there was something to lose"
+    assert keeps_prompts_closed(taken)
+    assert after == [f"{HEAD}free".encode()]
+    assert len(taken) + len(after) + follower.skipped_lines == len(lines) + 3
+
+
+def test_a_log_without_heads_gives_nothing_after_a_gap_until_it_rests(follower: Follower, log: Path) -> None:
+    """Any line of it may be the inside of something."""
+    flood = b"".join(b"worker %d: step done, no error\n" % number for number in range(100_000))
+    append(log, flood)
+    first = list(follower.lines(NOW_S, ration()))
+    append(log, b"the inside of something\n" * 100)
+    amid = list(follower.lines(NOW_S + 1, ration()))
+    follower_rests = list(follower.lines(NOW_S + 2, ration()))
+    append(log, b"something new\n")
+    later = list(follower.lines(NOW_S + 3, ration()))
+
+    assert [line.split()[1] for line in first] == [b"%d:" % number for number in range(len(first))], "before the gap"
+    assert amid == follower_rests == []
+    assert later == [b"something new"]
+    assert len(first) + follower.skipped_lines == 100_100
+
+
+def test_a_log_without_heads_goes_on_after_as_many_lines_as_a_prompt_is_followed(follower: Follower, log: Path) -> None:
+    """It must not be lost for good."""
+    append(log, b"".join(b"worker %d: step done\n" % number for number in range(100_000)))
+    list(follower.lines(NOW_S, ration()))
+    skipped = follower.skipped_lines
+    append(log, b"".join(b"then %d\n" % number for number in range(700)))
+
+    assert next(iter(follower.lines(NOW_S + 0.5, ration()))) == b"then 500"
+    assert follower.skipped_lines == skipped + 500

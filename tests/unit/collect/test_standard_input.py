@@ -91,7 +91,7 @@ def test_a_flood_is_sampled(pipe: Pipe) -> None:
     """As in files: a bounded number of lines a round, trouble kept."""
     os.set_blocking(pipe.end, True)
     lines = [b"INFO line %d" % number for number in range(20_000)]
-    lines[12_345] = b"CUDA error: out of memory"
+    lines[12_345] = b"ERROR CUDA error: out of memory"
     os.write(pipe.end, b"\n".join(lines[:1]) + b"\n")
     pipe.lines_until(lambda seen: len(seen) == 1)
     for start in range(1, 20_000, 500):
@@ -103,7 +103,39 @@ def test_a_flood_is_sampled(pipe: Pipe) -> None:
 
     assert len(taken) + pipe.log.skipped_lines == 19_999
     assert len(taken) < 1_300
-    assert b"CUDA error: out of memory" in taken
+    assert b"ERROR CUDA error: out of memory" in taken
+
+
+def test_what_is_taken_counts_against_the_ration(pipe: Pipe) -> None:
+    """The round is shared by all logs; a pipe must not take its part and that of the others."""
+    lines = [b"INFO line %d" % number for number in range(2_000)]
+    hold(pipe, b"\n".join(lines) + b"\n")
+    ration = Ration(1_000, 2**20, 2**20, thin=True)
+
+    first = list(pipe.log.lines(NOW_S, ration))
+    assert (ration.lines, ration.size_bytes) == (0, 2**20 - sum(map(len, first)))
+    assert ration.scan_bytes < 2**20
+    assert pipe.log.backlog_bytes() == sum(map(len, lines[1_000:])) + 1_000
+    second = list(pipe.log.lines(NOW_S + 1, Ration(1_000, 2**20, 2**20, thin=True)))
+
+    assert first + second == lines, "a burst of three rounds is read whole"
+    assert pipe.log.skipped_lines == pipe.log.backlog_bytes() == 0
+
+
+def test_a_round_that_is_over_leaves_the_rest(pipe: Pipe) -> None:
+    """Time is shared too."""
+    hold(pipe, b"INFO line\n" * 100_000)
+
+    assert list(pipe.log.lines(NOW_S, Ration(is_over=lambda: True))) == []
+    assert len(list(pipe.log.lines(NOW_S, Ration()))) == 100_000
+
+
+def hold(pipe: Pipe, data: bytes) -> None:
+    """Write *data*, and wait until it is held."""
+    for start in range(0, len(data), 32_768):
+        os.write(pipe.end, data[start : start + 32_768])
+    while pipe.log.backlog_bytes() < len(data):
+        threading.Event().wait(0.001)
 
 
 def test_a_line_without_an_end_is_cut_and_bounded(pipe: Pipe) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from aiops.collect.file_names import expand, reading_hint
 from aiops.collect.losses import Losses
-from aiops.collect.sampling import Ration
-from aiops.collect.tail import MAX_LINE_BYTES, Follower
+from aiops.collect.sampling import MAX_LINE_BYTES, Ration
+from aiops.collect.tail import Follower
 from tests.fakes import FakeCheckpoints
 
 NOW_S = 1_800_000_000.0
