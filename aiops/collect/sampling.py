@@ -35,7 +35,7 @@ MAX_LINE_BYTES = 64 * 2**10
 _MEAN_LINE_BYTES = 150.0
 _MAX_HEADLESS_LINES = 500
 """Left out after a gap where no line says whether it opens a record; no prompt is followed further (`logs.prompts`)."""
-_MAX_LINES_AMID = 20_000
+_MAX_LINES_AMID = 5_000
 """Left out after a gap while no line has a head."""
 
 

@@ -59,8 +59,9 @@ class Classifier:
         Args:
             lines: The next ones of a log, raw, without their line feeds.
         """
-        texts = [line.encode("utf-8", "replace").strip() for line in lines]
-        private = self._privacy.follow(texts, [""] * len(texts))
+        texts = [line.encode("utf-8", "replace").rstrip() for line in lines]
+        private = self._privacy.follow(texts, [""] * len(texts))  # what is indented has no head
+        texts = [text.lstrip() for text in texts]
         hits = self._lexicon.among(texts)
         forms = form_of(b"\n".join(texts)).split(b"\n")
         return [

@@ -118,17 +118,17 @@ class LogPath:
                 labels = record.labels
                 source = self._ledger.source(labels, record.at_s)
             late += record.late
-            if not self._count(lines[i], record, source):
+            if not self._count(lines[i].lstrip(), record, source):
                 skipped += 1
         for fate, count in (("dropped", len(private)), ("skipped", skipped), ("late", late)):
             if count:
                 self._stat.log_lines.labels(fate).inc(count)
 
     def _line(self, text: str) -> bytes:
-        line = text.encode("utf-8", "replace").strip()
+        line = text.encode("utf-8", "replace").rstrip()
         if len(line) > _MAX_LINE_BYTES:
             self._stat.log_lines.labels("truncated").inc()
-            line = line[:_MAX_LINE_BYTES].decode(errors="ignore").encode().strip()
+            line = line[:_MAX_LINE_BYTES].decode(errors="ignore").encode().rstrip()
         return line
 
     def _count(self, line: bytes, record: LogRecord, source: Source) -> bool:

@@ -7,17 +7,21 @@ known by name: as a key of JSON, however often it was quoted (`"messages": [`, `
 as an argument in a repr (`text='`), after the words engines use. One RE2 alternation, so a hostile line costs time linear in
 its length.
 
-A prompt may run over several lines, and those after the first say nothing of what they are. They are told by the quote or
-bracket that the first one leaves open.
+A prompt may run over several lines, and those after the first say nothing of what they are: `prompts` tells how far it goes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from typing import TypeVar
 
 import re2
 
+from aiops.heads import head_form
+from aiops.logs.prompts import Prompt
 from aiops.logs.sweep import Sweep
+
+T = TypeVar("T")
 
 _QUOTE = r"(?:\\*[\"']|\\x22|\\u0022|%22|&quot;)"
 _KEYS = (
@@ -56,45 +60,9 @@ _PRIVATE = (
     r"\btext_generation_router.*\b(?:input|output): |\bprompt tokens? +\d+:|\bnext token: ",
     r"<\|(?:im_start|start_header_id|user|assistant|system)\|>|\[INST\]|<start_of_turn>",
 )
-_OPENING = re2.compile(rb"[=:]\s*\\*([\"'\[({])")
-_MAX_FOLLOWING = 500
-"""Lines taken for the rest of a prompt whose end is not seen."""
 _MAX_OPEN = 256
-_HEAD_BYTES = 12
-_WRITER = re2.compile(rb"^(?:\([^()\n]{1,60}\bpid=\d+[^()\n]{0,40}\) ?|[\w.-]{1,60} *\| )")
-"""What vLLM, Ray or docker compose put before every line, those within a prompt included."""
-_SHAPE = bytes.maketrans(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", b"0" * 10 + b"a" * 52)
-
-
-class _Rest:
-    """What is still to come of a prompt that runs over several lines."""
-
-    __slots__ = ("_depth", "_head", "_left", "_quote", "is_open")
-
-    def __init__(self, line: bytes, opening: bytes, after: bytes) -> None:
-        self._head = _head(line)
-        self._quote = opening if opening in b"\"'" else b""
-        self._depth = 1
-        self._left = _MAX_FOLLOWING
-        self.is_open = not self._ends_in(after)
-
-    def takes(self, line: bytes) -> bool:
-        """Whether *line* belongs to it; its end is remembered."""
-        if self._left == 0 or (line and _head(line) == self._head):
-            self.is_open = False
-            return False
-        self._left -= 1
-        self.is_open = not self._ends_in(line)
-        return True
-
-    def _ends_in(self, text: bytes) -> bool:
-        if self._quote:  # an apostrophe within a text is followed by a letter
-            return text.rstrip().endswith(self._quote) or any(
-                self._quote + end in text for end in (b",", b")", b"]", b"}")
-            )
-        self._depth += sum(text.count(bracket) for bracket in (b"[", b"{", b"("))
-        self._depth -= sum(text.count(bracket) for bracket in (b"]", b"}", b")"))
-        return self._depth <= 0
+_MAX_BACK = 50
+"""Records looked back at for the heads of a log."""
 
 
 class Privacy:
@@ -104,7 +72,10 @@ class Privacy:
         union = "|".join(f"(?:{one})" for one in _PRIVATE)
         self._private = re2.compile(f"(?im){union}".encode())
         self._sweep = Sweep(f"(?i){union}".encode())
-        self._rests: dict[Hashable, _Rest] = {}
+        self._open: dict[Hashable, Prompt] = {}
+        """Of each log, the prompt that is not over."""
+        self._forms: dict[Hashable, bytes] = {}
+        """How logs in which prompts were open begin their records."""
 
     def is_private(self, line: bytes) -> bool:
         """Whether *line* carries what somebody asked or was answered."""
@@ -130,39 +101,46 @@ class Privacy:
         # a record of several lines would be taken for several records
         found = set(self.among([b"" if b"\n" in line else line for line in lines]))
         found.update(n for n, line in enumerate(lines) if b"\n" in line and self.is_private(line))
-        if found or self._rests:
+        if found or self._open:
             found.update(self._following(lines, sources, found))
         return found
 
     def _following(self, lines: Sequence[bytes], sources: Sequence[Hashable], found: set[int]) -> Iterator[int]:
         for number, (line, source) in enumerate(zip(lines, sources, strict=True)):
+            prompt = self._open.get(source)
+            if prompt is not None:
+                # a line within a prompt opens none, whatever it holds
+                if prompt.takes(line, head_form(line)):
+                    yield number
+                if prompt.is_open:
+                    continue
+                del self._open[source]
             if number in found:
-                self._open(source, line)
-                continue
-            rest = self._rests.get(source)
-            if rest is None:
-                continue
-            if rest.takes(line):
-                yield number
-            if not rest.is_open:
-                del self._rests[source]
+                self._begin(lines, sources, number)
 
-    def _open(self, source: Hashable, line: bytes) -> None:
-        """Remember whether the private *line* ends within what was asked."""
-        self._rests.pop(source, None)
+    def _begin(self, lines: Sequence[bytes], sources: Sequence[Hashable], number: int) -> None:
+        """Remember whether the private line of that *number* ends within what was asked."""
+        line, source = lines[number], sources[number]
         said = self._private.search(line)
-        opening = said and _OPENING.search(line, said.start())
-        if opening is None:
+        if said is None:
             return
-        rest = _Rest(line, opening[1], line[opening.end() :])
-        if rest.is_open:
-            self._rests[source] = rest
-            if len(self._rests) > _MAX_OPEN:
-                del self._rests[next(iter(self._rests))]
+        prompt = Prompt(line, said.start(), self._form(lines, sources, number))
+        if prompt.is_open:
+            _put(self._open, source, prompt)
+
+    def _form(self, lines: Sequence[bytes], sources: Sequence[Hashable], number: int) -> bytes:
+        """How the log of that line begins its records; empty if that cannot be seen."""
+        source = sources[number]
+        for earlier in range(number, max(-1, number - _MAX_BACK), -1):
+            if sources[earlier] == source and (form := head_form(lines[earlier])):
+                _put(self._forms, source, form)
+                return form
+        return self._forms.get(source, b"")
 
 
-def _head(line: bytes) -> bytes:
-    """How *line* begins, letters and digits alike: "INFO 01-02 03" and "INFO 11-12 13" are heads of one log."""
-    writer = _WRITER.search(line[:200])
-    start = writer.end() if writer else 0
-    return line[start : start + _HEAD_BYTES].translate(_SHAPE)
+def _put(kept: dict[Hashable, T], source: Hashable, value: T) -> None:
+    """Keep *value* for *source*, and of all sources the newest."""
+    kept.pop(source, None)
+    kept[source] = value
+    if len(kept) > _MAX_OPEN:
+        del kept[next(iter(kept))]

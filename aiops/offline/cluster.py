@@ -69,8 +69,9 @@ class Clustering:
         return [next(ids) if kept else LEFT_OUT for kept in keeps]
 
     def _count(self, lines: list[str], at: Ints) -> list[str]:
-        texts = [line.encode("utf-8", "replace").strip() for line in lines]
-        private = self._privacy.follow(texts, [""] * len(texts))
+        texts = [line.encode("utf-8", "replace").rstrip() for line in lines]
+        private = self._privacy.follow(texts, [""] * len(texts))  # what is indented has no head
+        texts = [text.lstrip() for text in texts]
         for place in private:  # nobody sees them from here on
             lines[place], texts[place] = "", b""
         clusters: list[Cluster] = list(self._grouping.assign(lines))

@@ -163,7 +163,7 @@ def test_logs_are_told_apart_and_remembered_from_call_to_call():
     privacy = Privacy()
 
     first = privacy.follow([b"prompt: 'a", b"prompt: 'b'", b"free"], ["one", "two", "three"])
-    second = privacy.follow([b"CANARY", b"free", b"end'", b"free"], ["one", "two", "one", "one"])
+    second = privacy.follow([b"CANARY", b"free", b"end', n=1", b"free"], ["one", "two", "one", "one"])
 
     assert (first, second) == ({0, 1}, {0, 2})
 
@@ -180,7 +180,7 @@ def test_open_prompts_of_many_logs_are_bounded():
     privacy = Privacy()
     privacy.follow([b"prompt: 'a"] * 1_000, list(range(1_000)))
 
-    assert len(privacy._rests) == 256
+    assert len(privacy._open) == 256
 
 
 def follow(lines: list[str]) -> list[int]:

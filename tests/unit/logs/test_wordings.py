@@ -54,7 +54,7 @@ def test_every_known_wording_keeps_its_class(shipped: Classifier, cases):
 def test_a_prompt_of_several_lines_is_benign(shipped: Classifier):
     """What somebody pasted is no evidence of anything, and is not looked at."""
     answers = shipped.classify(
-        ["prompt: 'why this?", "CUDA out of memory", "no space left on device'", "no space left on device"]
+        ["prompt: 'why this?", "CUDA out of memory", "no space left on device', n=1", "no space left on device"]
     )
 
     assert [answer.log_class.value for answer in answers] == ["benign", "benign", "benign", "disk_full"]
