@@ -160,6 +160,31 @@ def incident_cost(result: dict) -> Iterator[str]:
     yield from measured(result)
 
 
+def hung_sources(result: dict) -> Iterator[str]:
+    settings = result["settings"]
+    yield "## Sick sources"
+    yield ""
+    yield (
+        f"For {settings['sick_s']:.0f} s an NVML call hangs, a network file system hangs (a real mount nobody serves), one inference server "
+        "accepts and says nothing, another answers with 100 MB. Every collector is set to one run a second; how much later than that "
+        "its runs ended:"
+    )
+    yield ""
+    rows = [
+        [name, f"{result['delays_healthy'][name]['p99_s']:.2f} s", f"{row['p99_s']:.2f} s", f"{row['max_s']:.2f} s"]
+        for name, row in result["delays_sick"].items()
+    ]
+    yield from table(["collector", "p99, all healthy", "p99, four sick", "latest, four sick"], rows)
+    yield "- gpu_nvml has the hung card and inference the hung servers; its healthy server is read on"
+    yield f"- firing meanwhile: {', '.join(result['alerts_while_sick'])}; well again {result['recovered_after_s']} s after the sources were"
+    failed = [name for name, held in result["held"].items() if not held]
+    yield f"- held: {', '.join(name for name, held in result['held'].items() if held)}"
+    if failed:
+        yield f"- **not held: {', '.join(failed)}**"
+    yield ""
+    yield from measured(result)
+
+
 LOG_WAYS = {
     "batch_20000": "batch path, 20,000 lines at a time",
     "batch_2000": "batch path, 2,000 lines at a time",
