@@ -37,13 +37,14 @@ async def hang(_writer: asyncio.StreamWriter) -> None:
 
 class PageServer:
     """
-    Answers every request with `answer`, which a test may change at any time.
+    Answers every request with `answer`, which a test may change at any time, and some paths with what ``answers`` has.
 
     ``sent`` counts body bytes of `flood`, ``requests`` requests, ``connections`` connections.
     """
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.answers: dict[str, Answer] = {}
         self.port = 0
         self.requests = 0
         self.connections = 0
@@ -65,9 +66,9 @@ class PageServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await reader.readuntil(b"\r\n\r\n"):
+            while head := await reader.readuntil(b"\r\n\r\n"):
                 self.requests += 1
-                await self.answer(writer)
+                await self.answers.get(head.split()[1].decode(), self.answer)(writer)
 
 
 @contextlib.asynccontextmanager

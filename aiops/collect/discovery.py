@@ -49,6 +49,8 @@ _SERVERS = (
 )  # fmt: skip
 """How names of processes begin that may answer as an inference server."""
 _NEVER = (-math.inf, 0.0)
+_JSON = (b"[", b"{")
+_SECOND_PATH = "/prometheus/metrics"
 _OWN_MARK = b"\naiops_build_info{"
 
 
@@ -141,8 +143,11 @@ class Discovery:
         async with turn:
             try:
                 page = await fetch_page(self._http, url, deadline_s=_PROBE_DEADLINE_S)
+                if page.lstrip()[:1] in _JSON:  # trtllm-serve has its own format there, and this one elsewhere
+                    url = f"http://{reached_at(listener)}{_SECOND_PATH}"
+                    page = await fetch_page(self._http, url, deadline_s=_PROBE_DEADLINE_S)
             except SourceUnavailable:
-                # silent: perhaps it still loads its model; asked ever more rarely
+                # silent, or answers 503: perhaps it still loads its model; asked ever more rarely
                 self._asked[listener.inode] = (now_s, min(max(2.0 * before_s, ROUND_S), _AGAIN_S))
                 return None
             except SourceMalformed as error:

@@ -53,7 +53,7 @@ async def fetch_page(
         limit_bytes: A larger page is refused as soon as it shows.
 
     Raises:
-        SourceUnavailable: nobody answers there, or not in time.
+        SourceUnavailable: nobody answers there, or not in time, or with 503: it is loading, or shutting down.
         SourceMalformed: not HTTP, another status than 200, compressed, HTML, or too large.
     """
     try:
@@ -89,7 +89,8 @@ async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
 def _check_head(response: httpx.Response, limit_bytes: int) -> None:
     """Refuse by the head what need not be read."""
     if response.status_code != httpx.codes.OK:
-        raise SourceMalformed(f"status {response.status_code} instead of 200")
+        kind = SourceUnavailable if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else SourceMalformed
+        raise kind(f"status {response.status_code} instead of 200")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise SourceMalformed("a compressed page, which was not asked for")
     if "html" in response.headers.get("content-type", "").lower():

@@ -17,8 +17,10 @@ import httpx
 
 from aiops.collect.addresses import read_addresses
 from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
-from aiops.collect.engines import Dialect, Dialects, Server, dialects
+from aiops.collect.engines import Dialect, Dialects, Health, dialects
 from aiops.collect.fetch import fetch_page, instance_of
+from aiops.collect.health import HealthWatch, health_url
+from aiops.collect.server_page import ServerPage, server
 from aiops.collect.version import VersionWatch
 from aiops.document import Duration, doc
 from aiops.errors import SourceError
@@ -32,6 +34,7 @@ _PATIENCE_S = 1.0
 _SHORT_PATIENCE_S = 0.1
 _FIRST_LOOK_S = 2.0
 _NAME = "inference"
+_USUAL_HEALTH = Health("/health")
 _NOTHING_HINT = "try `aiops demo`, or add collect.inference.targets"
 
 
@@ -53,6 +56,7 @@ class Config:
     enabled: bool = field(default=True, metadata=doc("read the metrics pages of inference servers"))
     interval: Duration = field(default=5.0, metadata=doc("time between readings; 1s while an incident is open"))
     deadline: Duration = field(default=3.0, metadata=doc("a page that takes longer counts as down"))
+    health: bool = field(default=True, metadata=doc("ask each server's own health path every 10s"))
     discover: bool = field(default=True, metadata=doc("look for servers on local ports, once a minute"))
     targets: tuple[TargetConfig, ...] = field(default=(), metadata=doc("servers that are always read"))
 
@@ -65,13 +69,20 @@ class Target:
         self.instance = instance
         self.fixed = fixed
         self.gpu = Labels.of(host_name=host, instance=self.instance, gpu=gpu) if gpu else None
-        self.server: Server | None = None
+        self.server: ServerPage | None = None
         self.version: VersionWatch | None = None
+        self.health: HealthWatch | None = None
         self.request: asyncio.Task[bytes] | None = None
         self.asked_s = 0.0
         self.healthy = True
         self.down_since_s: float | None = None
         self.said = ""
+
+    def close(self) -> None:
+        """End the questions beside the page."""
+        for watch in (self.version, self.health):
+            if watch is not None:
+                watch.close()
 
 
 class Inference:
@@ -91,6 +102,8 @@ class Inference:
         self.deadline_s = _PATIENCE_S + _SHORT_PATIENCE_S + _FIRST_LOOK_S + 2.0
         self._page_deadline_s = config.deadline
         self._http = world.http
+        self._clock = world.clock
+        self._asks_health = config.health
         self._host = world.host
         self._dialects = table
         self._discovery = discovery
@@ -125,6 +138,8 @@ class Inference:
         for task in under_way:
             if task is not None:
                 task.cancel()
+        for target in self._targets.values():
+            target.close()
         if self._reader is not None:
             self._reader.shutdown(wait=False, cancel_futures=True)
 
@@ -161,52 +176,75 @@ class Inference:
         else:
             yield from samples
             yield from self._up(target)
+        yield from self._ask_health(target)
 
     def _read(self, target: Target, page: bytes) -> list[Sample]:
-        if target.server is None or not target.server.dialect.name or not target.healthy:
+        known = target.server
+        if known is None or not known.dialect.name or not target.healthy:
             dialect = self._dialects.recognise(page) or self._dialects.unknown
-            if target.server is None or target.server.dialect is not dialect:
-                target.server = Server(dialect, self._host, target.instance)
-                target.version = self._version_watch(target.url, dialect)
-        samples = target.server.read(page, target.asked_s)
-        samples.append(Sample("gen_ai_server_up", target.server.labels, target.asked_s, 1.0))
-        if target.version is not None and all(sample.metric != "gen_ai_server_info" for sample in samples):
-            started_s = next((s.value for s in samples if s.metric == "gen_ai_server_start_time_seconds"), None)
+            if known is None or known.dialect is not dialect:
+                known = self._meet(target, dialect)
+        samples = known.read(page, target.asked_s)
+        labels, found = known.labels, {sample.metric: sample.value for sample in samples}
+        refuses = target.health is not None and target.health.refuses
+        ready = not refuses and found.get("gen_ai_server_asleep", 0.0) == 0.0
+        samples.append(Sample("gen_ai_server_up", labels, target.asked_s, 1.0))
+        samples.append(Sample("gen_ai_server_ready", labels, target.asked_s, 1.0 if ready else 0.0))
+        if target.version is not None and "gen_ai_server_info" not in found:
+            started_s = found.get("gen_ai_server_start_time_seconds")
             if version := target.version.version(started_s, target.asked_s):
-                labels = target.server.labels.merge(version=version)
-                samples.append(Sample("gen_ai_server_info", labels, target.asked_s, 1.0))
+                samples.append(Sample("gen_ai_server_info", labels.merge(version=version), target.asked_s, 1.0))
         return samples
 
-    def _version_watch(self, url: str, dialect: Dialect) -> VersionWatch | None:
-        if not dialect.version_path:
-            return None
-        path = str(httpx.URL(url).copy_with(path=dialect.version_path, query=None))
-        return VersionWatch(self._http, path, self._page_deadline_s)
+    def _meet(self, target: Target, dialect: Dialect) -> ServerPage:
+        """*target* turns out to be a server of *dialect*."""
+        target.close()
+        target.server = server(dialect, self._host, target.instance)
+        target.version = None
+        if dialect.version_path:
+            path = str(httpx.URL(target.url).copy_with(path=dialect.version_path, query=None))
+            target.version = VersionWatch(self._http, path, self._page_deadline_s)
+        target.health = self._watch_health(target, dialect.health)
+        return target.server
+
+    def _watch_health(self, target: Target, health: Health | None) -> HealthWatch | None:
+        url = health_url(target.url, health) if health is not None and self._asks_health else ""
+        return HealthWatch(self._http, url, self._clock) if url else None
+
+    def _ask_health(self, target: Target) -> Iterator[Observation]:
+        """The health path beside the page; of a server that was never read, what most engines call theirs."""
+        if target.server is None and target.health is None:
+            target.health = self._watch_health(target, _USUAL_HEALTH)
+        if target.health is not None:
+            yield from target.health.samples(self._labels(target), target.asked_s)
+
+    def _labels(self, target: Target) -> Labels:
+        if target.server is not None:
+            return target.server.labels
+        return Labels.of(host_name=self._host, instance=target.instance, model="", server="")
 
     def _up(self, target: Target) -> Iterator[Observation]:
         target.healthy, target.down_since_s = True, None
-        server = target.server
-        if server is None:
+        if target.server is None:
             return
-        title = server.dialect.title
-        if server.dialect.name and not server.dialect.readable:
-            yield from self._say(target, f"{title} is recognised, but its page is not read yet", seen=False)
-        else:
-            yield from self._say(target, f"{title}, model {server.model}" if server.model else title, seen=True)
+        page = target.server
+        detail = f"{page.dialect.title}, model {page.model}" if page.model else page.dialect.title
+        if page.guessed is not None:
+            below_s, above_s = page.guessed
+            detail += f"; a P99 time to first token near 0.5 s is interpolated between {below_s:g} and {above_s:g} s"
+        yield from self._say(target, detail, seen=True)
 
     def _down(self, target: Target, reason: str) -> Iterator[Observation]:
         target.healthy = False
         if target.down_since_s is None:
             target.down_since_s = target.asked_s
-        labels = (
-            target.server.labels
-            if target.server is not None
-            else Labels.of(host_name=self._host, instance=target.instance, model="", server="")
-        )
+        labels = self._labels(target)
         yield Sample("gen_ai_server_up", labels, target.asked_s, 0.0)
+        yield Sample("gen_ai_server_ready", labels, target.asked_s, 0.0)
         yield from self._say(target, reason, seen=False)
         if not target.fixed and not 0.0 <= target.asked_s - target.down_since_s < _FORGET_S:
             del self._targets[target.instance]
+            target.close()
 
     def _say(self, target: Target, detail: str, *, seen: bool) -> Iterator[Sight]:
         if detail != target.said:

@@ -65,6 +65,11 @@ class VersionWatch:
             self._question = asyncio.create_task(page, name="version of a server")
         return self._version
 
+    def close(self) -> None:
+        """End what is under way."""
+        if self._question is not None:
+            self._question.cancel()
+
 
 def _read(question: asyncio.Task[bytes]) -> str:
     try:

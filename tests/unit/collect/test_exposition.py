@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from aiops.collect.exposition import Parser
+from aiops.collect.exposition import Follower, Parser
 from aiops.errors import SourceMalformed
 
 
@@ -127,3 +127,66 @@ def test_a_page_of_adversarial_lines_is_read_in_linear_time(evil):
     started_s = time.process_time()
     Parser(["a"]).parse(page)
     assert time.process_time() - started_s < 2.0
+
+
+@pytest.mark.parametrize(
+    ("line", "labels"),
+    [
+        (b'{"a.b"} 3', {}),
+        (b'{"a.b",x="y"} 3', {"x": "y"}),
+        (b'{ "a.b" , x="y", } 3', {"x": "y"}),
+        (b'{"a.b","my.label"="}"} 3 1700000000', {"my.label": "}"}),
+    ],
+)
+def test_a_name_in_quotes_is_read(line, labels):
+    """So Prometheus 3 and its clients write names that are not letters, digits and underscores."""
+    assert parsed(b'{"a.b.c",x="y"} 9\n' + line + b"\n", "a.b") == [(labels, 3.0)]
+
+
+def test_openmetrics_is_read_like_the_older_format():
+    """A server that negotiates badly sends it unasked."""
+    page = (
+        b'# TYPE a counter\n# UNIT a seconds\na_total{x="y"} 4 1700000000.5 # {trace_id="1"} 0.5 1700000000\n'
+        b'a_total 5 # {trace_id="}"} 1\na_created{x="y"} 1.7e9\nb_total 1 # {t="u"} 1\n# EOF\n'
+    )
+    assert parsed(page, "a_total") == [({"x": "y"}, 4.0), ({}, 5.0)]
+
+
+WORDS = st.sampled_from(
+    [b"a", b"b", b"{", b"}", b'x="y"', b'x="z"', b",", b" ", b"1", b"2.5", b"NaN", b"1_0", b"#", b"\n", b'"a"', b"\r", b"\t", b"+Inf"]
+)  # fmt: skip
+LINES = st.sampled_from(
+    [b"a 1", b"a 2", b"a NaN", b'a{x="y"} 1', b'a{x="y"} 22', b'a{x="z"} 1', b"ab 1", b'ab{x="y"} 1', b"b 7", b"# a", b"", b"a", b'{"a"} 1',
+     b'{"ab"} 1', b"a 1 2", b"a  1", b"a 1_0", b" a 1", b"{} 1", b"ab", b"\r", b'a{x="y"} 1 # {t="u"} 1', b"ab\t1", b'a {x="y"} 1']
+)  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.one_of(st.lists(LINES, max_size=5).map(b"\n".join), st.lists(WORDS, max_size=12).map(b"".join)), max_size=6
+    )
+)
+def test_a_page_read_again_and_again_gives_what_a_fresh_look_gives(pages):
+    """What is remembered of the last page may save work, and never change an answer."""
+    parser, follower = Parser(["a"]), Follower(Parser(["a"]))
+    for page in (changed for each in pages for changed in (each, each.replace(b"1", b"3"), each)):
+        layout, values = follower.read(page)
+        found = [
+            (series.labels, value, series.text)
+            for series, value in zip(layout.series, values, strict=True)
+            if math.isfinite(value)
+        ]
+        assert found == [tuple(reading) for reading in parser.parse(page).readings.get("a", [])]
+
+
+def test_a_page_whose_numbers_alone_have_changed_is_not_parsed_again():
+    """That is what makes a reading cheap, so it must not get lost unnoticed."""
+    follower = Follower(Parser(["a"]))
+    page = b'# HELP a b\na{x="y"} 1\nb 2\n\na{x="z"} 5\n'
+    layout, values = follower.read(page)
+    again, moved = follower.read(page.replace(b"1", b"1234.5").replace(b"b 2", b"b 99"))
+    assert again is layout
+    assert (values, moved) == ([1.0, 5.0], [1234.5, 5.0])
+    grown, _ = follower.read(b"c 1\n" + page)
+    assert grown is not layout
+    assert grown.series is layout.series

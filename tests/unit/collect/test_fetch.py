@@ -67,7 +67,7 @@ def test_a_server_that_drips_is_given_up_in_time():
     [
         (page(b"<html>login</html>", content_type="text/html; charset=utf-8"), "HTML"),
         (page(b"  <!DOCTYPE html><html>", content_type="text/plain"), "HTML"),
-        (page(b"", status="503 Service Unavailable"), "status 503"),
+        (page(b"", status="500 Internal Server Error"), "status 500"),
         (page(b"", status="302 Found", extra="Location: http://127.0.0.1:1/\r\n"), "status 302"),
         (page(b"\x1f\x8b", extra="Content-Encoding: gzip\r\n"), "compressed"),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n"), "more than 4194304 bytes"),
@@ -79,6 +79,12 @@ def test_an_answer_that_is_no_metrics_page_is_malformed(answer, why):
     """The person who reads the blind spot needs to know what came instead."""
     with pytest.raises(SourceMalformed, match=why):
         fetched(answer)
+
+
+def test_a_server_that_answers_503_is_unavailable():
+    """It loads its model, or shuts down: it is worth asking again soon, and what it says is no rubbish."""
+    with pytest.raises(SourceUnavailable, match="status 503 instead of 200"):
+        fetched(page(b"Loading model", status="503 Service Unavailable"))
 
 
 def test_a_page_without_end_is_cut_off_at_the_limit():

@@ -50,7 +50,12 @@ def found(url: str, body: bytes) -> Found:
 async def collector_of(*targets: TargetConfig, discovery: FakeDiscovery | None = None) -> AsyncIterator[Inference]:
     async with httpx.AsyncClient(trust_env=False) as http:
         config = Config(deadline=0.2, targets=targets)
-        yield Inference(config, make_world(http=http), dialects(), discovery)  # type: ignore[arg-type]
+        collector = Inference(config, make_world(http=http), dialects(), discovery)  # type: ignore[arg-type]
+        try:
+            yield collector
+        finally:
+            collector.close()
+            await asyncio.sleep(0)
 
 
 def ups(observations: Sequence[Observation]) -> dict[str, float]:
@@ -67,6 +72,14 @@ def sights(observations: Sequence[Observation]) -> list[tuple[str, bool, str]]:
 
 def values(observations: Sequence[Observation], metric: str) -> list[float]:
     return [o.value for o in observations if isinstance(o, Sample) and o.metric == metric]
+
+
+async def rested(collector: Inference, at_s: float) -> list[Observation]:
+    """What a round observes, with time for what runs beside it."""
+    seen = list(await collector.gather(at_s))
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    return seen
 
 
 def test_a_server_is_up_and_its_page_becomes_samples():
@@ -151,17 +164,68 @@ def test_a_server_that_comes_back_is_up_again_under_the_same_labels():
     asyncio.run(scene())
 
 
-def test_an_engine_that_is_not_read_yet_is_named():
-    """ "Nothing found" would be wrong: we know what it is, and say that we cannot read it."""
+def test_a_server_that_loads_its_model_is_there_and_not_ready():
+    """llama.cpp answers 503 to everything meanwhile: not a dead replica, and not one that takes requests."""
 
     async def scene() -> None:
-        async with (
-            serving(page(b"# TYPE tgi_queue_size gauge\ntgi_queue_size 1\n")) as server,
-            collector_of(TargetConfig(server.url)) as collector,
-        ):
-            seen = list(await collector.gather(10.0))
-        assert sights(seen) == [
-            (f"server at 127.0.0.1:{server.port}", False, "TGI is recognised, but its page is not read yet")
+        loading = page(b'{"error":{"message":"Loading model"}}', status="503 Service Unavailable")
+        async with serving(loading) as server, collector_of(TargetConfig(server.url)) as collector:
+            seen = [o for at_s in (0.0, 5.0, 10.0) for o in await rested(collector, at_s)]
+            server.answer = page(b"llamacpp:requests_processing 0\n")
+            later = [o for at_s in (15.0, 20.0, 25.0) for o in await rested(collector, at_s)]
+        assert values(seen, "gen_ai_server_up") == [0.0] * 3
+        assert values(seen, "gen_ai_server_ready") == [0.0] * 3
+        assert values(seen, "gen_ai_server_loading") == [1.0]
+        assert values(later, "gen_ai_server_up") == [1.0] * 3
+        assert values(later, "gen_ai_server_ready")[-1] == 1.0
+
+    asyncio.run(scene())
+
+
+def test_a_replica_whose_page_is_fine_and_whose_health_path_refuses_is_not_ready():
+    """An engine that died behind its web server still shows its page; the load balancer has left it already."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            await rested(collector, 0.0)
+            server.answers["/health"] = page(b"", status="503 Service Unavailable")
+            seen = [o for at_s in (10.0, 15.0, 20.0, 25.0) for o in await rested(collector, at_s)]
+        assert values(seen, "gen_ai_server_up") == [1.0] * 4
+        assert values(seen, "gen_ai_server_ready")[-1] == 0.0
+        assert values(seen, "gen_ai_server_health_status_code")[-1] == 503.0
+
+    asyncio.run(scene())
+
+
+def test_an_engine_that_sleeps_is_not_ready():
+    """It was told to put its weights away; that is capacity gone, and no fault."""
+    asleep = (
+        b'vllm:engine_sleep_state{sleep_state="weights_offloaded"} 1\nvllm:engine_sleep_state{sleep_state="awake"} 0\n'
+    )
+
+    async def scene() -> None:
+        async with serving(page(vllm() + asleep)) as server, collector_of(TargetConfig(server.url)) as collector:
+            seen = list(await collector.gather(0.0))
+        assert values(seen, "gen_ai_server_up") == [1.0]
+        assert values(seen, "gen_ai_server_asleep") == [1.0]
+        assert values(seen, "gen_ai_server_ready") == [0.0]
+
+    asyncio.run(scene())
+
+
+def test_where_a_p99_is_a_guess_is_said_beside_the_server():
+    """Whoever reads "P99 550 ms" must know that the server counts up to 0.4 and 0.6 s."""
+    text = b"".join(
+        b'sglang:time_to_first_token_seconds_bucket{is_streaming="true",le="%b"} 1\n' % edge
+        for edge in (b"0.4", b"0.6", b"+Inf")
+    )
+
+    async def scene() -> None:
+        body = page(b"sglang:num_running_reqs 1\n" + text)
+        async with serving(body) as server, collector_of(TargetConfig(server.url)) as collector:
+            seen = list(await collector.gather(0.0))
+        assert [detail for _, _, detail in sights(seen)] == [
+            "SGLang; a P99 time to first token near 0.5 s is interpolated between 0.4 and 0.6 s"
         ]
 
     asyncio.run(scene())
@@ -285,7 +349,7 @@ def test_connections_are_kept():
 
     server = asyncio.run(scene())
     assert server.requests >= 20
-    assert server.connections <= 2  # pages, and the version once
+    assert server.connections <= 3  # pages, health, and the version once
 
 
 def test_the_version_of_a_server_is_told_beside_its_page():

@@ -13,7 +13,9 @@ import pytest
 from aiops.catalog import CATALOG
 from aiops.collect import access_log, host
 from aiops.collect.dcgm import DcgmPage
-from aiops.collect.engines import Server, dialects
+from aiops.collect.engines import dialects
+from aiops.collect.server_page import ServerPage
+from aiops.collect.server_page import server as server_page
 from aiops.errors import SourceMalformed
 from aiops.model import Event, Labels, Observation, Sample, Sight
 from tests.worlds import make_world
@@ -28,10 +30,10 @@ Reader = Callable[[Path, Path], Iterator[Observation]]
 
 def read_inference(case: Path, _tmp: Path) -> Iterator[Observation]:
     """Each page of one server in turn."""
-    server: Server | None = None
+    server: ServerPage | None = None
     for number, page in enumerate(sorted(case.glob("[0-9].prom"))):
         text = page.read_bytes()
-        server = server or Server(dialects().recognise(text) or dialects().unknown, "n1", "h:1")
+        server = server or server_page(dialects().recognise(text) or dialects().unknown, "n1", "h:1")
         yield from server.read(text, number * STEP_S)
 
 
