@@ -24,9 +24,10 @@ import loglines
 import logpath
 import machine
 import peers
+import polars as pl
 
 from aiops.logs import cluster
-from aiops.logs.mask import Masker
+from aiops.logs.mask import PASSES, Masker, for_rust
 from aiops.model import LogSeverity
 
 SEED = 503
@@ -162,14 +163,10 @@ def of_set(way: peers.Way, each: loglines.LabelledSet) -> grouping.Scores:
 
 def leave_one_out(sets: Sequence[loglines.LabelledSet]) -> dict:
     """The numbers are chosen on all sets but one, by GA + FGA, and judged on that one."""
-    chosen = cluster.SIMILARITY, cluster.DEPTH
     masker = Masker()
-    masked = [replace(each, contents=[masker.mask(line.encode()).decode() for line in each.contents]) for each in sets]
-    table = {}
-    for cluster.SIMILARITY in SIMILARITIES:
-        for cluster.DEPTH in DEPTHS:
-            table[cluster.SIMILARITY, cluster.DEPTH] = [of_set(ours(), each) for each in masked]
-    cluster.SIMILARITY, cluster.DEPTH = chosen
+    table = grid([
+        replace(each, contents=[masker.mask(line.encode()).decode() for line in each.contents]) for each in sets
+    ])  # fmt: skip
     rows = {}
     for left_out, each in enumerate(sets):
 
@@ -182,8 +179,69 @@ def leave_one_out(sets: Sequence[loglines.LabelledSet]) -> dict:
     return {
         "sets": rows,
         "mean": {name: sum(row[name] for row in rows.values()) / len(rows) for name in names},
-        "grid": [{"similarity": one[0], "depth": one[1], **asdict(grouping.mean(of))} for one, of in table.items()],
+        "grid": means(table),
     }
+
+
+def without_own_passes(sets: Sequence[loglines.LabelledSet]) -> dict:
+    """
+    Each set judged without the passes of masks that change no line of another set.
+
+    What was written for one set only is no help on sets nobody has seen. An alternation is one pass.
+    """
+    lines = [pl.Series(each.contents) for each in sets]
+    whole = [apply(PASSES, series) for series in lines]
+    own: dict[str, list[int]] = {each.name: [] for each in sets}
+    for number in range(len(PASSES)):
+        others = PASSES[:number] + PASSES[number + 1 :]
+        changed = [
+            each.name
+            for each, series, as_is in zip(sets, lines, whole, strict=True)
+            if not apply(others, series).equals(as_is)
+        ]
+        if len(changed) == 1:
+            own[changed[0]].append(number)
+    masked = []
+    for each, series in zip(sets, lines, strict=True):
+        others = [one for number, one in enumerate(PASSES) if number not in own[each.name]]
+        masked.append(replace(each, contents=apply(others, series).to_list()))
+    table = grid(masked)
+    kept = table[cluster.SIMILARITY, cluster.DEPTH]
+    return {
+        "sets": {
+            each.name: {**asdict(scores), "left_out": [PASSES[number][0] for number in own[each.name]]}
+            for each, scores in zip(sets, kept, strict=True)
+        },
+        "mean": asdict(grouping.mean(kept)),
+        "grid": means(table),
+    }
+
+
+def apply(passes: Sequence[tuple[str, str]], lines: pl.Series) -> pl.Series:
+    for pattern, masked in passes:
+        lines = lines.str.replace_all(for_rust(pattern), masked)
+    return lines
+
+
+Table = dict[tuple[float, int], list[grouping.Scores]]
+
+
+def grid(masked: Sequence[loglines.LabelledSet]) -> Table:
+    """Scores of the sets, whose lines are masked already, for each similarity and depth."""
+    chosen = cluster.SIMILARITY, cluster.DEPTH
+    table = {}
+    for cluster.SIMILARITY in SIMILARITIES:
+        for cluster.DEPTH in DEPTHS:
+            table[cluster.SIMILARITY, cluster.DEPTH] = [of_set(ours(), each) for each in masked]
+    cluster.SIMILARITY, cluster.DEPTH = chosen
+    return table
+
+
+def means(table: Table) -> list[dict]:
+    return [
+        {"similarity": similarity, "depth": depth, **asdict(grouping.mean(scores))}
+        for (similarity, depth), scores in table.items()
+    ]
 
 
 def ours() -> peers.Way:
@@ -230,6 +288,7 @@ def measure(args: argparse.Namespace) -> dict:
         "memory": json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout),
         "accuracy": accuracy(sets, args.brain),
         "leave_one_out": leave_one_out(sets),
+        "without_own_passes": without_own_passes(sets),
         "hostile": hostile(2**20),
         "throughput": throughput(loglines.mixed(args.folder, count, SEED), args.limit, args.brain),
         "scaling": scaling(short, long, templates, args.limit),

@@ -296,9 +296,13 @@ def log_accuracy(result: dict) -> Iterator[str]:
         )
         if way in accuracy
     ]
-    rows.insert(
-        1, ["aiops, similarity and depth chosen without the set", *(f"{left['mean'][score]:.3f}" for score in SCORES)]
-    )
+    rows[1:1] = [
+        [name, *(f"{found['mean'][score]:.3f}" for score in SCORES)]
+        for name, found in (
+            ("aiops, similarity and depth chosen without the set", left),
+            ("aiops, without the passes of masks that no other set needs", result["without_own_passes"]),
+        )
+    ]
     yield from table(["mean", *(score.upper() for score in SCORES)], rows)
     sets = accuracy["aiops"]["sets"]
     yield from table(
@@ -314,8 +318,25 @@ def log_accuracy(result: dict) -> Iterator[str]:
         ],
     )  # fmt: skip
     yield (
-        "- the masks were written with these sets in view; only the two numbers are left out and chosen again, so sets "
-        "nobody has seen may do worse than the second line says"
+        "- the masks were written with these sets in view. The second line leaves out and chooses again the two numbers "
+        "only; the third leaves the numbers as they are and masks each set by passes alone that change a line of another "
+        "set too (an alternation is one pass), which takes the names of users from the one set that is full of them"
+    )
+    yield from log_grid(result)
+
+
+def log_grid(result: dict) -> Iterator[str]:
+    """GA and FGA for each similarity, at the depth in use: how much hangs on the choice."""
+    depth = result["parameters"]["depth"]
+    kinds = [result["leave_one_out"]["grid"], result["without_own_passes"]["grid"]]
+    yield ""
+    yield from table(
+        [f"similarity, at depth {depth}", "GA", "FGA", "GA without own passes", "FGA"],
+        [
+            [str(one["similarity"]), *(f"{row[score]:.3f}" for row in (one, other) for score in ("ga", "fga"))]
+            for one, other in zip(*kinds, strict=True)
+            if one["depth"] == depth
+        ],
     )
 
 

@@ -35,7 +35,11 @@ Not what masks leave: for drain, parameters never count as alike, and lines made
 blank in it keeps lines from holding it as a word of theirs.
 """
 SIMILARITY = 0.875
-"""One word in eight may differ. This and the depth: from the middle of the best of `bench/logs.py`, over ten log sets."""
+"""
+One word in eight may differ.
+
+`bench/logs.py` finds more to be better where masks know every word that varies, and much worse where they do not.
+"""
 DEPTH = 6
 MAX_CHILDREN = 100
 _RENEW_AFTER = 20

@@ -4,11 +4,11 @@ Lines to their constant part.
 Masking replaces what varies (numbers, ids, addresses, paths, times) by ``<*>``, so that lines of one kind become equal,
 and at the same time takes out what must not be kept: keys, tokens, query strings, addresses of clients, names of users.
 
-Three ordered alternations do nearly all of it: what is secret or a place, then times and ids, then the rest. Within one,
-at a place the first alternative that matches wins, so the long forms stand before the short ones they contain. Passes
-before them look for what few lines hold (only lines with "://" can hold an address of the web), which keeps the
-automata of the alternations small; some of them keep the word that tells what was masked ("user=<*>"), which an
-alternation cannot do without groups, and groups cost four times the rest.
+Ordered alternations do nearly all of it: what is secret or a place, then times and ids, then the rest, and at last what
+several masks made pieces of. Within one, at a place the first alternative that matches wins, so the long forms stand
+before the short ones they contain. Passes before them look for what few lines hold (only lines with "://" can hold an
+address of the web), which keeps the automata of the alternations small; some of them keep the word that tells what was
+masked ("user=<*>"), which an alternation cannot do without groups, and groups cost four times the rest.
 
 All of it is one text for three engines (RE2 for the stream, Rust's for batches, Python's for comparison), and all three
 must answer alike. Hence the dialect: classes written out in ASCII, no case folding (engines differ in what folds), no
@@ -145,18 +145,26 @@ _REST = (
     r"\b(?:com|android)(?:\.[A-Za-z_][0-9A-Za-z_$-]*){2,}(?:/[0-9A-Za-z_.$/-]+)?(?::[0-9]+)?",  # packages, bundles
     r"\b[A-Z]:\\(?:[^ \t\r\n\"'<>|]*[^ \t\r\n\"'<>|,;:.])?",
     r"\b[0-9A-Za-z_.-]+~[0-9A-Za-z_.~-]+",
-    rf"\B/(?:{_PART}/)*[0-9A-Za-z_.+@%~=$:-]*[0-9A-Za-z_*]/?",  # paths: absolute,
+    rf"\B\.{{0,2}}/(?:{_PART}/)*[0-9A-Za-z_.+@%~=$:-]*[0-9A-Za-z_*]/?",  # paths: absolute or from here,
     rf"\b[0-9A-Za-z_.-]+/(?:{_PART}/)+(?:[0-9A-Za-z_.+@%~=$:-]*[0-9A-Za-z_*])?",  # of three parts,
     r"\b[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]*/[0-9A-Za-z_.$-]*[0-9A-Za-z_]",  # or of two, one of which has a dot
     r"\b[0-9A-Za-z_-]+/[0-9A-Za-z_-]*\.[0-9A-Za-z_.$-]*[0-9A-Za-z_]",
     rf"\b{_NUMBERED}(?::[0-9]{{1,5}})*(?:,? {_NUMBERED})*\b",
     rf"\b(?:{_RANK}|[TDPE]P)[0-9]+\b",
-    r"\b(?:[A-Za-z_]{3,}[0-9]{2}|[A-Za-z_]+[0-9]{4})[0-9A-Za-z_]*\b",  # but not c10, fp16, h100
+    r"\b[A-Za-z]{4,}[0-9]+_[A-Za-z_]+\b",
+    r"\b[A-Z][0-9]{2}\b",
+    r"\b[A-Za-z]+[0-9]+[A-Za-z]+[0-9]+[0-9A-Za-z]{3,}\b",  # k1aBcD0123
+    r"\b(?:[A-Za-z_]{3,}[0-9]{2}|[A-Za-z_]{2}[0-9]{3}|[A-Za-z_]+[0-9]{4})[0-9A-Za-z_]*\b",  # but not c10, fp16, h100
     rf"\b{_NUMBER} bytes(?: \([0-9.,]+ [KMGT]?B\))?",
     r"<[0-9]+ (?:ms|secs?|seconds?|min)\b",
     rf"[-+]?\bv?{_NUMBER}(?:[eE][+-]?[0-9]+)?(?:%| ?(?:[KMGTP]i?[Bb]|k[Bb]|B|MHz|GHz)\b|[A-Za-z]{{0,3}}\b)",
 )
 
+_PIECES = r"<\*>(?:[-+._/:~]?<\*>)*"
+_LISTS = (rf"{_PIECES}(?:,? {_PIECES}){{3,}}", r"[./]*<\*>(?:[-+._/:~]?<\*>)+")
+"""One value, of which several masks made pieces; and a list of values, however long."""
+
+_VALUE_IN_LIST = r"[A-Za-z_][^ \t\r\n,;=()\"']*\"?"
 _FIRST = (
     ("-----BEGIN ", r"-----BEGIN [0-9A-Z ]+-----[^-]*(?:-----END [0-9A-Z ]+-----)?", MASK),
     ("://", r"\b[A-Za-z][0-9A-Za-z+.-]*://[^ \t\r\n\"'/@]*@[^ \t\r\n\"'<>|\])]*", MASK),  # with any password
@@ -164,7 +172,7 @@ _FIRST = (
     ("==", r"\b[0-9A-Za-z+/]{16,}==", MASK),
     ("eyJ", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)*", MASK),
     # mail addresses, and user:password@host
-    ("@", r"\b[0-9A-Za-z_.+-]+@[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]*[0-9A-Za-z]", MASK),
+    ("@", r"<?\b[0-9A-Za-z_.+-]+@[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]*[0-9A-Za-z]>?", MASK),
     ("@", r"\b[A-Za-z_][0-9A-Za-z_.-]*:[^ \t\r\n\"'@:/]+@[0-9A-Za-z][0-9A-Za-z_.:-]*", MASK),
     # on command lines
     ("--", rf"--{_NAME}[ \t]+(?:{_QUOTED}|{_NO_NUMBER})", MASK),
@@ -174,22 +182,34 @@ _FIRST = (
     ("pass=", r"\bpass=[^ \t\r\n,;&]+", "pass=<*>"),
     ("pwd=", r"\bpwd=[^ \t\r\n,;&]+", "pwd=<*>"),
     (" '", r"\b(?:PASSWORD|password|BY|by)[ \t]+'[^']*'", MASK),
-    ("user=", r"\buser=[^ \t\r\n,;)&]+", "user=<*>"),
-    ("rhost=", r"\brhost=[^ \t\r\n,;)&]+", "rhost=<*>"),
+    ("user=", r"\buser=[^ \t\r\n,;)&]*", "user=<*>"),
+    ("rhost=", r"\brhost=[^ \t\r\n,;)&]*", "rhost=<*>"),
     ("nvalid user ", r"nvalid user [^ \t\r\n]+", "nvalid user <*>"),
     ("for user ", r"\bfor user [0-9A-Za-z_.$-]+", "for user <*>"),
+    (" port ", r" for [^ \t\r\n]+ from [^ \t\r\n]+ port [0-9]+", " for <*> from <*> port <*>"),
+    ("CMD (", r"\([^ ()\r\n]*\) CMD \([^\r\n]*\)", "(<*>) CMD (<*>)"),
+    ("rocess ", r"rocess [0-9]+ \([^()\r\n]*\)", "rocess <*> (<*>)"),
+    ("COMMAND=", r"\bCOMMAND=[^\r\n]*", "COMMAND=<*>"),
+    ("class ", r"\bclass [A-Za-z_$][0-9A-Za-z_$]*(?:\.[0-9A-Za-z_$]+)+", "class <*>"),
+    # in a list, a word or two after a sign are a value; "level=error msg=.." and sentences are what the line is about
+    ('="', r'="[^" \t\r\n]*(?: [^" \t\r\n]*)?",', '="<*>",'),
+    ("=", rf"={_VALUE_IN_LIST},", "=<*>,"),
+    ("=", rf"={_VALUE_IN_LIST}\)", "=<*>)"),
+    ("=", r":[a-z]+(?:\.[a-z]+)+=[^\r\n]*", ":<*>"),  # a property of a program, with words for its value
+    ("\\", r"\\[0-9]{3}[^\\\r\n]*\\[0-9]{3}", MASK),  # quoted by the codes of quotes
     # a quoted word inside a sentence; in what is JSON, and at the end, it may be what the line is about
     (" '", r" '[^' \t\r\n]+' ", " '<*>' "),
     (' "', r' "[^" \t\r\n]+" ', ' "<*>" '),
 )
 """What must be in a line, the pattern, and what replaces it."""
 _ALTERNATIONS = tuple(
-    "|".join(f"(?:{one})" for one in alternatives) for alternatives in ((*_SECRETS, *_PLACES), (*_TIMES, *_IDS), _REST)
+    "|".join(f"(?:{one})" for one in alternatives)
+    for alternatives in ((*_SECRETS, *_PLACES), (*_TIMES, *_IDS), _REST, _LISTS)
 )
 """
 Replaced by `MASK` alone.
 
-Three, because as one they make an automaton that takes twice the time, most of it for building itself up.
+Four, because as one they make an automaton that takes twice the time, most of it for building itself up.
 """
 PASSES = (
     *((pattern, masked) for _, pattern, masked in _FIRST),
