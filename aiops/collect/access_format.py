@@ -52,6 +52,8 @@ _TRAEFIK_TAIL = re.compile(r' \d+ "[^"]*" "(?:https?://)?([^"]*)" (\d+)ms$')
 """What Traefik adds to the combined format: which request it was, its router, its server, how long it took."""
 _PAIR = re.compile(r'(\w{1,40})=(?:"([^"]*)"|(\S*))')
 _MAX_PAIRS = 32
+_MAX_BEHIND = 4_096
+"""Characters behind the combined format in which pairs are looked for."""
 _UVICORN = re.compile(r'[^" ]*:\d{1,5} - "[A-Z]{1,16} ([^" ]*) HTTP/[\d.]{1,3}" (\d{3})\b')
 _UVICORN_LEVEL = "INFO"
 _UVICORN_HEAD = 200
@@ -107,7 +109,7 @@ def _behind_combined(text: str, place: int, status: str) -> dict[str, Any]:
         answerer = False if found[1] == "-" else None if status in {"502", "504"} else True
         return {"upstream": found[1], "duration_ms": found[2], "by_upstream": answerer}
     pairs: dict[str, Any] = {}
-    for count, pair in enumerate(_PAIR.finditer(text, place)):
+    for count, pair in enumerate(_PAIR.finditer(text, place, place + _MAX_BEHIND)):
         if count >= _MAX_PAIRS:
             break
         pairs.setdefault(pair[1], pair[2] if pair[2] is not None else pair[3])

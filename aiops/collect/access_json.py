@@ -75,7 +75,7 @@ _TRAEFIK: Final[Mapping[str, tuple[str, ...]]] = {
     "retry": ("request_X-Stainless-Retry-Count",),
     "request_id": ("request_X-Request-Id",),
 }
-_BARE_DASH = re.compile(r":\s*-?\s*(?=[,}])")
+_BARE_DASH = re.compile(r": ?-? ?(?=[,}])")
 _MAX_KEYS = 256
 _ABSENT: Final = object()
 

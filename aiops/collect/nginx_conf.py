@@ -16,7 +16,8 @@ from pathlib import Path
 _TOKEN = re.compile(
     r"#[^\n]*|\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|([{};])|([^\s{};\"'#](?:[^\s{};\"'\\]|\\.)*)", re.DOTALL
 )
-_ESCAPED = re.compile(r"\\([\"'\\])")
+_ESCAPED = re.compile(r"\\([\"'\\trn])")
+_CONTROLS = {"t": "\t", "r": "\r", "n": "\n"}
 _MAX_FILES = 64
 _MAX_BYTES = 1 * 2**20
 _MAX_DEPTH = 8
@@ -138,10 +139,8 @@ def _directives(text: str) -> Iterator[list[str]]:
             if words:
                 yield words
             words = []
-        elif word is not None:
-            words.append(word)
-        elif (quoted := double if double is not None else single) is not None:
-            words.append(_ESCAPED.sub(r"\1", quoted))
+        elif (quoted := next((text for text in (double, single, word) if text is not None), None)) is not None:
+            words.append(_ESCAPED.sub(lambda found: _CONTROLS.get(found[1], found[1]), quoted))
 
 
 def _can_be_followed(name: str) -> bool:

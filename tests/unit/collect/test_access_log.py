@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+import uvicorn
+import uvicorn.logging
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -529,6 +533,22 @@ def test_a_definition_in_the_settings_is_a_format(tmp_path: Path) -> None:
     assert gateway.counted(outcome="503") == 1
 
 
+def test_a_line_of_uvicorns_own_formatter_is_read() -> None:
+    """What vLLM and SGLang print is made by it."""
+    made = uvicorn.logging.AccessFormatter(
+        uvicorn.config.LOGGING_CONFIG["formatters"]["access"]["fmt"], use_colors=False
+    )
+    record = logging.LogRecord(
+        "uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d',
+        ("10.0.0.7:51234", "POST", "/v1/chat/completions?key=canary", "1.1", 503), None,
+    )  # fmt: skip
+
+    entry = Parser().parse(made.format(record).encode())
+
+    assert entry is not None
+    assert (entry.at_s, entry.status, entry.path, entry.by_upstream) == (None, 503, "/v1/chat/completions", True)
+
+
 def test_a_servers_lines_are_counted_when_they_are_read(gateway: Gateway) -> None:
     """Uvicorn writes no time; among other lines of the program, which are no losses."""
     gateway.write(
@@ -656,6 +676,35 @@ def test_a_reading_that_makes_no_sense_is_left_out(gateway: Gateway, values: dic
     gateway.read(2.0)
 
     assert gateway.counted() == 1
+
+
+LONG = 65_000
+SLOW: dict[str, str] = {
+    "spaces after a colon": '{"a":' + " " * LONG + "x}",
+    "dashes after colons": '{"a"' + ": - " * (LONG // 4),
+    "escapes": '{"a":"' + "\\x" * (LONG // 2),
+    "digits": '{"t":"' + "9" * LONG + '","st":200}',
+    "a list without end": '{"t":1800000000,"st":200,"ua":"' + "a:1, " * (LONG // 5) + '"}',
+    "a request without end": '10.1.2.3 - - [15/Jan/2027:08:00:00 +0000] "' + "\\a" * (LONG // 2),
+    "words behind": COMBINED + " " + "w" * LONG,
+    "pairs behind": COMBINED + " " + 'a="' * (LONG // 3),
+    "quotes": ' - "' * (LONG // 4),
+    "a port": "INFO:     " + "1" * LONG + ':1 - "GET /',
+    "brackets": "[" * LONG,
+    "blanks": " " * LONG,
+}
+
+
+@pytest.mark.parametrize("line", SLOW.values(), ids=SLOW.keys())
+def test_no_line_takes_long(line: str) -> None:
+    """A single line that takes a second, sent once a second, blinds the daemon."""
+    parser = Parser()
+    raw = line.encode()
+
+    begun_s = time.process_time()
+    parser.parse(raw)
+
+    assert time.process_time() - begun_s < 0.2
 
 
 @given(st.one_of(st.binary(max_size=300), st.dictionaries(st.sampled_from(["t", "st", "rt", "ua", "ust", "uht", "uri", "rc", "retry"]), st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.integers(), max_size=2)))))  # fmt: skip

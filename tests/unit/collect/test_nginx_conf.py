@@ -107,4 +107,5 @@ def test_a_whole_directive_in_the_settings_is_its_format() -> None:
     """People copy what stands in nginx.conf."""
     assert definition_of("log_format main escape=none '$a '\n  \"$status\";") == "$a $status"
     assert definition_of("log_format main '$status'") == "$status"
+    assert definition_of(r'log_format main "$status\t$msec";') == "$status\t$msec"
     assert definition_of("$a $status\n") == "$a $status"
