@@ -213,6 +213,11 @@ _METRICS = (
     # business
     Metric("business_success_ratio", _G, "ratio", ("service",), "API success rate as the business sees it.", "pushed"),
     Metric("business_complaint_ratio", _G, "ratio", ("service",), "Complaints over users.", "pushed"),
+    # the error budget, kept from the gateway's counters for longer than memory holds them
+    Metric("slo_objective_ratio", _G, "ratio", _GATEWAY, "Promised share of good answers.", "settings"),
+    Metric("slo_error_budget_remaining_ratio", _G, "ratio", _GATEWAY, "Share left of the failures that the objective allows among the answers seen in the last 30 days; below 0: overspent; absent until an hour was seen.", "aiops"),
+    Metric("slo_burn_rate", _G, "times", (*_GATEWAY, "window"), "Speed at which the budget was spent in the window, 1 spends it exactly on time; window: 5m, 30m, 1h, 6h, 3d; absent until half of it was seen.", "aiops"),
+    Metric("slo_failed_requests", _G, "requests", (*_GATEWAY, "window"), "Failed answers seen in the window.", "aiops"),
     # this program; its other counters are on /metrics only
     Metric("aiops_collector_up", _G, "bool", ("collector",), "1 when the collector's last run succeeded.", "aiops"),
 )  # fmt: skip

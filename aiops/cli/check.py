@@ -6,6 +6,8 @@ import argparse
 
 from aiops import settings
 from aiops.cli import run
+from aiops.cli.rules import tests_beside
+from aiops.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit status 0 when all is sound; otherwise ConfigError says where it is not."""
+    """Exit status 0 when all is sound, rule tests included; otherwise ConfigError says where it is not."""
+    from aiops.offline.rule_tests import failures  # noqa: PLC0415
     from aiops.plan import example_settings, make_plan  # noqa: PLC0415
 
     if args.example:
@@ -23,9 +26,12 @@ def main(args: argparse.Namespace) -> int:
         return 0
     path = run.settings_file(args.config)
     plan = make_plan(settings.load(path))
+    tests = tests_beside(plan.settings, plan.alerts)
+    if problems := tuple(failures(tests, plan.alerts)):
+        raise ConfigError(*problems)
     source = str(path) if path else "built-in settings"
     print(
-        f"{source}: sound. {len(plan.alerts)} alert rules, {len(plan.causes)} causes, {len(plan.signatures)} log "
+        f"{source}: sound. {len(plan.alerts)} alert rules with {len(tests)} tests, {len(plan.causes)} causes, {len(plan.signatures)} log "
         f"signatures, {len(plan.plugins)} collectors, {len(plan.receivers)} receivers."
     )
     return 0

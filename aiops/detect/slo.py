@@ -5,25 +5,28 @@ An objective of 99.95 % a month allows 0.05 % of requests to fail. A burn rate o
 breach needs the rate over a long window, so that a blip is no page, and over a short one, so that it ends soon after the
 failures do.
 
-Source: Beyer et al., The Site Reliability Workbook (2018), ch. 5, "Alerting on SLOs". The pairs there reach back hours;
-memory holds minutes, so the shipped rule spends the book's 2 % of a month's budget in ten minutes instead of an hour.
+Memory holds minutes: this detector is for windows of minutes, read from the counters themselves. The book's windows of
+hours and days are kept by `aiops.detect.budget`, and read by plain thresholds.
+
+Source: Beyer et al., The Site Reliability Workbook (2018), ch. 5, "Alerting on SLOs".
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from aiops.detect.counting import Counted, check_counters, read_counted
 from aiops.document import Duration, FieldError, Ratio, doc
 from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader
 from aiops.rulebook.alerts import AlertRule, Selector, placeholders
-from aiops.stats import Floats
 from aiops.units import format_quantity
+
+OBJECTIVE = "slo_objective_ratio"
+_OBJECTIVE_MAX_AGE_S = 60.0
+"""It is written every few seconds for as long as its service answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,9 @@ class Config:
     bad: tuple[Selector, ...] = field(metadata=doc("Counters of failed requests."))
     total: tuple[Selector, ...] = field(metadata=doc("Counters that together count all requests."))
     burn: float = field(metadata=doc("Breach when the budget is spent this many times faster than on time."))
-    objective: Ratio = field(default=0.9995, metadata=doc("Promised share of good requests."))
+    objective: Ratio | None = field(
+        default=None, metadata=doc("Promised share of good requests; not given: each service's own, as `slo` sets it.")
+    )
     long: Duration = field(
         default=600.0, metadata=doc("The window that says it matters; half of it must be in memory.")
     )
@@ -48,9 +53,9 @@ class Config:
             check_counters(selector, self.total, self.service_label)
         if not self.bad:
             raise FieldError("bad", "expected at least one counter")
-        if not 0.0 < self.objective < 1.0:
+        if self.objective is not None and not 0.0 < self.objective < 1.0:
             raise FieldError("objective", f"expected between 0% and 100%, found {self.objective:%}")
-        if not 0.0 < self.burn * (1.0 - self.objective) < 1.0:
+        if not 0.0 < self.burn * (1.0 - (self.objective or 0.0)) < (1.0 if self.objective else math.inf):
             raise FieldError("burn", "expected a rate that some error ratio below 100% can reach")
         if not 0.0 < self.short < self.long:
             raise FieldError("short", "expected less than long")
@@ -80,31 +85,45 @@ class BurnRate:
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
         # the short window first: it costs little to read, and nearly always settles the matter
-        burning = self._rates(series, now_s - config.short, now_s)
-        if not any(rate > config.burn for rate in burning.values()):
+        shares = self._shares(series, now_s - config.short, now_s)
+        if not shares:
             return
-        for service, rate in self._rates(series, now_s - config.long, now_s, min_bad=config.min_bad).items():
-            if rate > config.burn and burning.get(service, 0.0) > config.burn:
+        limits = self._limits(series, now_s, shares)
+        burning = {service for service, share in shares.items() if share > limits.get(service, math.inf)}
+        if not burning:
+            return
+        for service, share in self._shares(series, now_s - config.long, now_s, min_bad=config.min_bad).items():
+            if service in burning and share > limits[service]:
+                rate = config.burn * share / limits[service]
                 labels = Labels.of(service=service)
-                yield Breach(self.rule.alert, labels, now_s, rate, config.burn, None, self._text(service, rate))
+                text = self._text(service, rate, share)
+                yield Breach(self.rule.alert, labels, now_s, rate, config.burn, None, text)
 
-    def _rates(self, series: SeriesReader, after_s: float, now_s: float, min_bad: int = 1) -> dict[str, float]:
-        """Burn rate of each service with at least *min_bad* failures, if half of the window is in memory."""
+    def _limits(self, series: SeriesReader, now_s: float, services: Iterable[str]) -> Mapping[str, float]:
+        """Error share at which each service burns at the limit; services without a known objective are absent."""
+        burn, objective = self.config.burn, self.config.objective
+        if objective is not None:
+            return dict.fromkeys(services, burn * (1.0 - objective))
+        promised = series.latest(OBJECTIVE, now_s, max_age_s=_OBJECTIVE_MAX_AGE_S)
+        return {sample.labels.get("service"): burn * (1.0 - sample.value) for sample in promised}
+
+    def _shares(self, series: SeriesReader, after_s: float, now_s: float, min_bad: int = 1) -> dict[str, float]:
+        """Error share of each service with at least *min_bad* failures, if half of the window is in memory."""
         config = self.config
         failed = read_counted(config.bad, series, after_s, now_s, config.service_label)
         counts = {service: _count(bad) for service, bad in failed.items() if _count(bad) >= min_bad}
         if not counts:
             return {}
         answered = read_counted(config.total, series, after_s, now_s, config.service_label)
-        rates: dict[str, float] = {}
+        shares: dict[str, float] = {}
         for service, bad in counts.items():
             total = answered.get(service, [])
-            if min((each.from_s for each in total), default=now_s) <= (after_s + now_s) / 2:
-                rates[service] = burn_rate(np.array([bad]), np.array([_count(total)]), objective=config.objective)
-        return rates
+            count = _count(total)
+            if count > 0 and min(each.from_s for each in total) <= (after_s + now_s) / 2:
+                shares[service] = bad / count
+        return shares
 
-    def _text(self, service: str, rate: float) -> str:
-        share = rate * (1.0 - self.config.objective)
+    def _text(self, service: str, rate: float, share: float) -> str:
         return self.rule.words(
             {
                 "service": service,
@@ -117,32 +136,3 @@ class BurnRate:
 
 def _count(counters: Sequence[Counted]) -> float:
     return sum(float(each.added.sum()) for each in counters)
-
-
-def burn_rate(bad: Floats, total: Floats, *, objective: float) -> float:
-    """
-    Speed at which a window spends its error budget; 1.0 spends it exactly on time.
-
-    Args:
-        bad: Failed requests per step, shape (n,), oldest first; NaN where no scrape succeeded.
-        total: All requests per step, same shape and steps as *bad*.
-        objective: Promised share of good requests, in the open interval (0, 1).
-
-    Returns:
-        Error share over error budget, 0 or more; NaN when the window saw no request.
-
-    Raises:
-        ValueError: *objective* is outside (0, 1), or the shapes differ.
-
-    Source:
-        Beyer et al., The Site Reliability Workbook (2018), ch. 5, "Alerting on SLOs".
-    """
-    if not 0.0 < objective < 1.0:
-        raise ValueError(f"objective must be between 0 and 1, got {objective}")
-    if bad.shape != total.shape:
-        raise ValueError(f"bad and total need one shape, got {bad.shape} and {total.shape}")
-    known = np.isfinite(bad) & np.isfinite(total)
-    requests = float(total[known].sum())
-    if requests <= 0:
-        return math.nan
-    return float(bad[known].sum()) / requests / (1.0 - objective)

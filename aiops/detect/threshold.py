@@ -2,16 +2,23 @@
 A value past a fixed limit: the plain rows of the threshold table.
 
 Each series of the metric is reduced to one number over a window, divided by a second metric if the limit is relative,
-and compared. Between the clearing and the firing limit the breach is marked ``starts=False``: the alert book lets it
-keep a firing alert alive but not begin one, so that a value swinging around the limit is one alert, and the detector
-itself needs no memory. Series that fall together under the kept labels give the worst of them.
+and compared. A limit may be relative: to a second metric (the card's own temperature limit), or to the same series a
+moment earlier (ten times as many resets as in the minute before). Other metrics may be named that must be past limits
+of their own as well, such as the count that makes a ratio worth reading.
+
+Between the clearing and the firing limit the breach is marked ``starts=False``: the alert book lets it keep a firing
+alert alive but not begin one, so that a value swinging around the limit is one alert, and the detector itself needs no
+memory. Series that fall together under the kept labels give the worst of them, and one that starts is enough.
+
+What a window holds is said in words that PromQL has too (`aiops rules export`): its ends belong to it, "half full"
+means a sample in its older half, "rises" compares its last third of time with its first.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,8 +28,41 @@ from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader, Window
 from aiops.rulebook.alerts import AlertRule, Selector
 from aiops.rulebook.reduce import Reduce
-from aiops.stats import increase
+from aiops.stats import Floats, increase
 from aiops.units import format_quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Also:
+    """Another metric that must be past a limit of its own."""
+
+    metric: Selector = field(
+        metadata=doc("Its newest reading counts, of series with the alert's values of the labels both have.")
+    )
+    above: Quantity | None = field(default=None, metadata=doc("It must be above this; either this or `below`."))
+    below: Quantity | None = field(default=None, metadata=doc("It must be below this."))
+
+    def __post_init__(self) -> None:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("expected either above or below")
+
+    def holds(self, value: float) -> bool:
+        """Whether *value* is past the limit."""
+        return value > self.above if self.above is not None else self.below is not None and value < self.below
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What the value is held against: the mean of the same series in the time before the window."""
+
+    over: Duration = field(metadata=doc("How much time before the window."))
+    at_least: Quantity = field(metadata=doc("A smaller mean counts as this: ten times almost nothing is nothing."))
+
+    def __post_init__(self) -> None:
+        if self.over <= 0:
+            raise FieldError("over", "expected more than 0s")
+        if self.at_least <= 0:
+            raise FieldError("at_least", "expected more than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +73,10 @@ class Config:
     per: Selector | None = field(
         default=None, metadata=doc("A metric the value is divided by: its newest reading under the same labels.")
     )
+    times_earlier: Earlier | None = field(
+        default=None, metadata=doc("The limits are multiples of what the series was just before; not with `per`.")
+    )
+    also: tuple[Also, ...] = field(default=(), metadata=doc("What must hold besides."))
     reduce: Reduce = field(default=Reduce.LAST, metadata=doc("How the window becomes one number."))
     over: Duration = field(default=0.0, metadata=doc("Length of the window; `last` needs none."))
     above: Quantity | None = field(default=None, metadata=doc("Breach above this; either this or `below`."))
@@ -42,7 +86,9 @@ class Config:
     )
     rising: bool = field(
         default=False,
-        metadata=doc("Whether the window's last third must also lie above its first (for `below`: under it)."),
+        metadata=doc(
+            "Whether the mean of the window's last third must also lie above that of its first (`below`: under it)"
+        ),
     )
     max_age: Duration = field(default=60.0, metadata=doc("A newest sample older than this is no reading."))
 
@@ -51,6 +97,8 @@ class Config:
             raise ValueError("expected either above or below")
         if self.reduce is not Reduce.LAST and self.over <= 0:
             raise FieldError("over", f"expected a window, because {self.reduce} needs one")
+        if self.times_earlier is not None and (self.per is not None or self.over <= 0):
+            raise FieldError("times_earlier", "expected a window in `over`, and no `per`")
         if self.rising and self.over <= 0:
             raise FieldError("rising", "expected a window in `over` too")
         if self.clear is not None and (self.clear - self.limit) * self.sign > 0:
@@ -78,11 +126,16 @@ def build(rule: AlertRule, config: Config) -> Threshold:
     The detector of *rule*.
 
     Raises:
-        ValueError: the rule names a label the metric has not.
+        ValueError: the rule names a label the metric has not, or `also` a metric that shares none.
     """
     check_names(rule, config.metric.labels)
     unit = config.metric.unit if config.per is None or config.per.unit != config.metric.unit else "ratio"
-    return Threshold(rule, config, unit)
+    kept = rule.by or config.metric.labels
+    shared = tuple(tuple(name for name in each.metric.labels if name in kept) for each in config.also)
+    for each, names in zip(config.also, shared, strict=True):
+        if not names:
+            raise ValueError(f"also: {each.metric.name} shares no label with the alert")
+    return Threshold(rule, config, "times" if config.times_earlier else unit, shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +145,43 @@ class Threshold:
     rule: AlertRule
     config: Config
     unit: str
+    shared: tuple[tuple[str, ...], ...] = ()
+    """For each of `also`: the labels by which its series are told from those of other alerts."""
 
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
         clear = config.limit if config.clear is None else config.clear
         worst: dict[Labels, Breach] = {}
-        for labels, at_s, value, starts in self._values(series, now_s):
+        for labels, at_s, value, moves in self._values(series, now_s):
             if (value - clear) * config.sign <= 0:
                 continue
             kept = labels.only(self.rule.by) if self.rule.by else labels
+            starts = moves and (value - config.limit) * config.sign > 0
             known = worst.get(kept)
             if known is None or (value - known.value) * config.sign > 0:
-                starts_here = starts and (value - config.limit) * config.sign > 0
-                worst[kept] = Breach(
-                    self.rule.alert, kept, at_s, value, config.limit, None, self._text(kept, value), starts_here
-                )
-        yield from worst.values()
+                starts = starts or (known is not None and known.starts)
+                worst[kept] = Breach(self.rule.alert, kept, at_s, value, config.limit, starts=starts)
+            elif starts and not known.starts:
+                worst[kept] = replace(known, starts=True)
+        if worst and config.also:
+            worst = self._confirmed(worst, series, now_s)
+        for kept, breach in worst.items():
+            yield replace(breach, text=self._text(kept, breach.value))
+
+    def _confirmed(self, found: dict[Labels, Breach], series: SeriesReader, now_s: float) -> dict[Labels, Breach]:
+        """Those of *found* for which everything in `also` holds."""
+        for each, names in zip(self.config.also, self.shared, strict=True):
+            newest = series.latest(each.metric.name, now_s, each.metric.match, self.config.max_age)
+            holding = {sample.labels.only(names) for sample in newest if each.holds(sample.value)}
+            found = {labels: breach for labels, breach in found.items() if labels.only(names) in holding}
+        return found
 
     def _values(self, series: SeriesReader, now_s: float) -> Iterator[tuple[Labels, float, float, bool]]:
         """Labels, time, value and whether it moves the wrong way, of every series with enough history."""
         config = self.config
         divisors = self._divisors(series, now_s)
-        start_s = now_s - max(config.over, config.max_age)
+        earlier_s = config.times_earlier.over if config.times_earlier else 0.0
+        start_s = now_s - max(config.over + earlier_s, config.max_age)
         for window in series.window(config.metric.name, start_s, now_s, config.metric.match):
             if now_s - window.at_s[-1] > config.max_age:
                 continue
@@ -121,6 +189,8 @@ class Threshold:
             if divisors is not None:
                 by = divisors.get(window.labels, 0.0)
                 value = value / by if by else math.nan
+            elif config.times_earlier is not None:
+                value /= self._earlier(window, now_s - config.over, config.times_earlier)
             if math.isfinite(value):
                 yield window.labels, float(window.at_s[-1]), value, not config.rising or self._moves(window, now_s)
 
@@ -136,8 +206,7 @@ class Threshold:
         config = self.config
         if config.reduce is Reduce.LAST:
             return float(window.values[-1])
-        inside = window.at_s >= now_s - config.over
-        times, values = window.at_s[inside], window.values[inside]
+        times, values = _within(window, now_s - config.over, now_s)
         short = times.size < 2 or times[0] > now_s - config.over / 2
         if short and not (config.grows and times.size >= (1 if config.reduce in {Reduce.MIN, Reduce.MAX} else 2)):
             return math.nan
@@ -146,17 +215,25 @@ class Threshold:
         if config.reduce is Reduce.MAX:
             return float(values.max())
         if config.reduce is Reduce.MEAN:
-            return float(values.mean())
+            return _mean(values)
         added = increase(values)
         return added if config.reduce is Reduce.INCREASE else added / float(times[-1] - times[0])
 
+    def _earlier(self, window: Window, end_s: float, earlier: Earlier) -> float:
+        """Mean of the time before the window; NaN when less than half of it is held."""
+        times, values = _within(window, end_s - earlier.over, end_s)
+        if times.size < 2 or times[0] > end_s - earlier.over / 2:
+            return math.nan
+        return max(_mean(values), earlier.at_least)
+
     def _moves(self, window: Window, now_s: float) -> bool:
         """Whether the last third of the window lies beyond the first, in the bad direction."""
-        values = window.values[window.at_s >= now_s - self.config.over]
-        third = values.size // 3
-        if third < 2:
+        third_s = self.config.over / 3
+        _, first = _within(window, now_s - self.config.over, now_s - 2 * third_s)
+        _, last = _within(window, now_s - third_s, now_s)
+        if first.size < 2 or last.size < 2:
             return False
-        return bool((np.mean(values[-third:]) - np.mean(values[:third])) * self.config.sign > 0)
+        return (_mean(last) - _mean(first)) * self.config.sign > 0
 
     def _text(self, labels: Labels, value: float) -> str:
         config = self.config
@@ -168,3 +245,15 @@ class Threshold:
                 "limit": format_quantity(config.limit, self.unit) + suffix,
             }
         )
+
+
+def _within(window: Window, start_s: float, end_s: float) -> tuple[Floats, Floats]:
+    """Times and values of *window* in [start_s, end_s]."""
+    first = int(np.searchsorted(window.at_s, start_s, side="left"))
+    end = int(np.searchsorted(window.at_s, end_s, side="right"))
+    return window.at_s[first:end], window.values[first:end]
+
+
+def _mean(values: Floats) -> float:
+    # a third of the cost of numpy's own mean, which looks at axes and types first
+    return float(np.add.reduce(values)) / values.size

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
-from aiops.detect.slo import burn_rate
 from aiops.errors import ConfigError
 from aiops.model import Labels
 from tests.fakes import FakeSeries
@@ -35,28 +32,6 @@ def answers(seconds: int, failing_from: int, failing_to: int, share: float) -> F
     return series
 
 
-@pytest.mark.parametrize(
-    ("bad", "total", "rate"),
-    [([0.0, 1.0], [1000.0, 1000.0], 1.0), ([0.0], [10.0], 0.0), ([5.0, math.nan], [10.0, math.nan], 1000.0)],
-)
-def test_a_burn_rate_is_error_share_over_error_budget(bad: list[float], total: list[float], rate: float):
-    """1 spends the budget exactly on time; a missing scrape is no good minute."""
-    assert burn_rate(np.array(bad), np.array(total), objective=0.9995) == pytest.approx(rate)
-
-
-def test_no_request_is_no_burn_rate():
-    """Unknown is not zero."""
-    assert math.isnan(burn_rate(np.zeros(3), np.zeros(3), objective=0.99))
-
-
-def test_nonsense_is_refused():
-    """An objective of 100 % has no budget to burn."""
-    with pytest.raises(ValueError, match="objective"):
-        burn_rate(np.zeros(1), np.ones(1), objective=1.0)
-    with pytest.raises(ValueError, match="shape"):
-        burn_rate(np.zeros(1), np.ones(2), objective=0.9)
-
-
 def test_it_breaches_while_both_windows_burn(detector):
     """Ten minutes say it matters, half a minute says it goes on."""
     (breach,) = detector(RULE).evaluate(answers(600, 300, 600, 0.2), 600.0)
@@ -64,6 +39,20 @@ def test_it_breaches_while_both_windows_burn(detector):
     assert breach.labels == Labels.of(service="chat")
     assert breach.value == pytest.approx(200.0)
     assert breach.text == "chat 200.0 86.4 10 %"
+
+
+def test_without_an_objective_each_service_is_held_to_its_own(detector):
+    """A promise of 99 % allows twenty times the failures that 99.95 % does; an unknown promise cannot be broken."""
+    found = detector(RULE.replace("  objective: 99.95%\n", "").replace("burn: 86.4", "burn: 14.4"))
+    series = answers(600, 300, 600, 0.2)
+    promised = Labels.of(host_name="n1", service="chat")
+
+    assert list(found.evaluate(series, 600.0)) == []
+    series.put("slo_objective_ratio", promised, {590.0: 0.99})
+    assert list(found.evaluate(series, 600.0)) == []
+    series.put("slo_objective_ratio", promised, {595.0: 0.9995})
+    (breach,) = found.evaluate(series, 600.0)
+    assert breach.value == pytest.approx(200.0)
 
 
 @pytest.mark.parametrize(

@@ -233,3 +233,94 @@ def test_nothing_under_the_limit_ever_breaches(values: list[float], reduce: Redu
         series = gauge("hw_gpu_utilization_ratio", GPU_0, *np.asarray(values))
 
     assert list(Threshold(plain_rule(), config, "ratio").evaluate(series, 1000.0)) == []
+
+
+# --- what must hold besides ---
+
+BUSY_AND_WAITING = (
+    "detector: threshold\n"
+    "threshold: {metric: {name: hw_gpu_utilization_ratio}, above: 90%,"
+    " also: [{metric: {name: gen_ai_server_requests_waiting}, above: 0},"
+    " {metric: {name: system_cpu_utilization_ratio}, below: 50%}]}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "cpu", "breaches"), [(4.0, 0.2, 1), (0.0, 0.2, 0), (4.0, 0.9, 0), (None, 0.2, 0), (4.0, None, 0)]
+)
+def test_everything_named_besides_must_hold_on_the_same_host(
+    detector, waiting: float | None, cpu: float | None, breaches: int
+):
+    """A busy card is a finding when requests wait for it; what is unknown does not hold."""
+    series = gauge("hw_gpu_utilization_ratio", GPU_0, 0.97)
+    server = Labels.of(host_name="n1", instance="a:1", model="m", server="vllm")
+    series.put("gen_ai_server_requests_waiting", server.merge(host_name="n2"), {1000.0: 9.0})
+    for metric, labels, value in (
+        ("gen_ai_server_requests_waiting", server, waiting),
+        ("system_cpu_utilization_ratio", HOST, cpu),
+    ):
+        if value is not None:
+            series.put(metric, labels, {1000.0: value})
+
+    assert len(list(detector(BUSY_AND_WAITING).evaluate(series, 1001.0))) == breaches
+
+
+def test_one_series_that_starts_starts_the_alert_of_its_group(detector):
+    """Under `by` the worst gives the value; a queue that grows beside a longer one that drains still counts."""
+    found = detector(
+        "detector: threshold\n"
+        "threshold: {metric: {name: gen_ai_server_requests_waiting}, reduce: min, over: 30s, above: 0, rising: true}\n"
+        "by: [host_name]\n"
+    )
+    series = FakeSeries()
+    for instance, first, step in (("a:1", 90.0, -1.0), ("b:1", 1.0, 1.0), ("c:1", 50.0, 0.0)):
+        labels = Labels.of(host_name="n1", instance=instance)
+        series.put("gen_ai_server_requests_waiting", labels, {970.0 + 5 * i: first + step * i for i in range(7)})
+
+    (breach,) = found.evaluate(series, 1000.0)
+
+    assert (breach.value, breach.starts) == (84.0, True)
+
+
+# --- against a moment earlier ---
+
+BURST = (
+    "detector: threshold\n"
+    "threshold: {metric: {name: http_server_arrival_rate}, reduce: mean, over: 10s,"
+    " times_earlier: {over: 1m, at_least: 5}, above: 10}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "value"),
+    [(6.0, 66.0, 11.0), (6.0, 60.0, None), (0.1, 40.0, None), (0.1, 51.0, 10.2), (None, 600.0, None)],
+)
+def test_a_burst_is_measured_against_the_minute_before(detector, before: float | None, now: float, value: float | None):
+    """Ten times almost nothing is nothing, and without a past there is no verdict."""
+    series = FakeSeries()
+    chat = Labels.of(host_name="n1", service="chat")
+    if before is not None:
+        series.put("http_server_arrival_rate", chat, {float(at): before for at in range(925, 990, 5)})
+    series.put("http_server_arrival_rate", chat, {990.5: now, 995.0: now, 1000.0: now})
+
+    found = list(detector(BURST).evaluate(series, 1000.0))
+
+    assert [breach.value for breach in found] == ([] if value is None else [pytest.approx(value)])
+
+
+@pytest.mark.parametrize(
+    ("block", "complaint"),
+    [
+        ("also: [{metric: {name: aiops_collector_up}, above: 0}]", "also: aiops_collector_up shares no label"),
+        ("also: [{metric: {name: hw_gpu_up}}]", "expected either above or below"),
+        ("times_earlier: {over: 1m, at_least: 1}", "expected a window in `over`, and no `per`"),
+        ("over: 10s, reduce: mean, times_earlier: {over: 0s, at_least: 1}", "expected more than 0s"),
+        ("over: 10s, reduce: mean, times_earlier: {over: 1m, at_least: 0}", "at_least: expected more than 0"),
+    ],
+)
+def test_conditions_that_cannot_be_are_refused(detector, block: str, complaint: str):
+    """A condition on another host's series, or ten times nothing, would never be what the author meant."""
+    with pytest.raises(ConfigError) as caught:
+        detector(f"detector: threshold\nthreshold: {{metric: {{name: hw_gpu_utilization_ratio}}, above: 1, {block}}}\n")
+
+    assert complaint in str(caught.value)
