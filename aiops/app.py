@@ -31,6 +31,7 @@ from aiops.clock import Clock, SystemClock
 from aiops.collect.plugins import build_collectors
 from aiops.collect.runner import Runner
 from aiops.detect.alerts import AlertBook
+from aiops.detect.budget import ErrorBudget
 from aiops.errors import ConfigError
 from aiops.export.deps import WebDeps
 from aiops.export.intake import BoundedInbox
@@ -86,6 +87,9 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         # on the way out: after the schedule, whose collectors feed it
         stack.push_async_callback(lambda: remember(kept.clock.now_s()))
         stack.push_async_callback(lambda: kept.saver.settle(kept.clock.now_s()))
+        slo = plan.settings.slo
+        budget = ErrorBudget(kept.host, slo.objective, slo.services, kept.state)
+        stack.callback(budget.remember)
         schedule = Schedule(kept.clock, kept.stat)
         stack.push_async_callback(schedule.stop)
         sending = [
@@ -97,7 +101,7 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
             correlator=_correlator(plan, kept, logs), saver=kept.saver, keeper=kept.state, board=board,
             exposition=exposition, stat=kept.stat, run_blocking=kept.on_writer,
-            promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
+            ledgers=(budget,), promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
         )  # fmt: skip
         for name, collector in collectors:
             runner = Runner(name, collector, kept.readers, kept.stat, kept.clock)

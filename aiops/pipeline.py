@@ -22,6 +22,7 @@ from aiops.ports import (
     EventSink,
     Exposition,
     Keeper,
+    Ledger,
     LogSink,
     RunBlocking,
     Series,
@@ -102,6 +103,8 @@ class Pipeline:
     """Called when notifications wait to be sent."""
     hurry: Callable[[], None] = lambda: None
     """Called when collectors should run at once: users began to be hurt."""
+    ledgers: Sequence[Ledger] = ()
+    """What is reckoned from series over hours and days, for detectors to read."""
     steady_every_s: float = 5.0
     hastened: bool = False
     """Whether every collector should hurry."""
@@ -140,6 +143,8 @@ class Pipeline:
         breaches = [breach for detector in self.urgent for breach in self._breaches_of(detector, now_s)]
         if now_s - self._steady_at_s >= self.steady_every_s or now_s < self._steady_at_s:
             self._steady_at_s = now_s
+            for ledger in self.ledgers:
+                self.series.extend(self._reckoned(ledger, now_s))
             self._steady_breaches = tuple(
                 breach for detector in self.steady for breach in self._breaches_of(detector, now_s)
             )
@@ -158,6 +163,14 @@ class Pipeline:
         except Exception:  # one rule on odd data must not silence the others
             self.stat.internal_errors.labels("detect").inc()
             log.exception("detector failed", detector=repr(detector))
+            return ()
+
+    def _reckoned(self, ledger: Ledger, now_s: float) -> Iterable[Sample]:
+        try:
+            return list(ledger.samples(self.series, now_s))
+        except Exception:  # odd data in one book must not silence the detectors
+            self.stat.internal_errors.labels("ledger").inc()
+            log.exception("ledger failed", ledger=repr(ledger))
             return ()
 
     async def tidy(self, now_s: float) -> None:

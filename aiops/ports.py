@@ -324,6 +324,14 @@ class Detector(Protocol):
         ...
 
 
+class Ledger(Protocol):
+    """Keeps account of series for longer than memory holds them."""
+
+    def samples(self, series: SeriesReader, now_s: float) -> Iterable[Sample]:
+        """What follows from the account, once what is new in *series* is booked; nothing when it is not time for it."""
+        ...
+
+
 class AlertBook(Protocol):
     """Breaches with memory."""
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from aiops.document import Duration, FieldError, Node, Size, Unit, decode, doc
+from aiops.document import Duration, FieldError, Node, Ratio, Size, Unit, decode, doc
 from aiops.document import load as load_document
 
 
@@ -195,6 +195,31 @@ class RulesSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SloSettings:
+    """The promise: which share of a service's answers is good."""
+
+    objective: Ratio = field(
+        default=0.9995,
+        metadata=doc(
+            "Promised share of good answers over 30 days. 503, other 5xx, truncated and stalled answers break the "
+            "promise; 4xx, 429 and 499 do not."
+        ),
+    )
+    services: dict[str, Ratio] = field(
+        default_factory=dict,
+        metadata={**doc("Services that promise something else, by name."), "shown": "{batch: 99%}"},
+    )
+
+    def __post_init__(self) -> None:
+        for name, objective in (
+            ("objective", self.objective),
+            *(("services", each) for each in self.services.values()),
+        ):
+            if not 0.0 < objective < 1.0:
+                raise FieldError(name, f"expected more than 0% and less than 100%, found {objective * 100:g}%")
+
+
+@dataclass(frozen=True, slots=True)
 class NotifySettings:
     """Who is told."""
 
@@ -216,6 +241,7 @@ class Settings:
     state: StateSettings = field(default_factory=StateSettings)
     log: LogSettings = field(default_factory=LogSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
+    slo: SloSettings = field(default_factory=SloSettings)
     collect: dict[str, Node] = field(
         default_factory=dict,
         metadata=doc("What is read, one section a collector; `enabled: false` leaves one out."),

@@ -25,7 +25,7 @@ from aiops.rulebook.alerts import AlertRule, Selector, placeholders
 from aiops.units import format_quantity
 
 OBJECTIVE = "slo_objective_ratio"
-_OBJECTIVE_MAX_AGE_S = 60.0
+OBJECTIVE_MAX_AGE_S = 60.0
 """It is written every few seconds for as long as its service answers."""
 
 
@@ -104,7 +104,7 @@ class BurnRate:
         burn, objective = self.config.burn, self.config.objective
         if objective is not None:
             return dict.fromkeys(services, burn * (1.0 - objective))
-        promised = series.latest(OBJECTIVE, now_s, max_age_s=_OBJECTIVE_MAX_AGE_S)
+        promised = series.latest(OBJECTIVE, now_s, max_age_s=OBJECTIVE_MAX_AGE_S)
         return {sample.labels.get("service"): burn * (1.0 - sample.value) for sample in promised}
 
     def _shares(self, series: SeriesReader, after_s: float, now_s: float, min_bad: int = 1) -> dict[str, float]:

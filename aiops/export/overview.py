@@ -102,6 +102,8 @@ def _things(
 
 def _services(series: SeriesReader, now_s: float) -> tuple[Meter, ...]:
     failing = _failing(series, now_s)
+    left = series.latest("slo_error_budget_remaining_ratio", now_s)
+    budgets = {sample.labels.get("service"): sample.value for sample in left}
     meters = []
     for window in series.window("http_server_arrival_rate", now_s - _SPARK_S, now_s - _SETTLED_S):
         service = window.labels.get("service")
@@ -110,6 +112,8 @@ def _services(series: SeriesReader, now_s: float) -> tuple[Meter, ...]:
         if service in failing:
             share = failing[service]
             tiles.append(Tile(f"{share * 100:.{0 if share >= 0.1 or share == 0 else 1}f} %", "failing, last minute"))
+        if service in budgets:
+            tiles.append(Tile(format_quantity(budgets[service], "ratio"), "error budget left, 30 days"))
         path, area = _spark(window.at_s - (now_s - _SPARK_S), window.values)
         caption = f"Requests a second to {service}, last {_SPARK_S / 60:.0f} minutes"
         css = "down" if failing.get(service, 0.0) >= 0.01 else ""
