@@ -124,8 +124,8 @@ def format_quantity(value: float, unit: str) -> str:
         unit: As the catalogue spells it: "ratio", "seconds", "bytes", "celsius", "watts", "hertz" or a plain noun.
     """
     if unit == "ratio":
-        # close to nothing and close to everything, tenths matter: 99.5 % is not 100 %
-        fine = abs(value) < 0.1 or 0.99 <= abs(value) < 1
+        # close to nothing tenths matter, and what would read 100 % but is less
+        fine = abs(value) < 0.1 or 0.995 <= abs(value) < 1
         return f"{value * 100:.1f} %" if fine else f"{value * 100:.0f} %"
     if unit == "seconds":
         return format_duration(value)

@@ -75,7 +75,7 @@ def test_what_belongs_to_a_plug_in_keeps_its_line(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("webb: {}", "1: webb: unknown key; expected one of collect, log, notify, rules, state, web"),
+        ("webb: {}", "1: webb: unknown key; expected one of collect, log, notify, rules, slo, state, web"),
         ("web:\n  port: 80", "2: web.port: unknown key; expected one of allow_insecure_bind, listen, public_url"),
         ("web: {listen: 9477}", "1: web.listen: expected host:port such as 127.0.0.1:9477, found '9477'"),
         ("web:\n  public_url: ''\n  listen: localhost:99999", "3: web.listen: expected host:port such as"),
@@ -89,6 +89,8 @@ def test_what_belongs_to_a_plug_in_keeps_its_line(tmp_path: Path):
         ("state: {max_size: 1kB}", "1: state.max_size: expected 16MiB or more"),
         ("state: {dir: [a]}", "1: state.dir: expected a path, found a list"),
         ("log: {level: verbose}", "1: log.level: expected one of debug, info, warning, error, found 'verbose'"),
+        ("slo: {objective: 100%}", "1: slo.objective: expected more than 0% and less than 100%, found 100%"),
+        ("slo:\n  services: {batch: 0%}", "2: slo.services: expected more than 0% and less than 100%, found 0%"),
         ("notify: {language: de}", "1: notify.language: expected one of en, zh, found 'de'"),
         ("notify: {receivers: {name: a}}", "1: notify.receivers: expected a list, found a mapping"),
         ("collect: [host]", "1: collect: expected a mapping, found a list"),

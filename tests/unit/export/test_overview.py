@@ -34,6 +34,17 @@ def test_a_service_shows_its_rate_and_the_share_that_fails():
     assert meter.path.startswith("M")
 
 
+def test_the_error_budget_left_stands_beside_the_rate_once_it_is_known():
+    """Whether to ship today is read here."""
+    series = FakeSeries()
+    series.put("http_server_arrival_rate", CHAT, {NOW_S - t: 31.0 for t in range(300)})
+    series.put("slo_error_budget_remaining_ratio", CHAT, {NOW_S - 10: 0.42})
+
+    (meter,) = groups(series)["Services"]
+
+    assert ("42 %", "error budget left, 30 days") in [(t.value, t.name) for t in meter.tiles]
+
+
 def test_a_service_without_an_answer_in_the_last_minute_claims_no_share():
     """0 of 0 is not 0 %."""
     series = FakeSeries()
