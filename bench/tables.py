@@ -370,6 +370,37 @@ def flood(result: dict) -> Iterator[str]:
     yield from measured(result)
 
 
+PAGE_WAYS = {
+    "again": "aiops, laid out as the page before: the usual reading",
+    "grown": "aiops, a line has been added that is not wanted",
+    "first": "aiops, a server never seen before",
+    "prometheus_client": "prometheus_client's parser, to its families",
+    "fetch": "for scale: asking for the page on loopback and taking it in",
+}
+
+
+def exposition(result: dict) -> Iterator[str]:
+    seen = result["page"]
+    yield "## A metrics page"
+    yield ""
+    yield (
+        f"A page in the shape of vLLM's with two engines: {seen['samples']} samples, {seen['bytes'] / 1024:.0f} KiB, of which "
+        f"{seen['wanted_lines']} lines are wanted and become {seen['samples_out']} samples. CPU time of the thread from bytes to "
+        "samples, in turns on pages whose numbers move."
+    )
+    yield ""
+    yield from table(
+        ["", "median", "P95"],
+        [
+            [name, *(f"{result['milliseconds'][way][key]:.2f} ms" for key in ("median", "p95"))]
+            for way, name in PAGE_WAYS.items()
+        ],
+    )
+    yield f"- ratio to prometheus_client {result['versions']['prometheus_client']}: {result['ratio']:.0f}; goal: {result['goal_ms']} ms"
+    yield ""
+    yield from measured(result)
+
+
 def mib(size_bytes: int | None) -> str:
     return "unknown" if size_bytes is None else f"{size_bytes / 2**20:.1f} MiB"
 
@@ -378,6 +409,7 @@ SECTIONS = {
     "time_to_page": time_to_page,
     "footprint": footprint,
     "incident_cost": incident_cost,
+    "exposition": exposition,
     "logs": logs,
     "flood": flood,
 }

@@ -16,6 +16,7 @@ COLLECTORS: Mapping[str, str] = MappingProxyType(
         "gpu_nvml": "aiops.collect.gpu_nvml",
         "dcgm": "aiops.collect.dcgm",
         "inference": "aiops.collect.inference",
+        "gateway": "aiops.collect.gateway",
         "access_log": "aiops.collect.access_log",
         "log_tail": "aiops.collect.log_tail",
         "kernel_log": "aiops.collect.kernel_log",

@@ -13,8 +13,10 @@ import pytest
 from aiops.catalog import CATALOG
 from aiops.collect import access_log, host
 from aiops.collect.dcgm import DcgmPage
-from aiops.collect.engines import dialects
+from aiops.collect.engines import dialects, gateways
+from aiops.collect.gateway import stub_status
 from aiops.collect.server_page import ServerPage
+from aiops.collect.server_page import gateway as gateway_page
 from aiops.collect.server_page import server as server_page
 from aiops.errors import SourceMalformed
 from aiops.model import Event, Labels, Observation, Sample, Sight
@@ -35,6 +37,19 @@ def read_inference(case: Path, _tmp: Path) -> Iterator[Observation]:
         text = page.read_bytes()
         server = server or server_page(dialects().recognise(text) or dialects().unknown, "n1", "h:1")
         yield from server.read(text, number * STEP_S)
+
+
+def read_gateway(case: Path, _tmp: Path) -> Iterator[Observation]:
+    """Each page of one gateway in turn."""
+    reader: ServerPage | None = None
+    for number, page in enumerate(sorted(case.glob("[0-9].prom"))):
+        text = page.read_bytes()
+        text = stub_status(text) or text
+        if reader is None:
+            dialect = gateways().recognise(text)
+            assert dialect is not None
+            reader = gateway_page(dialect, "n1", "h:1")
+        yield from reader.read(text, number * STEP_S)
 
 
 def read_dcgm(case: Path, _tmp: Path) -> Iterator[Observation]:
@@ -88,6 +103,7 @@ def without_root(labels: Labels, root: Path) -> Labels:
 
 READERS: dict[str, Reader] = {
     "inference": read_inference,
+    "gateway": read_gateway,
     "dcgm": read_dcgm,
     "host": read_host,
     "access_log": read_access_log,
