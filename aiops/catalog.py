@@ -35,6 +35,7 @@ class Metric:
 
 _G, _C = MetricKind.GAUGE, MetricKind.COUNTER
 _HOST = ("host_name",)
+_PROCESS = ("host_name", "instance", "process")
 _GPU = ("host_name", "hw_id", "gpu")
 _SERVER = ("host_name", "instance", "model", "server")
 _GATEWAY = ("host_name", "service")
@@ -106,6 +107,34 @@ _METRICS = (
     Metric("system_network_conntrack_utilization_ratio", _G, "ratio", _HOST, "Tracked connections over the most there may be (socket_exhaustion).", "nf_conntrack_max"),
     Metric("system_open_files", _G, "files", _HOST, "Open files of all processes.", "/proc/sys/fs/file-nr"),
     Metric("system_open_files_utilization_ratio", _G, "ratio", _HOST, "Open files over what the kernel allows (socket_exhaustion).", "/proc/sys/fs/file-nr"),
+    # processes of inference servers; process: server, router, engine, worker, detokenizer or child, numbered from the second on
+    Metric("process_cpu_usage_cores", _G, "cpus", _PROCESS, "CPU a process takes, in whole CPUs; below half of one it blocks or waits (thread_blocking).", "/proc/pid/stat"),
+    Metric("process_busiest_thread_ratio", _G, "ratio", _PROCESS, "CPU of the busiest thread over one core: one full thread (thread_blocking, frontend_cpu). An upper bound, the whole process's CPU, where that is below half a core.", "/proc/pid/task/tid/stat"),
+    Metric("process_blocked_threads", _G, "threads", _PROCESS, "Threads in uninterruptible sleep, of the main and the eight busiest ones.", "/proc/pid/task/tid/stat"),
+    Metric("process_thread_count", _G, "threads", _PROCESS, "Threads.", "/proc/pid/stat"),
+    Metric("process_memory_usage_bytes", _G, "bytes", _PROCESS, "Resident memory.", "/proc/pid/status VmRSS"),
+    Metric("process_memory_anonymous_bytes", _G, "bytes", _PROCESS, "Resident memory of its own, without files and shared pages (host_memory_leak).", "/proc/pid/status RssAnon"),
+    Metric("process_memory_shared_bytes", _G, "bytes", _PROCESS, "Resident shared memory, counted in each process that has it.", "/proc/pid/status RssShmem"),
+    Metric("process_memory_swap_bytes", _G, "bytes", _PROCESS, "Memory of its own that is swapped out.", "/proc/pid/status VmSwap"),
+    Metric("process_paging_major_faults_per_second", _G, "faults", _PROCESS, "Page faults a second that waited for a disk; weights mapped from files cause them (cold_start).", "/proc/pid/stat"),
+    Metric("process_disk_read_bytes_per_second", _G, "bytes", _PROCESS, "Bytes fetched from storage a second: weights being read (cold_start).", "/proc/pid/io read_bytes"),
+    Metric("process_read_bytes_per_second", _G, "bytes", _PROCESS, "Bytes read a second from files and sockets, the page cache included (cold_start).", "/proc/pid/io rchar"),
+    Metric("process_context_switches_per_second", _G, "switches", (*_PROCESS, "kind"), "Context switches a second of its main thread, voluntary or involuntary.", "/proc/pid/status"),
+    Metric("process_open_files", _G, "files", _PROCESS, "Open files and sockets.", "/proc/pid/fd"),
+    Metric("process_open_files_utilization_ratio", _G, "ratio", _PROCESS, "Open files over the soft limit (socket_exhaustion).", "/proc/pid/limits"),
+    Metric("process_uptime_seconds", _G, "seconds", _PROCESS, "How long ago the process started (cold_start, engine_crash).", "/proc/pid/stat"),
+    Metric("process_restarts_total", _C, "restarts", _PROCESS, "Times another process took this one's place (engine_crash, probe_kill_loop).", "/proc"),
+    Metric("process_count", _G, "processes", (*_HOST, "instance"), "Processes of a server that are followed.", "/proc"),
+    Metric("process_cgroup_memory_usage_bytes", _G, "bytes", (*_HOST, "instance"), "Memory charged to the server's control group, page cache included.", "cgroup memory.current"),
+    Metric("process_cgroup_memory_limit_bytes", _G, "bytes", (*_HOST, "instance"), "The tightest memory limit above the server (host_memory_exhaustion); absent without one.", "cgroup memory.max"),
+    Metric("process_cgroup_memory_high_bytes", _G, "bytes", (*_HOST, "instance"), "Where the kernel begins to slow the group down; absent without one.", "cgroup memory.high"),
+    Metric("process_cgroup_memory_utilization_ratio", _G, "ratio", (*_HOST, "instance"), "Memory that cannot be dropped at once (usage less inactive files) over the limit.", "cgroup memory.stat"),
+    Metric("process_cgroup_memory_events_total", _C, "events", (*_HOST, "instance", "event"), "Events of the group: oom, oom_kill, high, max.", "cgroup memory.events"),
+    Metric("process_cgroup_cpu_limit_cores", _G, "cpus", (*_HOST, "instance"), "The tightest CPU quota above the server, in whole CPUs; absent without one.", "cgroup cpu.max"),
+    Metric("process_cgroup_cpu_throttled_ratio", _G, "ratio", (*_HOST, "instance"), "Share of quota periods in which the group was throttled (cpu_saturation, frontend_cpu).", "cgroup cpu.stat"),
+    Metric("process_cgroup_tasks", _G, "tasks", (*_HOST, "instance"), "Processes and threads in the group.", "cgroup pids.current"),
+    Metric("process_cgroup_tasks_utilization_ratio", _G, "ratio", (*_HOST, "instance"), "Processes and threads over the most the group may have.", "cgroup pids.max"),
+    Metric("process_cgroup_pressure_stalled_ratio", _G, "ratio", (*_HOST, "instance", "resource", "share"), "Share of time some or all tasks of the server's group waited for cpu, memory or io.", "cgroup *.pressure"),
     # GPU: NVML or a dcgm-exporter page
     Metric("hw_gpu_up", _G, "bool", _GPU, "1 when the card answers, 0 when it is lost.", "NVML"),
     Metric("hw_gpu_driver_responding", _G, "bool", _HOST, "1 when the last NVML round ended in time, 0 when it hung.", "aiops"),

@@ -13,6 +13,7 @@ from types import MappingProxyType
 COLLECTORS: Mapping[str, str] = MappingProxyType(
     {
         "host": "aiops.collect.host",
+        "process": "aiops.collect.process",
         "gpu_nvml": "aiops.collect.gpu_nvml",
         "dcgm": "aiops.collect.dcgm",
         "inference": "aiops.collect.inference",

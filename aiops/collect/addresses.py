@@ -69,6 +69,11 @@ def read_addresses(root: Path, host: str) -> Addresses:
     return Addresses([*_v4(_read(root / "proc/net/fib_trie")), *_v6(_read(root / "proc/net/if_inet6"))], [host])
 
 
+def first_address(fib_trie: Path) -> str:
+    """The first address of a network namespace that is not loopback, from its routing tree; empty if it has none."""
+    return next((str(address) for address in _v4(_read(fib_trie)) if not address.is_loopback), "")
+
+
 def _read(path: Path) -> list[str]:
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(_MAX_BYTES).decode("ascii", "replace").splitlines()

@@ -57,6 +57,34 @@ def listening(root: Path) -> Sequence[Listener]:
     return sorted(listeners, key=lambda listener: (listener.port, listener.address))
 
 
+def sockets_at(root: Path, ports: Collection[int]) -> dict[str, int]:
+    """
+    Inode to port of what listens on any of *ports*.
+
+    Args:
+        root: Where the file system begins.
+        ports: TCP ports.
+
+    Raises:
+        OSError: neither /proc/net/tcp nor /proc/net/tcp6 can be read.
+    """
+    return {inode: port for inode, (_, port) in _all_sockets(root).items() if port in ports}
+
+
+def owners_of(root: Path, inodes: Collection[str]) -> dict[str, int]:
+    """
+    Inode to process id of those sockets of *inodes* whose owner can be seen; looks through every process.
+
+    Args:
+        root: Where the file system begins.
+        inodes: Inodes of sockets.
+
+    Raises:
+        OSError: /proc cannot be listed.
+    """
+    return {inode: pid for inode, (pid, _) in _owners(root / "proc", set(inodes)).items()}
+
+
 def ports_of(root: Path, pids: Collection[int]) -> dict[int, frozenset[int]]:
     """
     The TCP ports on which each of *pids*, or a process it descends from, listens.

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from aiops.catalog import CATALOG
-from aiops.collect import access_log, host
+from aiops.collect import access_log, host, process
 from aiops.collect.dcgm import DcgmPage
 from aiops.collect.engines import dialects, gateways
 from aiops.collect.gateway import stub_status
 from aiops.collect.server_page import ServerPage
 from aiops.collect.server_page import gateway as gateway_page
 from aiops.collect.server_page import server as server_page
-from aiops.errors import SourceMalformed
+from aiops.errors import SourceError
 from aiops.model import Event, Labels, Observation, Sample, Sight
+from aiops.ports import Collector, World
 from tests.worlds import make_world
 
 CASES = Path(__file__).parents[2] / "cases" / "collect"
@@ -59,10 +60,10 @@ def read_dcgm(case: Path, _tmp: Path) -> Iterator[Observation]:
         yield from exporter.read(page.read_bytes(), number * STEP_S)
 
 
-def read_host(case: Path, tmp: Path) -> Iterator[Observation]:
+def read_tree(build: Callable[[World], Collector], case: Path, tmp: Path) -> Iterator[Observation]:
     """One collector on a root that becomes each tree of the case in turn, as /proc changes under a daemon."""
     root = tmp / "root"
-    collector = host.build(host.Config(), make_world(root=root))
+    collector = build(make_world(root=root))
     for number, tree in enumerate(sorted(path for path in case.iterdir() if path.is_dir())):
         root.unlink(missing_ok=True)
         root.symlink_to(tree)
@@ -101,12 +102,23 @@ def without_root(labels: Labels, root: Path) -> Labels:
     return Labels.from_mapping({name: value.replace(str(root), "") for name, value in labels.pairs})
 
 
+def read_host(case: Path, tmp: Path) -> Iterator[Observation]:
+    """The host's /proc and /sys."""
+    return read_tree(lambda world: host.build(host.Config(), world), case, tmp)
+
+
+def read_process(case: Path, tmp: Path) -> Iterator[Observation]:
+    """The /proc of servers' processes, and their control groups."""
+    return read_tree(lambda world: process.build(process.Config(), world), case, tmp)
+
+
 READERS: dict[str, Reader] = {
     "inference": read_inference,
     "gateway": read_gateway,
     "dcgm": read_dcgm,
     "host": read_host,
     "access_log": read_access_log,
+    "process": read_process,
 }
 
 
@@ -137,7 +149,7 @@ def test_a_recorded_source_gives_exactly_the_expected_observations(case: Path, t
     observations = READERS[case.parent.name](case, tmp_path)
     refused = case / "expected.err"
     if refused.exists():
-        with pytest.raises(SourceMalformed, match=refused.read_text().strip()):
+        with pytest.raises(SourceError, match=refused.read_text().strip()):
             list(observations)
         return
     assert as_lines(observations) == (case / "expected.prom").read_text().splitlines()

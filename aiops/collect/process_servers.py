@@ -1,0 +1,207 @@
+"""
+Which processes make up which inference server, and under which name the rest of the program knows it.
+
+A server is the topmost process that runs an engine's program, or that listens on a port named in the settings; all its
+descendants are part of it. It is known as ``host:port``: the port its command line asks for, else one on which it or
+a descendant listens, else the engine's usual one, so that a server still loading its weights has its name already.
+In a network of its own (a container) the host is that network's address, or 127.0.0.1 and the published port where
+Docker's proxy publishes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiops.collect.addresses import first_address
+from aiops.collect.listeners import owners_of, ports_of, sockets_at
+from aiops.collect.process_names import OTHER, Engine, port_option, program, role_of
+from aiops.collect.process_table import Process
+from aiops.collect.procfs import read_file
+
+MAX_PROCESSES = 64
+"""Followed in all; eight engines with seven workers each."""
+_MAX_SERVERS = 32
+_MAX_GENERATIONS = 12
+_EPHEMERAL = 32_768
+_SOCKETS_EVERY_S = 10.0
+_OWNERS_EVERY_S = 60.0
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One process of a server."""
+
+    process: Process
+    instance: str
+    engine: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one look found."""
+
+    members: tuple[Member, ...]
+    """Servers first, then their children; at most so many."""
+    refused: int
+    """Processes beyond that number."""
+
+
+@dataclass(slots=True)
+class _Name:
+    """What a server is called, and whether that may still change."""
+
+    instance: str
+    settled: bool
+    asked_s: float
+
+
+class Servers:
+    """
+    Finds the servers among all processes.
+
+    Args:
+        root: Where the file system begins.
+        ports: Ports whose owners are servers, whatever they are called.
+    """
+
+    def __init__(self, root: Path, ports: Collection[int]) -> None:
+        self._root = root
+        self._ports = frozenset(ports)
+        self._names: dict[tuple[int, int], _Name] = {}
+        self._sockets: dict[str, int] = {}
+        self._owners: dict[int, int] = {}
+        self._owners_s = float("-inf")
+
+    def find(self, processes: Mapping[int, Process], uptime_s: float) -> Found:
+        """
+        Servers and their processes.
+
+        Args:
+            processes: All of this machine, by id.
+            uptime_s: Time of this look.
+        """
+        owners = self._port_owners(uptime_s) if self._ports else {}
+        tops = list(self._tops(processes, owners))[:_MAX_SERVERS]
+        if not tops:
+            self._names.clear()
+            return Found((), 0)
+        published = _published(processes.values())
+        names = {top.pid: self._name(top, owners, published, uptime_s) for top, _ in tops}
+        self._names = {(top.pid, top.start_ticks): self._names[top.pid, top.start_ticks] for top, _ in tops}
+        names |= self._ray_workers(tops, names)
+        children: dict[int, list[Process]] = {}
+        for process in processes.values():
+            children.setdefault(process.parent, []).append(process)
+        ranked: list[tuple[int, int, Member]] = []
+        for top, engine in tops:
+            for depth, process in _tree(top, children):
+                own_name = "::" not in program(process.command)[0]
+                if role := role_of(process.command, first=depth == 0 and own_name):
+                    ranked.append((depth, process.pid, Member(process, names[top.pid], engine.name, role)))
+        ranked.sort(key=lambda each: each[:2])
+        return Found(tuple(m for _, _, m in ranked[:MAX_PROCESSES]), max(len(ranked) - MAX_PROCESSES, 0))
+
+    def _tops(self, processes: Mapping[int, Process], owners: Mapping[int, int]) -> Iterator[tuple[Process, Engine]]:
+        """Servers: what runs an engine, or owns a named port, and descends from no such process."""
+        for pid in sorted(processes):
+            process = processes[pid]
+            engine = process.engine or (OTHER if pid in owners else None)
+            if engine is None:
+                continue
+            above, generations = processes.get(process.parent), 0
+            while above is not None and above.pid != pid and generations < _MAX_GENERATIONS:
+                if above.engine is not None or above.pid in owners:
+                    break
+                above, generations = processes.get(above.parent), generations + 1
+            else:
+                yield process, engine
+
+    def _port_owners(self, uptime_s: float) -> Mapping[int, int]:
+        """Process to port, of the ports in the settings; owners are looked for when a socket is new."""
+        sockets = sockets_at(self._root, self._ports)
+        new = sockets.keys() - self._sockets.keys()
+        if new or (set(sockets.values()) - set(self._owners.values()) and uptime_s - self._owners_s > _OWNERS_EVERY_S):
+            self._owners = {pid: sockets[inode] for inode, pid in owners_of(self._root, sockets).items()}
+            self._owners_s = uptime_s
+        self._sockets = sockets
+        return self._owners
+
+    def _name(
+        self, top: Process, owners: Mapping[int, int], published: Mapping[tuple[str, int], int], uptime_s: float
+    ) -> str:
+        name = self._names.get((top.pid, top.start_ticks))
+        if name is None or not (name.settled or 0.0 <= uptime_s - name.asked_s < _SOCKETS_EVERY_S):
+            name = self._names[top.pid, top.start_ticks] = self._ask_name(top, owners, published, uptime_s)
+        return name.instance
+
+    def _ask_name(
+        self, top: Process, owners: Mapping[int, int], published: Mapping[tuple[str, int], int], uptime_s: float
+    ) -> _Name:
+        known = owners.get(top.pid) or port_option(top.command)
+        usual = top.engine.port if top.engine else 0
+        heard = None if known else self._heard(top.pid, usual)
+        port = known or heard or usual
+        host = self._address(top.pid)
+        if (host, port) in published:
+            host, port = _LOOPBACK, published[host, port]
+        return _Name(f"{host}:{port}", settled=bool(known or heard), asked_s=uptime_s)
+
+    def _heard(self, pid: int, usual: int) -> int | None:
+        """The port it listens on: the engine's usual one, or the lowest that is not a passing one."""
+        try:
+            ports = ports_of(self._root, [pid]).get(pid, frozenset())
+        except OSError:
+            return None
+        return usual if usual in ports else min((port for port in ports if port < _EPHEMERAL), default=None)
+
+    def _address(self, pid: int) -> str:
+        proc = self._root / "proc"
+        try:
+            apart = os.readlink(proc / f"{pid}/ns/net") != os.readlink(proc / "self/ns/net")  # noqa: PTH115
+        except OSError:
+            return _LOOPBACK  # another user's; most run in the host's network
+        return (first_address(proc / f"{pid}/net/fib_trie") if apart else "") or _LOOPBACK
+
+    def _ray_workers(self, tops: list[tuple[Process, Engine]], names: Mapping[int, str]) -> dict[int, str]:
+        """Ray's processes in a server's control group do that server's work, though they are no children of it."""
+        ray = [top for top, engine in tops if engine.name == "ray"]
+        if not ray or len(ray) == len(tops):
+            return {}
+        servers = {self._group(top.pid): names[top.pid] for top, engine in tops if engine.name != "ray"}
+        servers.pop(b"", None)
+        return {top.pid: servers[group] for top in ray if (group := self._group(top.pid)) in servers}
+
+    def _group(self, pid: int) -> bytes:
+        try:
+            return read_file(str(self._root / f"proc/{pid}/cgroup"))
+        except OSError:
+            return b""
+
+
+def _published(processes: Collection[Process]) -> dict[tuple[str, int], int]:
+    """Address and port in a container to the port of this machine, of those that Docker's proxy publishes."""
+    found: dict[tuple[str, int], int] = {}
+    for process in processes:
+        if process.command and process.command[0].endswith("docker-proxy"):
+            options = dict(zip(process.command[1::2], process.command[2::2], strict=False))
+            inner, outer = options.get("-container-port", ""), options.get("-host-port", "")
+            if inner.isdecimal() and outer.isdecimal():
+                found[options.get("-container-ip", ""), int(inner)] = int(outer)
+    return found
+
+
+def _tree(top: Process, children: Mapping[int, list[Process]]) -> Iterator[tuple[int, Process]]:
+    """*top* and its descendants with their depth."""
+    level, seen = [top], {top.pid}
+    for depth in range(_MAX_GENERATIONS):
+        for process in level:
+            yield depth, process
+        level = [child for process in level for child in children.get(process.pid, ()) if child.pid not in seen]
+        seen.update(child.pid for child in level)
+        if not level:
+            return

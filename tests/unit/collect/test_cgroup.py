@@ -1,0 +1,98 @@
+"""Limits of control groups, wherever between the process and the top they are set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aiops.collect.cgroup import Cgroup, levels
+from aiops.model import Labels
+
+A = Labels.of(host_name="n1", instance="127.0.0.1:8000")
+
+
+def write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(tmp_path, "proc/7/cgroup", "0::/pod/app\n")
+    write(tmp_path, "proc/self/cgroup", "0::/aiops\n")
+    write(tmp_path, "sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n")
+    write(tmp_path, "sys/fs/cgroup/pod/app/memory.current", "100\n")
+    write(tmp_path, "sys/fs/cgroup/pod/memory.current", "300\n")
+    return tmp_path
+
+
+def values(cgroup: Cgroup, uptime_s: float = 0.0) -> dict[str, float]:
+    return {sample.metric: sample.value for sample in cgroup.read(uptime_s, 1.0)}
+
+
+def test_the_tightest_limit_counts_with_the_usage_of_its_own_level(root):
+    """A pod of two containers is killed at the pod's limit, whatever one container uses."""
+    write(root, "sys/fs/cgroup/pod/app/memory.max", "4000\n")
+    write(root, "sys/fs/cgroup/pod/memory.max", "1000\n")
+    seen = values(Cgroup(root, 7, A))
+    assert seen["process_cgroup_memory_limit_bytes"] == 1000.0
+    assert seen["process_cgroup_memory_usage_bytes"] == 300.0
+    assert seen["process_cgroup_memory_utilization_ratio"] == 0.3
+
+
+def test_without_a_limit_there_is_usage_and_no_ratio(root):
+    """Absent, not zero: nothing can be full."""
+    write(root, "sys/fs/cgroup/pod/app/memory.max", "max\n")
+    assert values(Cgroup(root, 7, A)) == {"process_cgroup_memory_usage_bytes": 100.0}
+
+
+def test_page_cache_that_can_be_dropped_is_not_counted_as_full(root):
+    """While weights are read the cache fills any limit, which harms nobody."""
+    write(root, "sys/fs/cgroup/pod/app/memory.max", "100\n")
+    write(root, "sys/fs/cgroup/pod/app/memory.stat", "anon 20\ninactive_file 80\n")
+    assert values(Cgroup(root, 7, A))["process_cgroup_memory_utilization_ratio"] == pytest.approx(0.2)
+
+
+def test_throttling_is_the_share_of_periods_since_the_last_look(root):
+    """Throttled at start and never since is no throttling now."""
+    write(root, "sys/fs/cgroup/pod/cpu.max", "200000 100000\n")
+    group = Cgroup(root, 7, A)
+    write(root, "sys/fs/cgroup/pod/cpu.stat", "nr_periods 1000\nnr_throttled 900\n")
+    assert "process_cgroup_cpu_throttled_ratio" not in values(group, 0.0)
+    write(root, "sys/fs/cgroup/pod/cpu.stat", "nr_periods 1100\nnr_throttled 925\n")
+    seen = values(group, 10.0)
+    assert (seen["process_cgroup_cpu_limit_cores"], seen["process_cgroup_cpu_throttled_ratio"]) == (2.0, 0.25)
+
+
+def test_a_group_outside_of_our_namespace_is_a_blind_spot(root):
+    """Our own group's limits must never be taken for those of a server in another container."""
+    for path in ("0::/../../kubepods/x\n", "0::/elsewhere\n", "4:cpuset:/\n", ""):
+        write(root, "proc/7/cgroup", path)
+        with pytest.raises(OSError, match="not to be seen"):
+            values(Cgroup(root, 7, A))
+
+
+def test_in_a_shared_container_the_top_is_the_container_s_own_group(tmp_path):
+    """Docker with version 1 shows the host's path, but mounts the container's own group."""
+    top = tmp_path / "memory"
+    top.mkdir()
+    assert list(levels(tmp_path, "memory", "/docker/abc", ours=True)) == [str(top)]
+    assert list(levels(tmp_path, "memory", "/docker/abc", ours=False)) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(st.sampled_from(["memory.max", "memory.current", "memory.stat", "memory.events", "cpu.max", "cpu.stat", "pids.max",
+                        "pids.current", "io.pressure"]), st.binary(max_size=60))  # fmt: skip
+def test_any_content_raises_only_what_the_collector_expects(root, name, noise):
+    """A blind spot of one control group, and the rest goes on."""
+    group = Cgroup(root, 7, A)
+    for uptime_s in (0.0, 10.0):
+        (root / "sys/fs/cgroup/pod/app" / name).write_bytes(noise)
+        try:
+            values(group, uptime_s)
+        except (OSError, ValueError, LookupError, ArithmeticError):
+            continue
+    (root / "sys/fs/cgroup/pod/app" / name).unlink()

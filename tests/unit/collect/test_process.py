@@ -1,0 +1,312 @@
+"""The servers' processes are found, named, followed and missed; all others cost next to nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from aiops.collect import process
+from aiops.collect.process_files import OpenFiles
+from aiops.collect.process_servers import MAX_PROCESSES
+from aiops.collect.process_table import ProcessTable
+from aiops.errors import SourceUnavailable
+from aiops.model import Event, Observation, Sample, Sight
+from tests.worlds import make_world
+
+HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+
+
+class Machine:
+    """A /proc whose processes a test starts and ends."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uptime_s = 1_000.0
+        self.tcp: dict[int, tuple[int, int]] = {}
+        self.tick(0.0)
+        self.listen()
+
+    def tick(self, seconds: float) -> None:
+        self.uptime_s += seconds
+        self.write("uptime", f"{self.uptime_s:.2f} 1.00\n")
+
+    def start(self, pid: int, line: str, parent: int = 1, *, at_s: float | None = None, state: str = "S") -> None:
+        start = round((self.uptime_s if at_s is None else at_s) * 100)
+        words = line.split()
+        fields = f"{state} {parent} 1 1 0 -1 0 0 0 0 0 100 0 0 0 20 0 1 0 {start} 0 0"
+        self.write(f"{pid}/stat", f"{pid} ({words[0][-15:]}) {fields}\n")
+        self.write(f"{pid}/cmdline", "\0".join(words) + "\0")
+        self.write(f"{pid}/status", "VmRSS:\t 5 kB\n")
+        self.write(f"{pid}/cgroup", f"0::/{pid}\n")
+
+    def end(self, pid: int) -> None:
+        shutil.rmtree(self.root / "proc" / str(pid))
+
+    def listen(self, **sockets: int) -> None:
+        """Sockets that listen: ``p8001=100`` is process 100 on port 8001."""
+        rows = []
+        for name, pid in sockets.items():
+            port = int(name[1:])
+            rows.append(f"   0: 0100007F:{port:04X} 0:0 0A 0:0 0:0 0 0 0 {port + 90_000} 1\n")
+            folder = self.root / f"proc/{pid}/fd"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / str(port)).symlink_to(f"socket:[{port + 90_000}]")
+        self.write("net/tcp", HEADING + "".join(rows))
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / "proc" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def look(machine: Machine) -> Callable[..., list[Observation]]:
+    """Ten seconds later: one round of one collector."""
+    collectors: dict[tuple[int, ...], process.Processes] = {}
+
+    def one(*ports: int, seconds: float = 10.0) -> list[Observation]:
+        if ports not in collectors:
+            collectors[ports] = process.build(process.Config(ports=ports), make_world(root=machine.root))
+        machine.tick(seconds)
+        return list(collectors[ports].collect(1e9 + machine.uptime_s))
+
+    return one
+
+
+def followed(seen: Sequence[Observation]) -> dict[tuple[str, str], float]:
+    return {
+        (o.labels.get("instance"), o.labels.get("process")): o.value
+        for o in seen
+        if isinstance(o, Sample) and o.metric == "process_uptime_seconds"
+    }
+
+
+def events(seen: Sequence[Observation]) -> list[tuple[str, str]]:
+    return sorted((o.action, o.labels.get("process")) for o in seen if isinstance(o, Event))
+
+
+def counters(seen: Sequence[Observation], metric: str) -> dict[str, float]:
+    return {o.labels.get("process"): o.value for o in seen if isinstance(o, Sample) and o.metric == metric}
+
+
+def test_a_server_has_its_name_before_it_listens(machine, look):
+    """Weights take minutes to read, and that is when somebody asks what it is doing."""
+    machine.start(100, "vllm serve x --port 8001")
+    machine.start(200, "python3 -m sglang.launch_server")
+    assert set(followed(look())) == {("127.0.0.1:8001", "server"), ("127.0.0.1:30000", "server")}
+
+
+def test_a_port_that_nobody_wrote_down_is_found_by_its_socket(machine, look):
+    """VLLM_PORT and configuration files leave no trace in the command line."""
+    machine.start(100, "vllm serve x")
+    machine.start(101, "VLLM::EngineCore", 100)
+    first = followed(look())
+    machine.listen(p9123=100, p40001=101)
+    second = look()
+    assert set(first) == {("127.0.0.1:8000", "server"), ("127.0.0.1:8000", "engine")}
+    assert set(followed(second)) == {("127.0.0.1:9123", "server"), ("127.0.0.1:9123", "engine")}
+    assert events(second) == [], "another name for the same process is no start"
+
+
+def test_a_server_of_any_name_is_found_by_its_port_in_the_settings(machine, look):
+    """People write their own servers."""
+    machine.start(100, "python3 serve.py")
+    machine.start(101, "python3 -c worker", 100)
+    machine.listen(p8080=100)
+    assert set(followed(look(8080))) == {("127.0.0.1:8080", "server"), ("127.0.0.1:8080", "worker")}
+    assert followed(look()) == {}
+
+
+def test_a_published_port_of_a_container_is_the_one_the_gateway_knows(machine, look):
+    """Inside it is 172.17.0.2:8000; the gateway passes to 127.0.0.1:18000."""
+    machine.start(100, "vllm serve x --port 8000")
+    machine.start(50, "/usr/bin/docker-proxy -proto tcp -host-port 18000 -container-ip 172.17.0.2 -container-port 8000")
+    for pid, inode in (("100", 1), ("self", 2)):
+        (machine.root / f"proc/{pid}/ns").mkdir(parents=True)
+        (machine.root / f"proc/{pid}/ns/net").symlink_to(f"net:[{inode}]")
+    machine.write(
+        "100/net/fib_trie", "Main:\n  |-- 127.0.0.1\n     /32 host LOCAL\n  |-- 172.17.0.2\n     /32 host LOCAL\n"
+    )
+    assert set(followed(look())) == {("127.0.0.1:18000", "server")}
+    machine.end(50)
+    machine.end(100)
+    look()
+    machine.start(300, "vllm serve x --port 8000")
+    shutil.copytree(machine.root / "proc/self/ns", machine.root / "proc/300/ns", symlinks=True)
+    (machine.root / "proc/300/ns/net").unlink()
+    (machine.root / "proc/300/ns/net").symlink_to("net:[9]")
+    machine.write("300/net/fib_trie", "  |-- 10.1.2.3\n     /32 host LOCAL\n")
+    assert ("10.1.2.3:8000", "server") in followed(look()), "a pod's address is its name"
+
+
+def test_ray_s_workers_belong_to_the_server_whose_container_they_share(machine, look):
+    """With Ray as executor the workers are children of raylet, and their memory is the server's all the same."""
+    machine.start(100, "vllm serve x --port 8001")
+    machine.start(50, "/opt/ray/raylet --x")
+    machine.start(51, "ray::RayWorkerWrapper", 50)
+    for pid in (100, 50):
+        machine.write(f"{pid}/cgroup", "0::/docker/a\n")
+    assert {instance for instance, _ in followed(look())} == {"127.0.0.1:8001"}
+
+
+def test_a_restart_is_an_end_a_start_and_one_more(machine, look):
+    """The supervisor had it up again within seconds, and nobody would have noticed."""
+    machine.start(100, "vllm serve x --port 8001")
+    assert events(look()) == [], "what runs already is no news"
+    machine.end(100)
+    machine.start(105, "vllm serve x --port 8001")
+    seen = look()
+    assert events(seen) == [("exit", "server"), ("start", "server")]
+    assert counters(seen, "process_restarts_total") == {"server": 1.0}
+    assert counters(look(), "process_restarts_total") == {"server": 1.0}
+
+
+def test_the_same_process_id_with_another_start_is_another_process(machine, look):
+    """In a container the server is always process 1."""
+    machine.start(1, "vllm serve x --port 8001", 0)
+    look()
+    machine.start(1, "vllm serve x --port 8001", 0)
+    seen = [*look(seconds=5.0), *look(seconds=5.0), *look()]
+    assert events(seen) == [("exit", "server"), ("start", "server")]
+
+
+def test_an_end_between_two_scans_is_noticed_at_once(machine, look):
+    """Every reading needs the process; there is no need to wait for the next listing."""
+    machine.start(100, "vllm serve x --port 8001")
+    look()
+    machine.end(100)
+    assert events(look(seconds=5.0)) == [("exit", "server")]
+
+
+def test_a_zombie_has_ended_and_is_not_found_anew(machine, look):
+    """Its parent does not collect it, and /proc lists it for hours."""
+    machine.start(100, "vllm serve x --port 8001")
+    look()
+    started_s = machine.uptime_s - 10.0
+    machine.start(100, "vllm serve x --port 8001", at_s=started_s, state="Z")
+    seen = [*look(), *look(), *look()]
+    assert events(seen) == [("exit", "server")]
+
+
+def test_a_dead_server_s_series_end_and_its_count_stays_for_an_hour(machine, look):
+    """A restart after half an hour is still a restart; after a day it is another installation."""
+    machine.start(100, "vllm serve x --port 8001")
+    look()
+    machine.end(100)
+    seen = look()
+    assert followed(seen) == {}
+    assert counters(seen, "process_restarts_total") == {"server": 0.0}
+    assert counters(look(seconds=4_000.0), "process_restarts_total") == {}
+
+
+def test_children_come_and_go_without_a_word_and_names_are_used_again(machine, look):
+    """Helpers that live for seconds are no events, and their series must not pile up."""
+    machine.start(100, "vllm serve x --port 8001")
+    look()
+    names: set[str] = set()
+    for number in range(20):
+        machine.start(200 + number, "python3 -c work", 100)
+        seen = look()
+        names |= {name for _, name in followed(seen)}
+        machine.end(200 + number)
+        assert ("exit", "child") not in events(seen)
+    assert names == {"server", "child"}
+
+
+def test_a_bounded_number_is_followed_servers_first(machine, look):
+    """A fork bomb under a server must not become ten thousand series."""
+    for number in range(3):
+        machine.start(100 + number, f"vllm serve x --port {8000 + number}")
+        for child in range(60):
+            machine.start(1_000 + 100 * number + child, "python3 -c work", 100 + number)
+    seen = look()
+    assert len(followed(seen)) == MAX_PROCESSES
+    assert sum(name == "server" for _, name in followed(seen)) == 3
+    assert [o.detail for o in seen if isinstance(o, Sight) and o.subject == "number of processes"] == [
+        "only the first 64 are followed"
+    ]
+
+
+def test_setting_the_clock_changes_no_rate(machine, tmp_path):
+    """Rates are over uptime: a wall clock that jumps an hour would show a server at rest."""
+    machine.start(100, "vllm serve x --port 8001", at_s=10.0)
+    collector = process.build(process.Config(), make_world(root=machine.root))
+    rates = []
+    for now_s in (1e9, 1e9 - 3600.0, 1e9 + 7200.0):
+        machine.tick(10.0)
+        stat = (machine.root / "proc/100/stat").read_text().split()
+        stat[13] = str(int(stat[13]) + 500)
+        machine.write("100/stat", " ".join(stat) + "\n")
+        rates += counters(list(collector.collect(now_s)), "process_cpu_usage_cores").values()
+    assert rates == [0.5, 0.5]
+
+
+def test_what_another_user_hides_is_a_blind_spot_said_once(machine, look, monkeypatch: pytest.MonkeyPatch):
+    """Tests run as root, who may read everything: the refusal is a stand-in."""
+
+    def refuse(self: OpenFiles, process: str) -> int:
+        raise PermissionError(13, "Permission denied", process)
+
+    monkeypatch.setattr(OpenFiles, "count", refuse)
+    machine.start(100, "vllm serve x --port 8001")
+    news = [o for _ in range(3) for o in look() if isinstance(o, Sight) and o.subject == "insides of 127.0.0.1:8001"]
+    assert len(news) == 1
+    assert "open files" in news[0].detail
+    assert "CAP_SYS_PTRACE" in news[0].hint
+
+
+def test_without_proc_the_source_is_missing(tmp_path):
+    """The runner says so and backs off."""
+    collector = process.build(process.Config(), make_world(root=tmp_path / "nothing"))
+    with pytest.raises(SourceUnavailable, match="/proc"):
+        list(collector.collect(0.0))
+
+
+def test_only_new_processes_are_read(machine, monkeypatch: pytest.MonkeyPatch):
+    """Five hundred readings in each look would take as much CPU as everything else together."""
+    for number in range(120):
+        machine.start(1_000 + number, "sleep 9", at_s=1.0)
+    table = ProcessTable(machine.root)
+    read: list[int] = []
+    original = table._read
+    monkeypatch.setattr(table, "_read", lambda pid: read.append(pid) or original(pid))
+    counts = []
+    for _ in range(61):
+        read.clear()
+        table.look(machine.uptime_s)
+        counts.append(len(read))
+    assert counts[0] == 120
+    assert max(counts[1:]) <= 2
+    assert sum(counts[1:]) == 120, "and in ten minutes each is read once, for ids that were given away"
+
+
+def test_a_process_that_becomes_another_program_is_noticed_while_young(machine, look):
+    """A shell that runs exec is seen as a shell first."""
+    machine.start(100, "sh -c exec")
+    look()
+    machine.start(100, "vllm serve x --port 8001", at_s=machine.uptime_s - 10.0)
+    assert set(followed(look())) == {("127.0.0.1:8001", "server")}
+
+
+def test_a_port_that_is_none_is_refused_in_the_settings():
+    """A slip of the keyboard would otherwise watch nothing, silently."""
+    with pytest.raises(ValueError, match="70000"):
+        process.Config(ports=(70_000,))
+
+
+def test_open_files_of_this_very_process_are_counted():
+    """By the size of the folder where the kernel tells it, else by listing it."""
+    files = OpenFiles("/proc")
+    folder = f"/proc/{os.getpid()}"
+    assert abs(files.count(folder) - len(list(Path(folder, "fd").iterdir()))) <= 1
+    limit = files.limit(folder)
+    assert limit is None or limit > 0
