@@ -43,6 +43,12 @@ _ISTIO: Final = (
     "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%"
 )
 """Istio's default for Envoy."""
+_INGRESS: Final = (
+    '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" '
+    "$request_length $request_time [$proxy_upstream_name] [$proxy_alternative_upstream_name] $upstream_addr "
+    "$upstream_response_length $upstream_response_time $upstream_status $req_id"
+)
+"""The default of Kubernetes' nginx ingress controller, whose configuration lies in a container."""
 _PROBE_AGENTS = ("kube-probe/", "ELB-HealthChecker/", "GoogleHC/", "Prometheus/", "Blackbox Exporter/", "Envoy/HC")
 _COMBINED = re.compile(
     r'\S+ \S+ [^\["]{1,256} ?\[([^\]]{20,40})\] "([^"\\]*(?:\\.[^"\\]*)*)" (\d{3}) (?:\d+|-)'
@@ -186,12 +192,19 @@ def _readers(form: str, definitions: Sequence[str]) -> Sequence[LineReader]:
     named: dict[str, Callable[[], Sequence[LineReader]]] = {
         Format.JSON: lambda: (JsonLines(),),
         Format.COMBINED: lambda: (Combined(),),
-        Format.NGINX: lambda: (JsonLines(), Combined()),
+        Format.NGINX: lambda: (JsonLines(), layout_of(_INGRESS), Combined()),
         Format.ENVOY: lambda: (JsonLines(), layout_of(_ENVOY), layout_of(_ISTIO)),
         Format.UVICORN: lambda: (Uvicorn(),),
         Format.GUNICORN: lambda: (Combined(own=True), Uvicorn()),
         Format.CADDY: lambda: (JsonLines(),),
-        Format.AUTO: lambda: (JsonLines(), Combined(), layout_of(_ENVOY), layout_of(_ISTIO), Uvicorn()),
+        Format.AUTO: lambda: (
+            JsonLines(),
+            layout_of(_INGRESS),  # begins like the combined format
+            Combined(),
+            layout_of(_ENVOY),
+            layout_of(_ISTIO),
+            Uvicorn(),
+        ),
     }
     if form not in named:
         return (layout_of(definition_of(form)),)

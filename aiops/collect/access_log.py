@@ -22,6 +22,7 @@ from aiops.collect.access_format import SUGGESTED_FORMAT, Format, Parser, check_
 from aiops.collect.access_layout import DefinitionError
 from aiops.collect.access_service import Service, outcome_of
 from aiops.collect.addresses import read_addresses
+from aiops.collect.container_format import Unwrapper, Wrapping
 from aiops.collect.file_names import expand, reading_hint
 from aiops.collect.losses import Losses
 from aiops.collect.nginx_conf import NginxConf
@@ -36,6 +37,9 @@ _PLACES = (
     "var/log/openresty/*access*.log",
     "usr/local/nginx/logs/*access*.log",
     "usr/local/openresty/nginx/logs/*access*.log",
+    "var/log/envoy/*access*.log",
+    "var/log/caddy/*access*.log",
+    "var/log/traefik/*access*.log",
 )
 _PROBES = (
     "/health", "/healthz", "/health_generate", "/livez", "/live", "/ready", "/readyz", "/ping", "/metrics",
@@ -61,7 +65,9 @@ class Config:
     enabled: bool = field(default=True, metadata=doc("follow the gateway's access logs"))
     interval: Duration = field(default=1.0, metadata=doc("time between readings"))
     deadline: Duration = field(default=2.0, metadata=doc("a reading that takes longer is given up"))
-    paths: tuple[str, ...] = field(default=(), metadata=doc("access logs; * and ? are allowed"))
+    paths: tuple[str, ...] = field(
+        default=(), metadata=doc("access logs, those in logs of containers too; * and ? are allowed")
+    )
     service: str = field(default="", metadata=doc("name of the service behind them; empty: the file's name"))
     format: str = field(
         default=Format.AUTO.value,
@@ -71,7 +77,7 @@ class Config:
         ),
     )
     discover: bool = field(
-        default=True, metadata=doc("find nginx's and openresty's logs in their configuration and usual places too")
+        default=True, metadata=doc("find gateways' logs in nginx's configuration and in their usual places too")
     )
     nginx_conf: tuple[str, ...] = field(
         default=_CONFS, metadata=doc("nginx's configuration; the first that can be read tells logs and their formats")
@@ -101,6 +107,30 @@ class _Log:
         self.said: str | None = None
         self.limits_said = False
         self.backlog_bytes = 0
+        self._unwrapper = Unwrapper()
+        self._changes = 0
+
+    def lines(self, now_s: float) -> Iterator[tuple[bytes, float | None]]:
+        """New lines as the program wrote them, and when, where a container's runtime says so."""
+        unwrapper = self._unwrapper
+        for line in self.follower.lines(now_s):
+            if unwrapper.is_plain:
+                yield line, None
+                continue
+            for each in unwrapper.add(line, now_s):
+                yield each.text.encode("utf-8", "replace"), each.at_s
+        if not unwrapper.is_idle:
+            for each in unwrapper.flush(now_s):
+                yield each.text.encode("utf-8", "replace"), each.at_s
+        changes, _ = self.follower.place
+        if changes != self._changes:
+            self._changes = changes
+            unwrapper.begin()
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether lines that are no requests belong here: a program's own, or its errors in a container's log."""
+        return self.parser.is_mixed or self._unwrapper.wrapping in {Wrapping.DOCKER, Wrapping.CRI}
 
     @property
     def is_strange(self) -> bool:
@@ -205,11 +235,11 @@ class AccessLog:
     # --- reading them -----------------------------------------------------------------------------------------------
 
     def _read(self, log: _Log, now_s: float) -> Iterator[Observation]:
-        for line in log.follower.lines(now_s):
+        for line, written_s in log.lines(now_s):
             entry = log.parser.parse(line)
             if entry is not None:
-                yield from self._take(log, entry, now_s)
-            elif not log.parser.is_mixed:
+                yield from self._take(log, entry, entry.at_s or written_s, now_s)
+            elif not log.is_mixed:
                 log.losses.counts["malformed"] += 1
         if log.follower.skipped_bytes != log.backlog_bytes:
             log.backlog_bytes = log.follower.skipped_bytes
@@ -223,11 +253,11 @@ class AccessLog:
         yield from self._state(log)
         log.follower.note(now_s)
 
-    def _take(self, log: _Log, entry: Entry, now_s: float) -> Iterator[Sight]:
-        if entry.at_s is None and log.follower.behind_since_s is not None:
+    def _take(self, log: _Log, entry: Entry, ended_s: float | None, now_s: float) -> Iterator[Sight]:
+        if ended_s is None and log.follower.behind_since_s is not None:
             log.losses.counts["undated"] += 1  # from a time when nobody looked, and it does not say which
             return
-        age_s = 0.0 if entry.at_s is None else now_s - entry.at_s
+        age_s = 0.0 if ended_s is None else now_s - ended_s
         if age_s > HORIZON_S or age_s < -_AHEAD_S:
             log.losses.counts["too_old" if age_s > 0 else "future"] += 1
             return
