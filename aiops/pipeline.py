@@ -8,8 +8,8 @@ one `ChangeSet`, which the saver commits; once it is committed, what it promised
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -111,6 +111,8 @@ class Pipeline:
     _steady_at_s: float = float("-inf")
     _steady_breaches: tuple[Breach, ...] = ()
     _kept_badly: bool = False
+    _covered: Mapping[str, bytes] = field(default_factory=dict)
+    """Checkpoints behind which every event is on the disk: only these are written, for no source tells an event twice."""
 
     async def collect(self, source: Source, now_s: float) -> None:
         """Run one collector and take in what it saw."""
@@ -153,7 +155,10 @@ class Pipeline:
         was_calm, self.hastened = not self.hastened, self.correlator.in_doubt(now_s)
         if was_calm and self.hastened:
             self.hurry()
+        checkpoints = self.keeper.changed_checkpoints()
         await self.saver.save(replace(found, alerts=tuple(changed)), now_s)
+        if self.saver.is_clear:
+            self._covered = checkpoints
         if found.notifications:
             self.promised()
 
@@ -180,10 +185,10 @@ class Pipeline:
 
     async def keep(self, now_s: float) -> None:
         """Write checkpoints and history: what may be lost for a few seconds, but not for good."""
-        samples = list(self.series.snapshot(now_s))
+        samples, covered = list(self.series.snapshot(now_s)), self._covered
 
         def work() -> None:
-            self.keeper.flush_checkpoints()
+            self.keeper.write_checkpoints(covered)
             self.keeper.roll_up(samples, now_s)
             self.stat.outbox_waiting.set(self.keeper.waiting_count())
 

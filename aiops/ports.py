@@ -233,8 +233,12 @@ class StateWriter(Protocol):
 class Keeper(Protocol):
     """The housekeeping side of the state."""
 
-    def flush_checkpoints(self) -> None:
-        """Write changed checkpoints."""
+    def changed_checkpoints(self) -> Mapping[str, bytes]:
+        """Those that were put and are not on the disk."""
+        ...
+
+    def write_checkpoints(self, values: Mapping[str, bytes]) -> None:
+        """Write *values*, which `changed_checkpoints` gave."""
         ...
 
     def roll_up(self, samples: Iterable[Sample], now_s: float) -> None:

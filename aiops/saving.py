@@ -57,6 +57,11 @@ class Saver:
         """Whether a commit is under way, and nothing may queue behind it."""
         return self._commit is not None and not self._commit.done()
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether everything that was offered is on the disk."""
+        return not self._unsaved and not self._saving
+
     def add(self, event: Event) -> None:
         """Save *event* with the next change set."""
         if len(self._events) < MAX_EVENTS_WAITING:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -192,10 +192,15 @@ class StateSqlite:
         with self._dirty_lock:
             self._dirty[name] = value
 
-    def flush_checkpoints(self) -> None:
-        """Write changed checkpoints in one transaction; on StateError they stay changed."""
+    def changed_checkpoints(self) -> Mapping[str, bytes]:
+        """Those that were put and are not on the disk."""
         with self._dirty_lock:
-            writing = dict(self._dirty)
+            return dict(self._dirty)
+
+    def write_checkpoints(self, values: Mapping[str, bytes]) -> None:
+        """Write *values*, as `changed_checkpoints` gave them, in one transaction; on StateError they stay changed."""
+        with self._dirty_lock:
+            writing = {name: value for name, value in values.items() if name in self._dirty}
         if not writing:
             return
         with self._database.transaction("checkpoints") as connection:
@@ -270,7 +275,7 @@ class StateSqlite:
     def close(self) -> None:
         """Write what is pending and close the file."""
         try:
-            self.flush_checkpoints()
+            self.write_checkpoints(self.changed_checkpoints())
             self._history.flush()
         except StateError as error:
             log.error("last checkpoints or history minute lost", error=str(error))

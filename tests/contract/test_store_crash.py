@@ -43,7 +43,7 @@ def steps(directory, die_before):
     state.commit(ChangeSet((alert(),), (incident(),), (notification(),), (deploy(),)))
     mark("committed")
     state.put("tail", b"7")
-    state.flush_checkpoints()
+    state.write_checkpoints(state.changed_checkpoints())
     mark("flushed")
     (claimed,) = state.claim(100.0, 60.0, 9)
     mark("claimed")

@@ -10,9 +10,11 @@ played once for every step, with the process killed exactly there and started ag
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +28,8 @@ from aiops.detect.alerts import AlertBook
 from aiops.model import (
     ChangeKind,
     ChangeSet,
+    Event,
+    EventKind,
     Incident,
     IncidentState,
     Labels,
@@ -158,7 +162,7 @@ class Life:
         self._dispatcher = Dispatcher(stepped, {"chat": chat}, stat, random.Random(1), at_once)
         self._pipeline = Pipeline(
             series=self._rings, events=self.state, logs=NoLogs(), urgent=urgent, steady=(), book=book, correlator=desk,
-            saver=Saver(stepped, MemoryOutbox(), stat, at_once), keeper=self.state, board=Board(book, []),
+            saver=Saver(stepped, MemoryOutbox(), stat, at_once), keeper=SteppedKeeper(self.state, fate), board=Board(book, []),
             exposition=NoPage(), stat=stat, run_blocking=at_once, promised=self._promise,
         )  # fmt: skip
 
@@ -293,3 +297,76 @@ def test_a_daemon_that_is_killed_again_and_again_still_tells_everything(
     check(outcome)
     assert len(outcome.killed_at) == 4
     assert outcome.copies <= 4
+
+
+WRITTEN = {T0 + 2: "Xid 79", T0 + 3: "OOM kill", T0 + 5: "Xid 31"}
+
+
+class SteppedKeeper:
+    """The real state file's housekeeping; writing checkpoints is a step."""
+
+    def __init__(self, state: StateSqlite, fate: Fate) -> None:
+        self._state, self._fate = state, fate
+        self.changed_checkpoints, self.roll_up = state.changed_checkpoints, state.roll_up
+        self.waiting_count = state.waiting_count
+
+    def write_checkpoints(self, values: Mapping[str, bytes]) -> None:
+        self._fate.step("write checkpoints")
+        self._state.write_checkpoints(values)
+        self._fate.step("checkpoints written")
+
+
+class Ring:
+    """A kernel log that outlives the daemon: what is behind the checkpoint is never read again."""
+
+    def __init__(self, state: StateSqlite) -> None:
+        self._state = state
+        self._passed = float(state.get("ring") or 0)
+
+    async def run(self, now_s: float, *, hastened: bool = False) -> Sequence[Event]:
+        passed, self._passed = self._passed, now_s
+        return [
+            Event(EventKind.HARDWARE, "xid", at_s, Labels.of(host_name="n1"), text)
+            for at_s, text in WRITTEN.items()
+            if passed < at_s <= now_s
+        ]
+
+    def acknowledge(self, now_s: float) -> None:
+        self._state.put("ring", str(self._passed).encode())
+
+
+def read_ring(path: Path, rules: Sequence[AlertRule], deadly: Iterable[int] = ()) -> tuple[Fate, list[str]]:
+    """Ten seconds of it, over as many lives as it takes; the steps, and the events that are on the disk at the end."""
+    fate, now_s = Fate(frozenset(deadly)), T0
+
+    async def live(life: Life, ring: Ring) -> None:
+        nonlocal now_s
+        while (now_s := now_s + 1) < T0 + 10:
+            await life._pipeline.collect(ring, now_s)
+            fate.step("collected")
+            await life._pipeline.keep(now_s)
+            await life._pipeline.evaluate(now_s)
+
+    while now_s < T0 + 10:
+        life = Life(path, now_s, SteppedChat(fate), fate, rules)
+        try:
+            asyncio.run(live(life, Ring(life.state)))
+        except Crash:
+            continue
+        finally:
+            life.end()
+    rows = sqlite3.connect(path).execute("SELECT document FROM events ORDER BY at_s").fetchall()
+    return fate, [json.loads(row[0])["message"] for row in rows]
+
+
+def test_a_kill_between_any_two_steps_loses_no_event_that_a_checkpoint_has_passed(
+    tmp_path: Path, rules: Sequence[AlertRule]
+):
+    """An Xid is told once by the kernel; a checkpoint behind it that is on the disk before it is would hide it for ever."""
+    everything = list(WRITTEN.values())
+    fate, told = read_ring(tmp_path / "whole.db", rules)
+
+    assert told == everything
+    assert "checkpoints written" in fate.steps
+    for number in range(len(fate.steps)):
+        assert read_ring(tmp_path / f"{number}.db", rules, [number])[1] == everything, (number, fate.steps[number])

@@ -155,7 +155,7 @@ def test_many_threads_may_write_and_read(tmp_path: Path):
                 state.commit(ChangeSet(notifications=(notification(f"{worker}:{i}", f"{worker}"),)))
                 state.incidents()
                 state.put(f"{worker}", b"x")
-                state.flush_checkpoints()
+                state.write_checkpoints(state.changed_checkpoints())
         except BaseException as error:
             errors.append(error)
 

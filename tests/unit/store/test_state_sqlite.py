@@ -275,8 +275,8 @@ def test_a_checkpoint_is_read_back_at_once_and_saved_when_flushed(state: StateSq
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM checkpoints").fetchone() == (0,)
 
-    state.flush_checkpoints()
-    state.flush_checkpoints()
+    state.write_checkpoints(state.changed_checkpoints())
+    state.write_checkpoints(state.changed_checkpoints())
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name, value FROM checkpoints").fetchall() == [("tail:a", b"2")]
 
