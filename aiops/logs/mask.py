@@ -41,9 +41,9 @@ def _one_of(*alternatives: str) -> str:
 
 _HEX = "[0-9a-fA-F]"
 
-_CLOSED = r"(?:\\*[\"']|\\x[0-9]{2})?\]?"
+_CLOSED = r"(?:\\*[\"']|\\x[0-9]{2}|%[0-9]{2}|&quot;)?\]?"
 """What may stand between a name and its sign: a quote, escaped as often as may be, and the bracket of a subscript."""
-_SIGN = r"[ \t]*(?:=>|:=|[=:>])[ \t]*"
+_SIGN = r"[ \t]*(?:=>|->|:=|[=:>]|%[0-9][AD])[ \t]*"
 _QUOTED = r"\\*(?:\"[^\"]*\"|'[^']*')"
 _TEXT = _one_of(
     r"\\+\"[^\"\\]*(?:\\\\+.[^\"\\]*)*(?:\\\")?",  # quoted within a quoted text
@@ -52,7 +52,11 @@ _TEXT = _one_of(
     r"'[^'\\]*(?:\\.[^'\\]*)*'?",
 )
 """A quoted one, or all that is left of it."""
-_VALUE = _one_of(r"\[[^\]]*\]?", r"\{[^}]*\}?", rf"[A-Za-z]{{0,12}}\(?{_TEXT}")  # ['x', 'y'], b'x', Some("x")
+_VALUE = _one_of(
+    *(r"\[[^\]]*\]?", r"\{[^}]*\}?"),  # ['x', 'y']
+    rf"(?:[A-Za-z]{{1,12}}\(|[bBuUrR])?{_TEXT}",  # Some("x"), b'x'
+    *(r"&quot;[^&]*(?:&quot;)?", r"%[0-9]{2}[^ \t\r\n&;\"']*"),
+)
 _REST_OF_WORD = r"[^ \t\r\n\"',;&]*"
 _NO_NUMBER = rf"(?:[^0-9 \t\r\n\"',;&-]|[0-9.]+[^0-9. \t\r\n\"',;&)\]}}]){_REST_OF_WORD}"
 """A number is no secret ("#new-token: 512"), and if it were, it is masked as a number."""
@@ -178,9 +182,11 @@ _FIRST = (
     ("--", rf"--{_NAME}[ \t]+(?:{_QUOTED}|{_NO_NUMBER})", MASK),
     (" -p", r" -p[ \t]+[^0-9 \t\r\n/.~<-][^ \t\r\n]*", " -p <*>"),
     ("mysql", r"\bmysql[^|;\r\n]* -p[^ \t\r\n]+", MASK),
+    ("ookie ", r"ookie [^ \t\r\n=]+=[^ \t\r\n]*", "ookie <*>"),
+    ("--user", r"--user[ =][^ \t\r\n\"':]+:[^ \t\r\n\"']+", MASK),
     (" -u", r" -u[ \t]?[^ \t\r\n\"':]+:[^ \t\r\n\"']+", " -u <*>"),
-    ("pass=", r"\bpass=[^ \t\r\n,;&]+", "pass=<*>"),
-    ("pwd=", r"\bpwd=[^ \t\r\n,;&]+", "pwd=<*>"),
+    ("pass", rf"\bpass{_CLOSED}{_SIGN}(?:{_VALUE}|{_NO_NUMBER})", MASK),
+    ("pwd", rf"\bpwd{_CLOSED}{_SIGN}(?:{_VALUE}|{_NO_NUMBER})", MASK),
     (" '", r"\b(?:PASSWORD|password|BY|by)[ \t]+'[^']*'", MASK),
     ("user=", r"\buser=[^ \t\r\n,;)&]*", "user=<*>"),
     ("rhost=", r"\brhost=[^ \t\r\n,;)&]*", "rhost=<*>"),
