@@ -8,10 +8,11 @@ methods. Implementations live in their stage; contract tests in tests/contract r
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from aiops.cards import CardBook
 from aiops.clock import Clock
 from aiops.model import (
     Alert,
@@ -136,6 +137,8 @@ class World:
     http: httpx.AsyncClient
     checkpoints: Checkpoints
     inbox: Inbox
+    cards: CardBook = field(default_factory=CardBook)
+    """What collectors tell one another about the GPUs."""
 
 
 # --- store ----------------------------------------------------------------------------------------------------------

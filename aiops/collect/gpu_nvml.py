@@ -1,5 +1,5 @@
 """
-Load, heat, power, memory and errors of every GPU, asked of a child that owns NVML.
+Load, heat, power, memory, links and errors of every GPU, asked of a child that owns NVML.
 
 A driver call may hang for ever. Then the answer stays out, the child is killed, `hw_gpu_driver_responding` reads 0 and
 everything else goes on; the next round asks a new child. A card that is lost, or that was there and is not listed any
@@ -7,6 +7,9 @@ more, reads `hw_gpu_up` 0 and is an event once. On a machine without an NVIDIA d
 every ten minutes.
 
 Cards that share the host's memory report none of their own; the host's stands in for it.
+
+What NVML shows is noted in the machine's `CardBook`: dcgm-exporter pages leave those cards to us, and an Xid or a lost
+card that the kernel log told already is not told again.
 
 Which server uses which card shows in the list of processes that hold a card's memory: the ports on which such a
 process, or one it descends from, listens are told beside it.
@@ -18,35 +21,27 @@ import asyncio
 import contextlib
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aiops.cards import Spot
 from aiops.child import Child
+from aiops.collect.gpu_card import MAX_PROCESSES, KnownCard, Tenants
 from aiops.collect.listeners import ports_of
 from aiops.collect.procfs import read_file
 from aiops.document import Duration, doc
 from aiops.errors import ChildError, ChildResting, ChildTimeout, SourceMalformed
-from aiops.model import Event, EventKind, Labels, Observation, Sample, Sight
+from aiops.model import Labels, Observation, Sample, Sight
 from aiops.ports import World
 
 COMMAND = (sys.executable, "-m", "aiops.collect.nvml")
-# metric, key in the child's answer, factor to the base unit
-_READINGS = (
-    ("hw_gpu_utilization_ratio", "utilization_percent", 1e-2),
-    ("hw_gpu_memory_controller_utilization_ratio", "memory_controller_percent", 1e-2),
-    ("hw_gpu_memory_usage_bytes", "memory_used_bytes", 1.0),
-    ("hw_gpu_memory_limit_bytes", "memory_limit_bytes", 1.0),
-    ("hw_temperature_celsius", "temperature_celsius", 1.0),
-    ("hw_temperature_limit_celsius", "temperature_limit_celsius", 1.0),
-    ("hw_power_watts", "power_watts", 1.0),
-    ("hw_power_limit_watts", "power_limit_watts", 1.0),
-    ("hw_gpu_clock_hertz", "clock_hertz", 1.0),
-)
 _SLOW_EVERY_S = 10.0
 """Process lists cost milliseconds and hold the driver's lock; error counters change rarely."""
+_LINKS_EVERY_S = 30.0
+"""A card has up to 36 links with several counters each."""
 _BEGIN_S = 30.0
 """Without persistence mode the driver wakes every card at first."""
 _AGAIN_EVERY_S = 60.0
@@ -55,8 +50,6 @@ _NO_DRIVER_EVERY_S = 600.0
 _PORTS_EVERY_S = 60.0
 """Ports are looked at when another process shows up, and this often: a server listens after it has loaded its model."""
 _MAX_CARDS = 64
-_MAX_PROCESSES = 16
-_MAX_PORTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +59,6 @@ class Config:
     enabled: bool = field(default=True, metadata=doc("read NVIDIA GPUs through their driver"))
     interval: Duration = field(default=5.0, metadata=doc("time between readings; faster polling disturbs the cards"))
     deadline: Duration = field(default=4.0, metadata=doc("a driver that takes longer to answer counts as hung"))
-
-
-@dataclass(slots=True)
-class _Known:
-    """A card that was seen."""
-
-    labels: Labels
-    name: str
-    up: bool = True
 
 
 class GpuNvml:
@@ -95,17 +79,18 @@ class GpuNvml:
         self._labels = Labels.of(host_name=world.host)
         self._child = Child(command)
         self._asked: asyncio.Task[Any] | None = None
-        self._cards: dict[str, _Known] = {}
+        self._cards: dict[str, KnownCard] = {}
         """By UUID: numbers shift when a card is gone."""
         self._responding: bool | None = None
         """None while nothing is known: no driver, or not answered yet."""
         self._quiet_until_s = -math.inf
-        self._slow_s = -math.inf
+        self._book = world.cards
+        self._slow_s = self._links_s = -math.inf
         self._again_s = -math.inf
         self._said = ""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="gpu-ports")
         self._pids: frozenset[int] = frozenset()
-        self._ports: dict[int, frozenset[int]] = {}
+        self._tenants = Tenants({}, {})
         self._ports_s = -math.inf
         self._hidden = False
 
@@ -126,7 +111,7 @@ class GpuNvml:
             raise SourceMalformed("the NVML child did not answer with a mapping")
         if answer.get("missing"):
             return list(self._no_driver(answer, now_s))
-        await self._look_at_ports(answer, now_s)
+        await self._look_at_processes(answer, now_s)
         return list(self._observe(answer, now_s))
 
     def close(self) -> None:
@@ -142,13 +127,14 @@ class GpuNvml:
         """The child's answer; None while the driver still begins, which may take longer than a round."""
         if self._asked is None:
             slow = not 0.0 <= now_s - self._slow_s < _SLOW_EVERY_S
-            if slow:
-                self._slow_s = now_s
+            links = not 0.0 <= now_s - self._links_s < _LINKS_EVERY_S
+            self._slow_s = now_s if slow else self._slow_s
+            self._links_s = now_s if links else self._links_s
             down = any(not card.up for card in self._cards.values())
             again = down and not 0.0 <= now_s - self._again_s < _AGAIN_EVERY_S
             if again:
                 self._again_s = now_s
-            question = {"processes": slow, "errors": slow, "again": again}
+            question = {"processes": slow, "errors": slow, "links": links, "again": again}
             deadline_s = self._answer_s if self._child.pid is not None else _BEGIN_S
             self._asked = asyncio.ensure_future(self._child.ask(question, deadline_s))
         await asyncio.wait({self._asked}, timeout=self._answer_s + 0.5)
@@ -159,7 +145,7 @@ class GpuNvml:
 
     def _hung(self, now_s: float) -> Iterator[Observation]:
         self._responding = False
-        self._slow_s = -math.inf
+        self._slow_s = self._links_s = -math.inf
         yield self._driver(now_s)
         hint = "look for NVRM and Xid lines in dmesg; a reset of the card or a reboot may be needed"
         yield from self._say("the GPU driver does not answer", hint)
@@ -189,16 +175,15 @@ class GpuNvml:
             self._said = problem
             yield Sight("gpu_nvml", "NVIDIA GPUs", seen=False, detail=problem, hint=hint)
 
-    async def _look_at_ports(self, answer: Mapping[str, Any], now_s: float) -> None:
-        """Where the processes listen that hold memory of a card; reading /proc takes a thread."""
+    async def _look_at_processes(self, answer: Mapping[str, Any], now_s: float) -> None:
+        """Names and ports of the processes that hold memory of a card; reading /proc takes a thread."""
         lists = [card["processes"] for card in answer.get("cards") or () if "processes" in card]
-        pids = frozenset(int(pid) for listed in lists for pid, _ in listed[:_MAX_PROCESSES])
+        pids = frozenset(int(pid) for listed in lists for pid, _ in listed[:MAX_PROCESSES])
         if not lists or (pids <= self._pids and 0.0 <= now_s - self._ports_s < _PORTS_EVERY_S):
             return
         self._pids, self._ports_s = pids, now_s
-        with contextlib.suppress(OSError):
-            loop = asyncio.get_running_loop()
-            self._ports = await loop.run_in_executor(self._reader, ports_of, self._root, pids)
+        loop = asyncio.get_running_loop()
+        self._tenants = await loop.run_in_executor(self._reader, _look_at, self._root, pids, self._tenants)
 
     # --- reading the answer -----------------------------------------------------------------------------------------
 
@@ -206,24 +191,37 @@ class GpuNvml:
         self._responding = True
         yield self._driver(now_s)
         listed: set[str] = set()
+        shown: dict[str, Labels] = {}
+        at_number: dict[int, KnownCard] = {}
         for card in list(answer.get("cards") or ())[:_MAX_CARDS]:
             key, known = self._know(card)
             listed.add(key)
+            shown[known.spot.address or key] = known.labels
+            at_number[int(card["index"])] = known
             if card.get("lost"):
                 yield from self._down(known, now_s)
             else:
                 known.up = True
                 yield Sample("hw_gpu_up", known.labels, now_s, 1.0)
-                yield from self._read(known.labels, card, now_s)
+                yield from known.read(self._with_memory(card), self._tenants, now_s)
+        self._book.show(shown, now_s)
+        yield from self._xids(answer, at_number, now_s)
         for key, known in self._cards.items():
             if key not in listed:
                 yield from self._down(known, now_s)
         up = [known for known in self._cards.values() if known.up]
         yield Sample("hw_gpu_count", self._labels, now_s, float(len(up)))
+        yield Sample("hw_gpu_expected_count", self._labels, now_s, float(len(self._cards)))
         yield from self._tell(up, str(answer.get("driver", "")))
         yield from self._tell_hidden(len(up))
 
-    def _know(self, card: Mapping[str, Any]) -> tuple[str, _Known]:
+    def _xids(self, answer: Mapping[str, Any], cards: Mapping[int, KnownCard], now_s: float) -> Iterator[Observation]:
+        for number, code in answer.get("xids") or ():
+            if (known := cards.get(int(number))) is not None:
+                yield from self._book.xid("gpu_nvml", known.spot, now_s, int(code))
+        yield from self._book.totals(now_s)
+
+    def _know(self, card: Mapping[str, Any]) -> tuple[str, KnownCard]:
         """Which card this is; one that is lost may not even say its UUID, and is then known by its number."""
         number, uuid = str(card["index"]), str(card.get("uuid", ""))
         at_number = (key for key, known in self._cards.items() if known.labels.get("gpu") == number)
@@ -231,17 +229,16 @@ class GpuNvml:
         known = self._cards.get(key)
         if known is None:
             labels = self._labels.merge(gpu=number, hw_id=uuid)
-            known = self._cards[key] = _Known(labels, str(card.get("name", "")))
+            known = self._cards[key] = KnownCard(Spot(labels, str(card.get("address", ""))), str(card.get("name", "")))
         return key, known
 
-    def _down(self, known: _Known, now_s: float) -> Iterator[Observation]:
+    def _down(self, known: KnownCard, now_s: float) -> Iterator[Observation]:
         yield Sample("hw_gpu_up", known.labels, now_s, 0.0)
         if known.up:
             known.up = False
-            message = f"GPU {known.labels.get('gpu')} does not answer any more"
-            yield Event(EventKind.HARDWARE, "gpu_lost", now_s, known.labels, message)
+            yield from self._book.lost("gpu_nvml", known.spot, now_s, f"{known.spot.name} does not answer any more")
 
-    def _tell(self, up: Sequence[_Known], driver: str) -> Iterator[Sight]:
+    def _tell(self, up: Sequence[KnownCard], driver: str) -> Iterator[Sight]:
         names = sorted({known.name or "GPU" for known in up})
         lost = [known.labels.get("gpu") for known in self._cards.values() if not known.up]
         detail = f"{len(up)} x {', '.join(names)}, driver {driver}" if up else "no card answers"
@@ -253,45 +250,37 @@ class GpuNvml:
 
     def _tell_hidden(self, cards: int) -> Iterator[Sight]:
         """Where there are several cards, one must know whose they are."""
-        hidden = len(self._pids - self._ports.keys()) if cards > 1 else 0
+        hidden = len(self._pids - self._tenants.ports.keys()) if cards > 1 else 0
         if bool(hidden) != self._hidden:
             self._hidden = bool(hidden)
             detail = f"{hidden} processes do not show us which ports they serve" if hidden else "their ports are known"
             hint = "tell a server's card in collect.inference.targets" if hidden else ""
             yield Sight("gpu_nvml", "processes on GPUs", seen=not hidden, detail=detail, hint=hint)
 
-    def _read(self, labels: Labels, card: Mapping[str, Any], now_s: float) -> Iterator[Sample]:
-        values = dict(card)
-        if "memory_limit_bytes" not in values:
-            values.update(self._shared_memory())
-        for metric, key, factor in _READINGS:
-            if key in values:
-                yield Sample(metric, labels, now_s, float(values[key]) * factor)
-        used, limit = values.get("memory_used_bytes"), values.get("memory_limit_bytes")
-        if used is not None and limit:
-            yield Sample("hw_gpu_memory_utilization_ratio", labels, now_s, float(used) / float(limit))
-        for reason, cut in values.get("throttled", {}).items():
-            yield Sample("hw_gpu_throttled_ratio", labels.merge(reason=reason), now_s, float(cut))
-        for kind, count in values.get("errors", {}).items():
-            yield Sample("hw_errors_total", labels.merge(error_type=kind), now_s, float(count))
-        for pid, held in values.get("processes", [])[:_MAX_PROCESSES]:
-            process = labels.merge(pid=str(pid), process=_command(self._root, int(pid)))
-            yield Sample("hw_gpu_process_memory_usage_bytes", process, now_s, float(held))
-        ports = {port for pid, _ in values.get("processes", ()) for port in self._ports.get(int(pid), ())}
-        for port in sorted(ports)[:_MAX_PORTS]:
-            yield Sample("hw_gpu_process_port", labels.merge(port=str(port)), now_s, 1.0)
+    def _with_memory(self, card: Mapping[str, Any]) -> Mapping[str, Any]:
+        """*card*; with the host's memory, if it has none of its own."""
+        return card if "memory_limit_bytes" in card else {**card, **_shared_memory(self._root)}
 
-    def _shared_memory(self) -> dict[str, float]:
-        """The host's memory, for a card that has none of its own."""
-        values: dict[str, float] = {}
-        with contextlib.suppress(OSError, ValueError, LookupError):
-            for line in read_file(str(self._root / "proc/meminfo")).splitlines():
-                name, _, rest = line.partition(b":")
-                if name in {b"MemTotal", b"MemAvailable"}:
-                    values[name.decode()] = float(rest.split()[0]) * 1024.0
-            total, available = values["MemTotal"], values["MemAvailable"]
-            return {"memory_limit_bytes": total, "memory_used_bytes": total - available}
-        return {}
+
+def _shared_memory(root: Path) -> dict[str, float]:
+    """The host's memory, used and in all."""
+    values: dict[str, float] = {}
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        for line in read_file(str(root / "proc/meminfo")).splitlines():
+            name, _, rest = line.partition(b":")
+            if name in {b"MemTotal", b"MemAvailable"}:
+                values[name.decode()] = float(rest.split()[0]) * 1024.0
+        total, available = values["MemTotal"], values["MemAvailable"]
+        return {"memory_limit_bytes": total, "memory_used_bytes": total - available}
+    return {}
+
+
+def _look_at(root: Path, pids: Collection[int], before: Tenants) -> Tenants:
+    """What is known of processes *pids*; their ports as they were *before*, when the kernel does not tell."""
+    ports = before.ports
+    with contextlib.suppress(OSError):
+        ports = ports_of(root, pids)
+    return Tenants({pid: _command(root, pid) for pid in pids}, ports)
 
 
 def _command(root: Path, pid: int) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiops.cards import Spot
 from aiops.collect.losses import Losses
 from aiops.document import Duration, doc
 from aiops.model import Event, EventKind, Labels, LogRecord, Observation, Sight
@@ -29,9 +30,6 @@ _RECORD_BYTES = 16 * 2**10
 _MAX_RECORDS = 1_000
 """Records of one round; the kernel's ring keeps the rest."""
 _RETRY_S = 60.0
-_EVENT_EVERY_S = 10.0
-"""A failing card repeats itself; one event of a kind and place in this time says it."""
-_MAX_PLACES = 256
 _LATE_S = 120.0
 _CHECKPOINT = "kernel_log"
 _INFO = 6
@@ -66,12 +64,12 @@ class KernelLog:
         self.deadline_s = config.deadline
         self._host = world.host
         self._cards = world.root / "proc/driver/nvidia/gpus"
+        self._book = world.cards
         self._labels = Labels.of(host_name=world.host, source="kernel")
         self._open_log = open_log
         self._handle = -1
         self._tried_s: float | None = None
         self._said: str | None = None
-        self._told: dict[tuple[str, str], float] = {}
         self._clock = world.clock
         self._checkpoints = world.checkpoints
         self._boot = _boot_of(world.root)
@@ -102,6 +100,7 @@ class KernelLog:
             yield LogRecord(at_s, self._labels, text, late=at_s < now_s - _LATE_S)
             yield from self._events(text, at_s)
         yield from self._losses.samples(now_s)
+        yield from self._book.totals(now_s)
 
     def acknowledge(self, now_s: float) -> None:
         if self._number != self._saved and self._number is not None:
@@ -155,43 +154,32 @@ class KernelLog:
             # EPIPE: the ring was overwritten before we came, reading goes on with the oldest record left
             return b"" if error.errno in {errno.EPIPE, errno.EINVAL} else None
 
-    def _events(self, text: str, now_s: float) -> Iterator[Event]:
+    def _events(self, text: str, now_s: float) -> Iterator[Observation]:
         """What the driver or the memory killer said happened."""
         if found := _XID.search(text):
-            pci, code = found[1].lower(), found[2]
-            labels, place = self._card(pci)
-            if self._is_news("xid " + code, pci, now_s):
-                yield Event(EventKind.HARDWARE, "xid", now_s, labels.merge(xid=code), f"Xid {code} on {place}")
+            yield from self._book.xid("kernel_log", self._card(found[1]), now_s, int(found[2]))
         elif found := _LOST.search(text):
-            pci = found[1].lower()
-            labels, place = self._card(pci)
-            if self._is_news("lost", pci, now_s):
-                yield Event(EventKind.HARDWARE, "gpu_lost", now_s, labels, f"{place} has fallen off the bus")
+            card = self._card(found[1])
+            yield from self._book.lost("kernel_log", card, now_s, f"{card.name} has fallen off the bus")
         elif found := _KILLED.search(text):
             labels = Labels.of(host_name=self._host, pid=found[1], process=found[2])
             message = f"out of memory: the kernel killed {found[2]} (pid {found[1]})"
             yield Event(EventKind.PROCESS, "oom_kill", now_s, labels, message)
 
-    def _is_news(self, what: str, place: str, now_s: float) -> bool:
-        told_s = self._told.get((what, place))
-        if told_s is not None and 0.0 <= now_s - told_s < _EVENT_EVERY_S:
-            return False
-        if len(self._told) >= _MAX_PLACES:
-            self._told.clear()
-        self._told[what, place] = now_s
-        return True
-
-    def _card(self, pci: str) -> tuple[Labels, str]:
-        """Labels and name of the card at a bus address; NVML numbers cards in the order of these addresses."""
-        labels = Labels.of(host_name=self._host, pci=pci)
+    def _card(self, address: str) -> Spot:
+        """The card at a bus address; NVML numbers cards in the order of these addresses."""
+        if known := self._book.labels_at(address):
+            return Spot(known, address)
+        pci = address.lower()
+        labels = Labels.of(host_name=self._host, hw_id=pci)
         try:
             cards = sorted(path.name.lower() for path in self._cards.iterdir())
         except OSError:
             cards = []
         for index, card in enumerate(cards):
             if card.startswith(pci):
-                return labels.merge(gpu=str(index)), f"GPU {index}"
-        return labels, f"the GPU at {pci}"
+                return Spot(labels.merge(gpu=str(index)), address)
+        return Spot(labels, address)
 
 
 def _parts(record: bytes) -> tuple[int | None, float | None, str]:

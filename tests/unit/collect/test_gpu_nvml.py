@@ -8,19 +8,21 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
 
+from aiops.cards import CardBook, Spot
 from aiops.catalog import CATALOG
 from aiops.child import Child
 from aiops.clock import ManualClock
+from aiops.collect.gpu_card import REASONS
 from aiops.collect.gpu_nvml import Config, GpuNvml
 from aiops.errors import ChildTimeout
-from aiops.model import Event, Observation, Sample, Sight
+from aiops.model import Event, Labels, Observation, Sample, Sight
 from aiops.ports import World
 from tests.fakes import FakeCheckpoints, FakeInbox
 
@@ -53,6 +55,7 @@ class Machine:
         # through env: the collector hands its own environment on, which a test must not change
         self.command = (shutil.which("env") or "env", *settings, sys.executable, "-m", "aiops.collect.nvml")
         self.seen: list[Observation] = []
+        self.cards = CardBook()
 
     def set(self, *lines: str) -> None:
         """Replace the state in one step: it is read at any moment."""
@@ -61,7 +64,8 @@ class Machine:
         new.replace(self.state)
 
     def play(self, story: Callable[[GpuNvml], Awaitable[None]], **settings: Any) -> None:
-        world = World("n1", self.root, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+        http = cast("httpx.AsyncClient", None)
+        world = World("n1", self.root, ManualClock(), http, FakeCheckpoints(), FakeInbox(), self.cards)
 
         async def run() -> None:
             collector = GpuNvml(Config(**{"deadline": 20.0, **settings}), world, self.command)
@@ -71,6 +75,18 @@ class Machine:
                 collector.close()
 
         asyncio.run(run())
+
+    def rounds(self, *steps: tuple[float, Sequence[str]]) -> list[list[Observation]]:
+        """What one collector sees in rounds, each so many seconds after the start and with that state."""
+        found: list[list[Observation]] = []
+
+        async def story(collector: GpuNvml) -> None:
+            for second, lines in steps:
+                self.set(*lines)
+                found.append(list(await collector.gather(NOW_S + second)))
+
+        self.play(story)
+        return found
 
     def gather(self, at_s: float = NOW_S, **settings: Any) -> list[Observation]:
         """What one first round sees."""
@@ -128,19 +144,168 @@ def test_every_reading_arrives_in_base_units(machine: Machine) -> None:
         "hw_gpu_clock_hertz": 1.98e9,
     }
     assert {metric: value(seen, metric, gpu="0", hw_id="GPU-0", host_name="n1") for metric in expected} == expected
-    throttled = {
-        reason: value(seen, "hw_gpu_throttled_ratio", reason=reason) for reason in ("thermal", "power", "hardware")
-    }
-    assert throttled == {"thermal": 1.0, "power": 1.0, "hardware": 0.0}
     assert value(seen, "hw_errors_total", error_type="uncorrected") == 3.0
     assert value(seen, "hw_gpu_count") == 1.0
     assert value(seen, "hw_gpu_driver_responding") == 1.0
     assert [sight.detail for sight in sights(seen)] == ["1 x Stub H200, driver 570.148"]
 
 
+def test_what_changes_seldom_arrives_in_base_units_too(machine: Machine) -> None:
+    """Limits, wear, slot and links are what tells a dying card from a busy one."""
+    machine.set(
+        "count=1", "ecclife.0=5", "rows.0=2", "badrows.0=1", "rowpending.0=1", "rowfailed.0=1", "f230.0=1",
+        "replays.0=9", "width.0=8", "gen.0=4", "maxclock.0=2100", "down.0=2", "f163.0=3",
+    )  # fmt: skip
+
+    seen = machine.gather()
+
+    expected = {
+        "hw_temperature_shutdown_limit_celsius": 95.0,
+        "hw_gpu_memory_temperature_celsius": 70.0,
+        "hw_gpu_memory_temperature_limit_celsius": 105.0,
+        "hw_gpu_clock_limit_hertz": 2.1e9,
+        "hw_gpu_memory_clock_hertz": 3.201e9,
+        "hw_gpu_row_remap_pending": 1.0,
+        "hw_gpu_row_remap_failed": 1.0,
+        "hw_gpu_recovery_needed": 1.0,
+        "hw_gpu_mig_enabled": 0.0,
+        "hw_gpu_pcie_replays_total": 9.0,
+        "hw_gpu_pcie_link_lanes": 8.0,
+        "hw_gpu_pcie_link_lanes_limit": 16.0,
+        "hw_gpu_pcie_link_generation": 4.0,
+        "hw_gpu_pcie_link_generation_limit": 5.0,
+        "hw_gpu_nvlinks_active": 16.0,
+    }
+    assert {metric: value(seen, metric, gpu="0", hw_id="GPU-0", host_name="n1") for metric in expected} == expected
+    assert value(seen, "hw_errors_total", error_type="corrected") == 7.0
+    assert value(seen, "hw_errors_lifetime_total", error_type="corrected") == 70.0
+    assert value(seen, "hw_errors_lifetime_total", error_type="uncorrected") == 5.0
+    assert value(seen, "hw_gpu_remapped_rows_total", error_type="corrected") == 2.0
+    assert value(seen, "hw_gpu_remapped_rows_total", error_type="uncorrected") == 1.0
+    assert value(seen, "hw_gpu_nvlink_errors_total", error_type="crc") == 18 * 3.0
+    assert value(seen, "hw_gpu_retired_pages_total") is None
+
+
+@pytest.mark.parametrize(
+    ("bits", "cut"),
+    [
+        ("0x0", set()),
+        ("0x1", set()),  # idle
+        ("0x20", {"thermal", "thermal_software"}),
+        ("0x40", {"thermal", "thermal_hardware"}),
+        ("0x4", {"power", "power_cap"}),
+        ("0x80", {"power", "power_brake"}),
+        ("0x8", {"hardware"}),
+        ("0x48", {"thermal", "thermal_hardware", "hardware"}),
+    ],
+)
+def test_every_reason_for_cut_clocks_is_told_apart(machine: Machine, bits: str, cut: set[str]) -> None:
+    """Heat wants a fan, the brake an electrician, the cap nobody."""
+    machine.set("count=1", f"reasons.0={bits}")
+
+    told = {
+        each.labels.get("reason"): each.value
+        for each in machine.gather()
+        if isinstance(each, Sample) and each.metric == "hw_gpu_throttled_ratio"
+    }
+
+    assert {reason for reason, ratio in told.items() if ratio == 1.0} == cut
+    assert set(told) == set(REASONS)
+
+
+def test_a_card_that_tells_its_limits_as_a_distance_gets_them_as_temperatures(machine: Machine) -> None:
+    """Since Ada the older call may go; 65 °C, 24 to go, clocks cut 2 beyond that."""
+    machine.set("count=1", "unsupported=nvmlDeviceGetTemperatureThreshold", "margin.0=24", "f194.0=-2", "f193.0=-8")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_temperature_limit_celsius") == 91.0
+    assert value(seen, "hw_temperature_shutdown_limit_celsius") == 97.0
+
+
+@pytest.mark.parametrize(("code", "up"), [(3, 1.0), (2, 1.0), (15, 0.0)])
+def test_a_field_value_is_judged_by_its_own_return_code(machine: Machine, code: int, up: float) -> None:
+    """The call succeeds as a whole, and what stands in a value that failed is rubbish."""
+    machine.set("count=1", f"r82.0={code}")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_gpu_memory_temperature_celsius") is None
+    assert value(seen, "hw_gpu_up") == up
+
+
+def test_a_memory_sensor_that_reads_zero_is_none(machine: Machine) -> None:
+    """No running card is that cold."""
+    machine.set("count=1", "f82.0=0")
+
+    assert value(machine.gather(), "hw_gpu_memory_temperature_celsius") is None
+
+
+def test_an_older_card_shows_retired_pages_instead_of_rows(machine: Machine) -> None:
+    """Rows came with Ampere."""
+    machine.set("count=1", "unsupported=nvmlDeviceGetRemappedRows", "f29.0=4", "f30.0=1", "f31.0=1")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_gpu_retired_pages_total", error_type="corrected") == 4.0
+    assert value(seen, "hw_gpu_retired_pages_total", error_type="uncorrected") == 1.0
+    assert value(seen, "hw_gpu_page_retirement_pending") == 1.0
+    assert value(seen, "hw_gpu_row_remap_failed") is None
+
+
+@pytest.mark.parametrize(
+    ("generation", "errors"),
+    [
+        ("nvlink.0=3", {"crc": 2.0 + 1.0, "replay": 5.0, "recovery": 7.0}),
+        ("nvlink.0=4", {"crc": 36.0, "replay": 0.0, "recovery": 0.0}),
+        ("nvlink.0=5", {"receive": 54.0, "integrity": 0.0, "recovery": 0.0}),
+        ("nvlink.0=0", {}),
+    ],
+)
+def test_nvlink_errors_are_read_where_the_generation_keeps_them(
+    machine: Machine, generation: str, errors: dict[str, float]
+) -> None:
+    """Hopper dropped the totals of Ampere, Blackwell the fields of Hopper."""
+    fields = {
+        "nvlink.0=3": ["f38.0=2", "f45.0=1", "f52.0=5", "f59.0=7"],
+        "nvlink.0=4": ["f163.0=2"],
+        "nvlink.0=5": ["f208.0=3"],
+    }
+    machine.set("count=1", generation, *fields.get(generation, []))
+
+    seen = machine.gather()
+
+    assert {
+        each.labels.get("error_type"): each.value
+        for each in seen
+        if isinstance(each, Sample) and each.metric == "hw_gpu_nvlink_errors_total"
+    } == errors
+    assert value(seen, "hw_gpu_nvlinks_active") == (18.0 if errors else None)
+
+
+def test_a_link_that_goes_down_is_missed_and_its_errors_stay_counted(machine: Machine) -> None:
+    """A sum that falls would look like a driver that was loaded anew."""
+    first, last = machine.rounds(
+        (0.0, ["count=1", "f163.0=2"]), (30.0, ["count=1", "down.0=1", "f163.0=2", "r163.0=3"])
+    )
+
+    assert [value(seen, "hw_gpu_nvlinks_active") for seen in (first, last)] == [18.0, 17.0]
+    assert [value(seen, "hw_gpu_nvlinks_expected") for seen in (first, last)] == [18.0, 18.0]
+    assert [value(seen, "hw_gpu_nvlink_errors_total", error_type="crc") for seen in (first, last)] == [36.0, 36.0]
+
+
+def test_errors_and_links_are_asked_seldom(machine: Machine) -> None:
+    """A card has hundreds of counters, and asking takes the driver's lock."""
+    seen = machine.rounds(*((second, ["count=1"]) for second in (0.0, 5.0, 10.0, 25.0, 30.0)))
+
+    assert [value(each, "hw_gpu_row_remap_failed") is not None for each in seen] == [True, False, True, True, False]
+    assert [value(each, "hw_gpu_nvlinks_active") is not None for each in seen] == [True, False, False, False, True]
+    assert all(value(each, "hw_gpu_utilization_ratio") == 0.9 for each in seen)
+
+
 def test_only_catalogued_metrics_and_labels_come_out(machine: Machine) -> None:
     """Rules may only cite what stands in the catalogue."""
-    machine.set("count=2", "pid.0=1")
+    machine.set("count=3", "pid.0=1", "mig.1=2", "unsupported=nvmlDeviceGetRemappedRows", "f29.0=1", "nvlink.2=5")
 
     for sample in (each for each in machine.gather() if isinstance(each, Sample)):
         assert {name for name, _ in sample.labels.pairs} == set(CATALOG[sample.metric].labels)
@@ -155,7 +320,17 @@ def test_only_catalogued_metrics_and_labels_come_out(machine: Machine) -> None:
         ("nvmlDeviceGetTemperatureThreshold", ["hw_temperature_limit_celsius"]),
         ("nvmlDeviceGetTotalEccErrors", ["hw_errors_total"]),
         ("nvmlDeviceGetCurrentClocksEventReasons", ["hw_gpu_throttled_ratio"]),
-        ("nvmlDeviceGetComputeRunningProcesses_v3", ["hw_gpu_process_memory_usage_bytes"]),
+        ("nvmlDeviceGetEnforcedPowerLimit", ["hw_power_limit_watts"]),
+        ("nvmlDeviceGetMaxClockInfo", ["hw_gpu_clock_limit_hertz"]),
+        ("nvmlDeviceGetRemappedRows", ["hw_gpu_remapped_rows_total", "hw_gpu_row_remap_failed"]),
+        ("nvmlDeviceGetFieldValues", ["hw_gpu_memory_temperature_celsius", "hw_gpu_nvlink_errors_total"]),
+        ("nvmlDeviceGetPcieReplayCounter", ["hw_gpu_pcie_replays_total"]),
+        ("nvmlDeviceGetCurrPcieLinkWidth", ["hw_gpu_pcie_link_lanes"]),
+        ("nvmlDeviceGetMaxPcieLinkWidth", ["hw_gpu_pcie_link_lanes_limit"]),
+        ("nvmlDeviceGetNvLinkState", ["hw_gpu_nvlinks_active", "hw_gpu_nvlinks_expected"]),
+        ("nvmlDeviceGetMigMode", ["hw_gpu_instance_memory_usage_bytes"]),
+        ("nvmlEventSetCreate", ["hw_gpu_xid_errors_total"]),
+        ("nvmlDeviceRegisterEvents", ["hw_gpu_xid_errors_total"]),
     ],
 )
 def test_what_a_card_does_not_support_is_absent_and_never_zero(machine: Machine, call: str, metrics: list[str]) -> None:
@@ -208,6 +383,97 @@ def test_who_holds_memory_is_asked_every_ten_seconds_only(machine: Machine) -> N
 
     held = [value(seen, "hw_gpu_process_memory_usage_bytes", pid=str(os.getpid()), process="vllm") for seen in rounds]
     assert held == [50 * 2**30, None, 50 * 2**30]
+
+
+def test_an_older_driver_lists_processes_by_the_older_call(machine: Machine) -> None:
+    """The newer symbol is missing from its library, which is no reason to know of nobody."""
+    machine.set("count=1", "pid.0=4711", "missing=nvmlDeviceGetComputeRunningProcesses_v3")
+
+    assert value(machine.gather(), "hw_gpu_process_memory_usage_bytes", pid="4711") == 50 * 2**30
+
+
+def test_a_driver_that_lists_no_processes_says_nothing_about_them(machine: Machine) -> None:
+    """Not asked is not nobody."""
+    calls = ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2")
+    machine.set("count=1", "pid.0=4711", *(f"unsupported={call}" for call in calls))
+
+    assert value(machine.gather(), "hw_gpu_process_memory_usage_bytes") is None
+
+
+def test_clients_of_an_mps_server_are_listed_too(machine: Machine) -> None:
+    """They stand in a list of their own."""
+    machine.set("count=1", "mpspid.0=4711")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_gpu_process_memory_usage_bytes", pid="4711") == 50 * 2**30
+    assert value(seen, "hw_gpu_process_memory_usage_bytes", pid="4712") is None  # holds an unknown amount
+
+
+def test_a_card_cut_into_slices_shows_the_memory_of_each(machine: Machine) -> None:
+    """A full slice fails as a full card does, while the card as a whole has room; whose slices they are shows there too."""
+    machine.set("count=1", "mig.0=2", "pid.0=4711", "total.0=42949672960", "used.0=21474836480", "reserved.0=0")
+
+    seen = machine.gather()
+
+    assert value(seen, "hw_gpu_mig_enabled") == 1.0
+    assert value(seen, "hw_gpu_utilization_ratio") is None
+    assert value(seen, "hw_gpu_memory_usage_bytes") == 21474836480.0
+    for instance in ("7", "8"):
+        assert value(seen, "hw_gpu_instance_memory_usage_bytes", gpu_instance=instance) == 10737418240.0
+        assert value(seen, "hw_gpu_instance_memory_limit_bytes", gpu_instance=instance) == 21474836480.0
+        assert value(seen, "hw_gpu_instance_memory_utilization_ratio", gpu_instance=instance) == 0.5
+    assert value(seen, "hw_gpu_process_memory_usage_bytes", pid="4711") == 50 * 2**30
+
+
+# --- Xids -----------------------------------------------------------------------------------------------------------
+
+
+def xids(seen: list[Observation]) -> list[tuple[str, str, str]]:
+    return [
+        (each.labels.get("gpu"), each.labels.get("xid"), each.message)
+        for each in seen
+        if isinstance(each, Event) and each.action == "xid"
+    ]
+
+
+def xid_totals(seen: list[Observation]) -> list[tuple[str, str, float, float]]:
+    return [
+        (each.labels.get("gpu"), each.labels.get("xid"), each.at_s - NOW_S, each.value)
+        for each in seen
+        if isinstance(each, Sample) and each.metric == "hw_gpu_xid_errors_total"
+    ]
+
+
+def test_an_xid_is_an_event_and_is_counted_from_zero(machine: Machine) -> None:
+    """What stood there before the start is history; a counter that begins at one would not have risen."""
+    before = ["count=2", "xid=1:0:31"]
+    rounds = machine.rounds((0.0, before), (5.0, [*before, "xid=2:1:79", "xid=3:0:31"]), (10.0, before))
+
+    assert [xids(seen) for seen in rounds] == [[], [("1", "79", "Xid 79 on GPU 1"), ("0", "31", "Xid 31 on GPU 0")], []]
+    assert ("1", "79", 4.0, 0.0) in xid_totals(rounds[1])
+    assert ("1", "79", 5.0, 1.0) in xid_totals(rounds[1])
+    assert xid_totals(rounds[0]) == []
+
+
+def test_an_xid_that_the_kernel_log_told_is_not_told_again(machine: Machine) -> None:
+    """One fault, one event: two witnesses would count as two."""
+    spot = Spot(Labels.of(host_name="n1", hw_id="GPU-1", gpu="1"), "0000:11:00")
+    machine.cards.xid("kernel_log", spot, NOW_S + 2.0, 79)
+    lines = ["count=2"]
+
+    rounds = machine.rounds((0.0, lines), (5.0, [*lines, "xid=2:1:79", "xid=3:1:48"]))
+
+    assert xids(rounds[1]) == [("1", "48", "Xid 48 on GPU 1")]
+
+
+def test_xids_are_left_out_where_events_are_not_supported(machine: Machine) -> None:
+    """All else is read on."""
+    lines = ["count=1", "unsupported=nvmlEventSetCreate"]
+    rounds = machine.rounds((0.0, lines), (5.0, [*lines, "xid=2:0:79"]))
+
+    assert xids(rounds[1]) == []
+    assert value(rounds[1], "hw_gpu_up") == 1.0
 
 
 # --- who uses which card --------------------------------------------------------------------------------------------
@@ -307,6 +573,26 @@ def test_a_lost_card_is_one_event_and_the_others_are_read_on(machine: Machine) -
     assert value(rounds[1], "hw_gpu_utilization_ratio", gpu="1") is None
     assert value(rounds[1], "hw_gpu_utilization_ratio", gpu="2") == 0.9
     assert "lost: GPU 1" in sights(rounds[1])[0].detail
+
+
+def test_a_card_that_answers_nothing_but_errors_is_lost(machine: Machine) -> None:
+    """Some cards fall off the bus without the driver's noticing; up without a single reading would be a lie."""
+    first, last = machine.rounds((0.0, ["count=2"]), (5.0, ["count=2", "broken=1"]))
+
+    assert [value(seen, "hw_gpu_up", gpu="1") for seen in (first, last)] == [1.0, 0.0]
+    assert value(last, "hw_gpu_up", gpu="0") == 1.0
+    assert events(last) == [("gpu_lost", "1")]
+    assert [value(last, "hw_gpu_count"), value(last, "hw_gpu_expected_count")] == [1.0, 2.0]
+
+
+def test_a_lost_card_that_the_kernel_log_told_is_not_told_again(machine: Machine) -> None:
+    """The kernel says why, and says it first."""
+    machine.cards.lost("kernel_log", Spot(Labels.of(host_name="n1"), "0000:11:00"), NOW_S + 2.0, "fallen off the bus")
+
+    _, last = machine.rounds((0.0, ["count=2"]), (5.0, ["count=2", "lost=1"]))
+
+    assert value(last, "hw_gpu_up", gpu="1") == 0.0
+    assert events(last) == []
 
 
 def test_a_card_lost_before_the_start_is_known_by_its_number(machine: Machine) -> None:
