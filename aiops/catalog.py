@@ -170,7 +170,7 @@ _METRICS = (
     Metric("hw_gpu_retired_pages_total", _C, "pages", (*_GPU, "error_type"), "Memory pages given up after corrected or uncorrected errors; before Ampere.", "NVML fields RETIRED"),
     Metric("hw_gpu_page_retirement_pending", _G, "bool", _GPU, "1 when a page waits for a reset to be given up.", "NVML field RETIRED_PENDING"),
     Metric("hw_gpu_recovery_needed", _G, "bool", _GPU, "1 when the driver asks for a reset of the card or a reboot (gpu_fault).", "NVML field GPU_RECOVERY_ACTION"),
-    Metric("hw_gpu_xid_errors_total", _C, "errors", (*_GPU, "xid"), "Xids since the start of this program (gpu_fault); the same one within ten seconds counts once, more than 16 different ones of a card are \"other\".", "NVML events, kernel log"),
+    Metric("hw_gpu_xid_errors_total", _C, "errors", (*_GPU, "xid"), "Xids since the start of this program (gpu_fault); the same one within ten seconds counts once, the 17th of a card and further ones as other.", "NVML events, kernel log"),
     Metric("hw_gpu_pcie_replays_total", _C, "packets", _GPU, "Packets sent again over PCIe.", "NVML PCIe"),
     Metric("hw_gpu_pcie_link_lanes", _G, "lanes", _GPU, "PCIe lanes in use.", "NVML PCIe"),
     Metric("hw_gpu_pcie_link_lanes_limit", _G, "lanes", _GPU, "PCIe lanes that card and slot have.", "NVML PCIe"),
