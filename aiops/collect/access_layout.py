@@ -172,6 +172,13 @@ def layout_of(definition: str) -> Layout:
     return layout or _text_layout(definition, found, readings, {"by_upstream": True} if names is _GUNICORN else {})
 
 
+def tells(definition: str) -> int:
+    """How many different things of use a line of nginx's *definition* says."""
+    pattern, names = _SYNTAX[-1]
+    found = (names.get(_name(match), "") for match in pattern.finditer(definition[:_MAX_DEFINITION]))
+    return len({reading for reading in found if reading})
+
+
 def _name(match: re.Match[str]) -> str:
     name = next(group for group in match.groups() if group is not None)
     return "START_TIME" if name.startswith("START_TIME(") else name

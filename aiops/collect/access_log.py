@@ -190,12 +190,13 @@ class AccessLog:
         configured = set(paths)
         closed: list[str] = []
         if self._config.discover:
-            paths += [path for path in self._conf.logs if Path(path).is_file()]
+            found = [path for path in self._conf.logs if Path(path).is_file()]
             for place in _PLACES:
-                paths += expand(str(self._world.root / place), _MAX_LOGS)
+                found += expand(str(self._world.root / place), _MAX_LOGS)
                 folder = (self._world.root / place).parent
                 if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                     closed.append(str(folder))
+            paths += [path for path in found if os.path.realpath(path) not in self._conf.doubles]
         known = {os.path.realpath(path) for path in self._logs}
         for path in paths:
             if os.path.realpath(path) not in known and len(self._logs) < _MAX_LOGS:

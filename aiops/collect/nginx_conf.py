@@ -2,7 +2,8 @@
 What nginx's configuration says about its access logs: which files, and the format each is written in.
 
 Only ``log_format``, ``access_log`` and ``include`` are looked at; a configuration that cannot be read, or says nothing,
-is none. Logs that go to a terminal, to syslog or to a name with variables in it cannot be followed and are left out.
+is none. Logs that go to a terminal, to syslog or to a name with variables in it cannot be followed and are left out. Two
+logs of one block hold the same requests: the one that says less is a double of the other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from aiops.collect.access_layout import tells
 
 _TOKEN = re.compile(
     r"#[^\n]*|\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|([{};])|([^\s{};\"'#](?:[^\s{};\"'\\]|\\.)*)", re.DOTALL
@@ -25,13 +28,18 @@ _MAX_LOGS = 16
 _MAX_FORMATS = 4
 """Formats of one log."""
 _COMBINED = "combined"
+_COMBINED_TELLS = "$time_local $request $status $http_user_agent"
+"""Of the combined format, what is of use."""
 
 
 @dataclass(slots=True)
 class _Found:
     formats: dict[str, str] = field(default_factory=dict)
-    logs: list[tuple[str, str]] = field(default_factory=list)
-    """File and name of its format."""
+    logs: list[tuple[str, str, int]] = field(default_factory=list)
+    """File, name of its format, and the block it stands in."""
+    blocks: int = 0
+    reads: int = 0
+    """A file may be included by several blocks."""
     files: dict[Path, float] = field(default_factory=dict)
     """What was read, and when it had changed last."""
 
@@ -51,6 +59,8 @@ class NginxConf:
         self._files: dict[Path, float] | None = None
         self.logs: Mapping[str, tuple[str, ...]] = {}
         """Path of each log, and the definitions of its formats; none for the combined format."""
+        self.doubles: frozenset[str] = frozenset()
+        """Logs, by their real paths, whose every request stands in another one that says more."""
 
     def look(self) -> bool:
         """Read the configuration again if it has changed; whether it had."""
@@ -58,7 +68,7 @@ class NginxConf:
             return False
         found = _Found()
         for place in self._places:
-            _read(place, place.parent, self._root, found, 0)
+            _read(place, place.parent, self._root, found, (0, 0))
             if found.files:
                 break
         self._files = found.files or {place: _changed_s(place) for place in self._places}
@@ -73,13 +83,17 @@ class NginxConf:
     def _resolved(self, found: _Found) -> dict[str, tuple[str, ...]]:
         main = next(iter(found.files), None)
         logs: dict[str, tuple[str, ...]] = {}
-        for name, form in found.logs:
+        blocks: dict[int, dict[str, int]] = {}
+        for name, form, block in found.logs:
             path = self._path(name, main) if main is not None else ""
             if path and (path in logs or len(logs) < _MAX_LOGS):
                 known = logs.setdefault(path, ())
                 definition = found.formats.get(form, "")
                 if definition and definition not in known and len(known) < _MAX_FORMATS:
                     logs[path] = (*known, definition)
+                blocks.setdefault(block, {})[path] = tells(definition or _COMBINED_TELLS)
+        needed = {max(told, key=told.__getitem__) for told in blocks.values()}
+        self.doubles = frozenset(os.path.realpath(path) for path in logs if path not in needed)
         return logs
 
     def _path(self, name: str, main: Path) -> str:
@@ -94,7 +108,7 @@ def definition_of(text: str) -> str:
     """The format itself, of *text* that may be a whole ``log_format`` directive."""
     if not text.lstrip().startswith("log_format"):
         return text.strip("\r\n")
-    words = next(_directives(text if text.rstrip().endswith(";") else text + ";"), [])
+    words, _ = next(_directives(text if text.rstrip().endswith(";") else text + ";"))
     return _joined(words)
 
 
@@ -102,24 +116,46 @@ def _joined(words: Sequence[str]) -> str:
     return "".join(word for word in words[2:] if not word.startswith("escape="))
 
 
-def _read(path: Path, base: Path, root: Path, found: _Found, depth: int) -> None:
-    if path in found.files or len(found.files) >= _MAX_FILES or depth > _MAX_DEPTH:
+def _read(path: Path, base: Path, root: Path, found: _Found, place: tuple[int, int]) -> None:
+    """
+    Take what *path* says into *found*.
+
+    Args:
+        path: The file.
+        base: Where names of included files begin.
+        root: Where the file system begins.
+        found: What was found so far.
+        place: How deep in includes the file is, and the block that includes it.
+    """
+    depth, block = place
+    if found.reads >= _MAX_FILES or depth > _MAX_DEPTH:
         return
+    found.reads += 1
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES).decode("utf-8", "replace")
     except OSError:
         return
     found.files[path] = _changed_s(path)
-    for words in _directives(text):
-        if words[0] == "log_format" and len(words) > 2:
-            found.formats[words[1]] = _joined(words)
-        elif words[0] == "access_log" and len(words) > 1 and _can_be_followed(words[1]):
-            form = words[2] if len(words) > 2 and "=" not in words[2] else _COMBINED
-            found.logs.append((words[1], form))
-        elif words[0] == "include" and len(words) == 2:
+    blocks = [block]
+    for words, sign in _directives(text):
+        _take(words, blocks[-1], found)
+        if words[:1] == ["include"] and len(words) == 2:
             for each in _included(words[1], base, root):
-                _read(each, base, root, found, depth + 1)
+                _read(each, base, root, found, (depth + 1, blocks[-1]))
+        if sign == "{":
+            found.blocks += 1
+            blocks.append(found.blocks)
+        elif sign == "}" and len(blocks) > 1:
+            blocks.pop()
+
+
+def _take(words: Sequence[str], block: int, found: _Found) -> None:
+    if words[:1] == ["log_format"] and len(words) > 2:
+        found.formats[words[1]] = _joined(words)
+    elif words[:1] == ["access_log"] and len(words) > 1 and _can_be_followed(words[1]):
+        form = words[2] if len(words) > 2 and "=" not in words[2] else _COMBINED
+        found.logs.append((words[1], form, block))
 
 
 def _included(pattern: str, base: Path, root: Path) -> list[Path]:
@@ -130,14 +166,13 @@ def _included(pattern: str, base: Path, root: Path) -> list[Path]:
         return []
 
 
-def _directives(text: str) -> Iterator[list[str]]:
-    """Words of each directive; a block's name is a directive of its own."""
+def _directives(text: str) -> Iterator[tuple[list[str], str]]:
+    """Words of each directive and the sign that ends it; a block's name is a directive of its own."""
     words: list[str] = []
     for token in _TOKEN.finditer(text):
         double, single, sign, word = token.groups()
         if sign is not None:
-            if words:
-                yield words
+            yield words, sign
             words = []
         elif (quoted := next((text for text in (double, single, word) if text is not None), None)) is not None:
             words.append(_ESCAPED.sub(lambda found: _CONTROLS.get(found[1], found[1]), quoted))

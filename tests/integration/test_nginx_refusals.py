@@ -111,7 +111,7 @@ http {{
 
 
 class Told:
-    """What the collector made of every log, found by nginx's configuration alone."""
+    """What the collector made of every log; their formats are known from nginx's configuration alone."""
 
     def __init__(self, collector: AccessLog, series: FakeSeries, folder: Path, now_s: float) -> None:
         self.collector = collector
@@ -144,7 +144,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         stack.callback(process.wait, 10.0)
         stack.callback(process.send_signal, signal.SIGTERM)
         wait_for((folder / "aiops.log").exists, 20.0, "nginx has begun its logs")
-        collector = build(Config(nginx_conf=(str(folder / "nginx.conf"),)), make_world(root=Path("/")))
+        config = Config(paths=(f"{folder}/*.log",), nginx_conf=(str(folder / "nginx.conf"),))
+        collector = build(config, make_world(root=Path("/")))
         series = FakeSeries()
         series.extend(each for each in collector.collect(time.time()) if isinstance(each, Sample))
         for place, count in ASKED.items():
@@ -158,9 +159,18 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
 
 @pytest.mark.parametrize("log", LOGS)
 def test_every_format_is_found_and_every_request_counted(told: Told, log: str):
-    """Nobody told the daemon anything but where nginx.conf is."""
+    """Nobody told the daemon how any of them is written."""
     assert sum(told.counted("http_server_requests_total", "outcome", service=log).values()) == sum(ASKED.values())
     assert told.counted("http_server_requests_total", "outcome", service=log)["ok"] == ASKED["ok"] + 1
+
+
+def test_a_log_in_no_usual_place_is_found_and_the_same_requests_but_once(told: Told):
+    """Of four logs of one server the one that says most."""
+    config = Config(nginx_conf=(str(told.folder / "nginx.conf"),))
+    collector = build(config, make_world(root=Path("/")))
+    list(collector.collect(time.time()))
+
+    assert [path for path in collector._logs if path.startswith(str(told.folder))] == [f"{told.folder}/aiops.log"]
 
 
 @pytest.mark.parametrize("log", ["aiops", "grouped", "tabs"])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from aiops.catalog import CATALOG
 from aiops.clock import ManualClock
-from aiops.collect.access_format import Format, Parser
+from aiops.collect.access_format import SUGGESTED_FORMAT, Format, Parser
 from aiops.collect.access_log import AccessLog, Config, build
 from aiops.collect.file_names import reading_hint
 from aiops.document import FieldError
@@ -831,6 +831,19 @@ def test_a_log_is_found_where_nginx_is_told_to_write_it(tree: Path) -> None:
     gateway.read(2.0)
 
     assert gateway.counted(service="chat", outcome="503") == 1
+
+
+def test_a_log_beside_a_better_one_is_followed_only_if_it_is_named(tree: Path) -> None:
+    """Whoever adds the suggested format beside the old log must not be paged twice for one outage."""
+    logs = [tree / "var/log/nginx" / name for name in ("access.log", "better.log")]
+    for log in logs:
+        log.touch()
+    conf_of(
+        tree, f"{SUGGESTED_FORMAT} access_log /var/log/nginx/access.log; access_log /var/log/nginx/better.log aiops;"
+    )
+
+    assert list(Gateway(tree, paths=(), discover=True).collector._logs) == [str(logs[1])]
+    assert set(Gateway(tree, paths=(str(logs[0]),), discover=True).collector._logs) == {str(log) for log in logs}
 
 
 def test_a_format_changed_in_the_configuration_is_learnt(tree: Path) -> None:

@@ -56,6 +56,27 @@ def test_each_log_has_the_formats_it_is_written_in(root: Path) -> None:
     assert conf.definitions(str(root / "srv/../srv/api.log")) == conf.logs[str(root / "srv/api.log")]
 
 
+def test_of_two_logs_of_the_same_requests_the_one_that_says_less_is_a_double(root: Path) -> None:
+    """Whoever adds the suggested format beside the old log would be paged twice for one outage."""
+    (root / "etc/nginx/nginx.conf").write_text(
+        """
+        log_format more '$status $msec $request_time $upstream_status $uri';
+        access_log /both.log; access_log /more.log more;
+        server { access_log /shared.log; access_log /own.log more; include part.conf; }
+        server { access_log /shared.log; }
+        server { access_log /poor.log; include part.conf; }
+        """
+    )
+    (root / "etc/nginx/part.conf").write_text("access_log /rich.log more;")
+
+    conf = looked(root)
+
+    assert set(conf.logs) == {
+        str(root / name) for name in ("both.log", "more.log", "shared.log", "own.log", "poor.log", "rich.log")
+    }
+    assert {Path(path).name for path in conf.doubles} == {"both.log", "poor.log"}
+
+
 def test_a_changed_configuration_is_read_again_and_only_then(root: Path) -> None:
     """Looked at twice a minute; a deploy of nginx changes what its logs say."""
     conf = looked(root)
