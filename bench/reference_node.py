@@ -32,6 +32,7 @@ LOG_LINES = (
     'INFO:     127.0.0.1:{n} - "POST /v1/chat/completions HTTP/1.1" 200 OK',
     "INFO 11-24 10:{m:02d}:{s:02d} [async_llm.py:269] Added request cmpl-{n:08x}-{m}{s}.",
 )
+_MODEL = re.compile(rb'model_name="[^"]*')
 _TOTAL = re.compile(
     rb"^([a-zA-Z_:][\w:]*_(?:total|count|sum|bucket)(?:\{.*\})? )(\d+(?:\.\d+)?(?:e[+-]?\d+)?)$", re.MULTILINE
 )
@@ -57,12 +58,13 @@ class Node:
 
 
 @contextlib.contextmanager
-def open_node(folder: Path, pages: Path) -> Iterator[Node]:
+def open_node(folder: Path, pages: Path, speed: float = 1.0) -> Iterator[Node]:
     """
     Everything running in *folder*; ended with the block.
 
     Args:
         pages: Folder with recorded pages, ``vllm-*.prom`` and ``sglang-*.prom``.
+        speed: How much faster than time pages grow, logs are written and stamped.
     """
     build_cards(folder)
     log, access_log = folder / "server.log", folder / "access.log"
@@ -71,8 +73,8 @@ def open_node(folder: Path, pages: Path) -> Iterator[Node]:
     ports: multiprocessing.Queue = multiprocessing.Queue()
     recorded = [next(iter(sorted(pages.glob(pattern)))) for pattern in ("vllm-*.prom", "sglang-*.prom")]
     actors = [
-        *(multiprocessing.Process(target=serve, args=(page, ports), daemon=True) for page in recorded),
-        multiprocessing.Process(target=write_logs, args=(log, access_log), daemon=True),
+        *(multiprocessing.Process(target=serve, args=(page, ports, speed), daemon=True) for page in recorded),
+        multiprocessing.Process(target=write_logs, args=(log, access_log, speed), daemon=True),
     ]
     for actor in actors:
         actor.start()
@@ -104,8 +106,8 @@ def build_cards(folder: Path) -> None:
     (folder / "cards").write_text("\n".join(lines) + "\n")
 
 
-def serve(recorded: Path, ports: multiprocessing.Queue) -> None:
-    """One inference server's page; every total on it grows by a share of itself and one."""
+def serve(recorded: Path, ports: multiprocessing.Queue, speed: float) -> None:
+    """One inference server's page; every total on it doubles in ten minutes, every hour its model has another name."""
     text = recorded.read_bytes()
     started_s = time.monotonic()
 
@@ -113,8 +115,10 @@ def serve(recorded: Path, ports: multiprocessing.Queue) -> None:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            growth = (time.monotonic() - started_s) / 600.0
-            body = _TOTAL.sub(lambda m: m[1] + repr(round(float(m[2]) * (1.0 + growth), 3)).encode(), text)
+            passed_s = speed * (time.monotonic() - started_s)
+            body = _TOTAL.sub(lambda m: m[1] + repr(round(float(m[2]) * (1.0 + passed_s / 600.0), 3)).encode(), text)
+            if hour := int(passed_s / 3600.0):
+                body = _MODEL.sub(b"\\g<0>-%d" % hour, body)
             known = self.path.partition("?")[0] in {"/metrics", "/health"}
             body = body if self.path.startswith("/metrics") else b""
             self.send_response(200 if known else 404)
@@ -131,22 +135,22 @@ def serve(recorded: Path, ports: multiprocessing.Queue) -> None:
     server.serve_forever()
 
 
-def write_logs(log: Path, access_log: Path) -> None:
+def write_logs(log: Path, access_log: Path, speed: float) -> None:
     """An engine's log and a gateway's, at a steady pace, for two hours at most."""
-    started_s, number = time.monotonic(), 0
+    started_s, wall_s, number = time.monotonic(), time.time(), 0
     with log.open("ab", buffering=0) as engine, access_log.open("ab", buffering=0) as gateway:
         while time.monotonic() - started_s < 7_200.0:
             line = LOG_LINES[number % len(LOG_LINES)].format(m=number % 60, s=number * 7 % 60, n=number * 7919 % 65_536)
             engine.write(line.encode() + b"\n")
             if number % round(LINES_PER_S / REQUESTS_PER_S) == 0:
-                gateway.write(access_line(number).encode() + b"\n")
+                gateway.write(access_line(number, wall_s + number / LINES_PER_S).encode() + b"\n")
             number += 1
-            time.sleep(max(0.0, started_s + number / LINES_PER_S - time.monotonic()))
+            time.sleep(max(0.0, started_s + number / LINES_PER_S / speed - time.monotonic()))
 
 
-def access_line(number: int) -> str:
+def access_line(number: int, at_s: float) -> str:
     took = 0.2 + number * 37 % 100 / 100
     return json.dumps({
-        "t": f"{time.time():.3f}", "st": 200, "rt": round(took, 3), "uht": f"{took / 4:.3f}", "urt": f"{took:.3f}", "ust": "200",
+        "t": f"{at_s:.3f}", "st": 200, "rt": round(took, 3), "uht": f"{took / 4:.3f}", "urt": f"{took:.3f}", "ust": "200",
         "ua": f"10.0.0.{number % 4 + 1}:8000", "uri": "/v1/chat/completions", "rc": "OK", "retry": "",
     })  # fmt: skip
