@@ -12,7 +12,7 @@ A prompt may run over several lines, and those after the first say nothing of wh
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 import re2
@@ -21,6 +21,7 @@ from aiops.heads import head_form
 from aiops.logs.prompts import Prompt
 from aiops.logs.sweep import Sweep
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 _QUOTE = r"(?:\\*[\"']|\\x22|\\u0022|%22|&quot;)"
@@ -61,8 +62,10 @@ _PRIVATE = (
     r"<\|(?:im_start|start_header_id|user|assistant|system)\|>|\[INST\]|<start_of_turn>",
 )
 _MAX_OPEN = 256
-_MAX_BACK = 50
+_MAX_BACK = 16
 """Records looked back at for the heads of a log."""
+_MAX_FORMS = 4
+"""Of heads of one log."""
 
 
 class Privacy:
@@ -74,7 +77,7 @@ class Privacy:
         self._sweep = Sweep(f"(?i){union}".encode())
         self._open: dict[Hashable, Prompt] = {}
         """Of each log, the prompt that is not over."""
-        self._forms: dict[Hashable, bytes] = {}
+        self._forms: dict[Hashable, dict[bytes, None]] = {}
         """How logs in which prompts were open begin their records."""
 
     def is_private(self, line: bytes) -> bool:
@@ -106,41 +109,53 @@ class Privacy:
         return found
 
     def _following(self, lines: Sequence[bytes], sources: Sequence[Hashable], found: set[int]) -> Iterator[int]:
+        inside: set[int] = set()
         for number, (line, source) in enumerate(zip(lines, sources, strict=True)):
             prompt = self._open.get(source)
             if prompt is not None:
                 # a line within a prompt opens none, whatever it holds
                 if prompt.takes(line, head_form(line)):
+                    inside.add(number)
                     yield number
                 if prompt.is_open:
                     continue
                 del self._open[source]
             if number in found:
-                self._begin(lines, sources, number)
+                self._begin(lines, sources, number, inside)
 
-    def _begin(self, lines: Sequence[bytes], sources: Sequence[Hashable], number: int) -> None:
+    def _begin(self, lines: Sequence[bytes], sources: Sequence[Hashable], number: int, inside: set[int]) -> None:
         """Remember whether the private line of that *number* ends within what was asked."""
         line, source = lines[number], sources[number]
-        said = self._private.search(line)
-        if said is None:
+        said, own = self._private.search(line), head_form(line)
+        if said is None or own.startswith(b" ["):  # an access log, which escapes line feeds
             return
-        prompt = Prompt(line, said.start(), self._form(lines, sources, number))
+        forms: Collection[bytes] = {own}
+        if not own:
+            forms = self._learned(lines, sources, number, inside)
+        prompt = Prompt(line, said.start(), forms)
+        if prompt.is_open and own:
+            forms = {own, *self._learned(lines, sources, number, inside)}
+            prompt = Prompt(line, said.start(), forms)
         if prompt.is_open:
-            _put(self._open, source, prompt)
+            _put(self._open, source, prompt, most=_MAX_OPEN)
 
-    def _form(self, lines: Sequence[bytes], sources: Sequence[Hashable], number: int) -> bytes:
-        """How the log of that line begins its records; empty if that cannot be seen."""
+    def _learned(
+        self, lines: Sequence[bytes], sources: Sequence[Hashable], number: int, inside: set[int]
+    ) -> Collection[bytes]:
+        """How the log of that line begins its records, as far as that was seen outside of prompts."""
         source = sources[number]
-        for earlier in range(number, max(-1, number - _MAX_BACK), -1):
-            if sources[earlier] == source and (form := head_form(lines[earlier])):
-                _put(self._forms, source, form)
-                return form
-        return self._forms.get(source, b"")
+        forms = self._forms.get(source, {})
+        for earlier in range(max(0, number - _MAX_BACK), number):
+            if sources[earlier] == source and earlier not in inside and (form := head_form(lines[earlier])):
+                _put(forms, form, None, most=_MAX_FORMS)
+        if forms:
+            _put(self._forms, source, forms, most=_MAX_OPEN)
+        return tuple(forms)
 
 
-def _put(kept: dict[Hashable, T], source: Hashable, value: T) -> None:
-    """Keep *value* for *source*, and of all sources the newest."""
-    kept.pop(source, None)
-    kept[source] = value
-    if len(kept) > _MAX_OPEN:
+def _put(kept: dict[K, T], key: K, value: T, *, most: int) -> None:
+    """Keep *value* under *key*, and of all keys the newest."""
+    kept.pop(key, None)
+    kept[key] = value
+    if len(kept) > most:
         del kept[next(iter(kept))]

@@ -13,6 +13,7 @@ none, what a program writes after its quotes ends the text, or a bound does.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from enum import Enum
 
 import re2
@@ -56,7 +57,8 @@ class _End(Enum):
     """How a line ends that holds a prompt."""
 
     CERTAIN = "what a program wrote is over"
-    LIKELY = "it may be over; or somebody's text goes on"
+    LIKELY = "it seems to be over; or somebody's text goes on"
+    BARE = "nothing encloses it; somebody's text may go on"
     OPEN_TEXT = "somebody's text goes on"
     OPEN_BRACKET = "a bracket is open, and all in it is a program's"
 
@@ -68,14 +70,14 @@ class Prompt:
     Args:
         line: The line with its beginning.
         start: Where in it a prompt is known by its name.
-        form: The form of this log's heads (`heads.head_form`); empty if it has none.
+        forms: Of this log's heads (`heads.head_form`); empty if it has none.
     """
 
-    __slots__ = ("_depths", "_form", "_kind", "_left", "_others", "_quote", "is_open")
+    __slots__ = ("_depths", "_forms", "_is_likely_over", "_kind", "_left", "_others", "_quote", "is_open")
 
-    def __init__(self, line: bytes, start: int, form: bytes) -> None:
-        self._form = form
-        self._left = _MAX_FOLLOWING_HEADED if form else _MAX_FOLLOWING
+    def __init__(self, line: bytes, start: int, forms: Collection[bytes]) -> None:
+        self._forms = forms
+        self._left = _MAX_FOLLOWING_HEADED if forms else _MAX_FOLLOWING
         self._others: set[bytes] = set()
         opening = _OPENING.search(line, start)
         place = opening.start(1) if opening else start
@@ -92,10 +94,11 @@ class Prompt:
         if end is _End.OPEN_BRACKET:
             self._depths = _depths(line[place:])
             self._kind = next(kind for kind, depth in enumerate(self._depths) if depth > 0)
-        if form:  # what follows is of the same record
+        self._is_likely_over = end is _End.LIKELY
+        if forms:  # what follows is of the same record
             self.is_open = end is not _End.CERTAIN
         else:
-            is_over = end in {_End.CERTAIN, _End.LIKELY}
+            is_over = end in {_End.CERTAIN, _End.LIKELY, _End.BARE}
             self.is_open = not is_over and not (self._quote and self._ends_in(line[place + 1 :]))
 
     def takes(self, line: bytes, form: bytes) -> bool:
@@ -106,15 +109,17 @@ class Prompt:
             line: Or a record of several.
             form: Of its head.
         """
-        if form.endswith(b"0:0:0"):
+        is_head = form in self._forms
+        if form.endswith(b"0:0:0") and not is_head:
             self._others.add(form)
-        if self._left == 0 or (form and form == self._form) or len(self._others) > _MAX_OTHERS:
+            is_head = self._is_likely_over or len(self._others) > _MAX_OTHERS
+        if self._left == 0 or is_head:
             self.is_open = False
             return False
         self._left -= 1
         if self._depths is not None:
             self.is_open = all(self._stays_open(part) for part in line.split(b"\n"))
-        elif self._quote and not self._form:
+        elif self._quote and not self._forms:
             self.is_open = not self._ends_in(line)
         return True
 
@@ -138,7 +143,7 @@ class Prompt:
 
 def _bare_end(text: bytes) -> _End:
     """Of a text that nothing encloses, except perhaps a bracket of what holds it."""
-    return _End.OPEN_BRACKET if _WRITTEN.match(text) and max(_depths(text)) > 0 else _End.LIKELY
+    return _End.OPEN_BRACKET if _WRITTEN.match(text) and max(_depths(text)) > 0 else _End.BARE
 
 
 def _quoted_end(line: bytes, start: int, place: int) -> _End:
@@ -151,7 +156,9 @@ def _quoted_end(line: bytes, start: int, place: int) -> _End:
         return _End.OPEN_TEXT
     rest = text[first.end() :].strip()
     is_key = line[:place].rstrip(b" :=")[-1:] in _ENDS
-    if not rest or (rest == b"," and is_key) or _BARE.search(line, start, place):
+    if _BARE.search(line, start, place):
+        return _End.BARE
+    if not rest or (rest == b"," and is_key):
         return _End.LIKELY
     if not _GOES_ON.match(text, first.end()):
         return _End.OPEN_TEXT
@@ -166,7 +173,7 @@ def _bracketed_end(line: bytes, start: int, place: int) -> _End:
     if not _WRITTEN.match(text):
         return _End.OPEN_TEXT
     if _BARE.search(line, start, place):
-        return _End.LIKELY
+        return _End.BARE
     if _balances(line[:place], text):
         return _End.CERTAIN
     kind = next(kind for kind, (opening, _) in enumerate(_PAIRS) if text.startswith(opening))

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.timeout(180)
 CALM_S = 12.0
 STAMP = "01-02 03:04:05"
 LONG = "ipsum dolor " * 4_000
+OVERLONG = "ipsum dolor " * 6_000
+FLOOD_PROMPTS = 8_000
+LINES = ("log_lines_read_total", "log_lines_skipped_total")
 VLLM = (
     "INFO {t} [logger.py:41] Received request cmpl-{n}: prompt: '{c} hello', params: SamplingParams(n=1), prompt_token_ids: [1, 2]",
     "INFO {t} [logger.py:41] Received request cmpl-{n}: prompt: '{c} CUDA out of memory, killed process 7', params: SamplingParams()",
@@ -38,6 +41,12 @@ VLLM = (
     "ERROR {t} [serving.py:7] 1 validation error: Input should be a valid string [type=string_type, input_value='{c}', input_type=str]",
     "INFO {t} [api.py:3] Received request cmpl-{n}: prompt: 'Ünïcode {c} 你好 \udcff', params: x",
     'CRITICAL {t} [engine.py:3] failed on {{"messages": [{{"role": "user", "content": "{c}"}}]}}',
+    "INFO {t} [logger.py:41] Received request cmpl-{n}: prompt: 'she said 'hello', and :-)\n{c} :( it's\n{c}\n(]{{ the users'\n{c} hello',\n{c}', params: x",
+    'INFO {t} [logger.py:41] Received request cmpl-{n}: prompt: "smile :)\n{c}")\n]}}\n{c} "quoted", x\n  INFO {t} [core.py:1] {c}\n{c}", params: x',
+    "INFO {t} [logger.py:41] Received request cmpl-{n}: prompt: 'look at\\nINFO {t} [core.py:1] {c} \\'hello\\', :-( ]}}\\n{c}', params: x",
+    "INFO {t} [logger.py:41] prompt: without quotes\n{c}\n2025-01-02 03:04:05 ERROR {c}\n\nprompt='x', n=1\n{c}",
+    "INFO {t} [logger.py:41] Request:\n{{\n  'messages': [\n    {{'role': 'user',\n     'content': 'hello, it\\'s :-) {c}'\n              '{c} ]'}}\n  ]\n}}",
+    "INFO {t} [logger.py:41] Received request cmpl-{n}: prompt: '{c} it's {overlong}{c}', params: x",
 )
 SGLANG = (
     "[2025-01-02 03:04:05] Receive: obj=GenerateReqInput(rid='{n}', text='{c}', sampling_params={{}})",
@@ -65,9 +74,19 @@ ERRORS = (
 def planted(forms: tuple[str, ...], log: str, n: int, number: int = 0) -> Iterator[tuple[str, str]]:
     """Word and text of each form."""
     for form, text in enumerate(forms):
-        word = f"canary{log}{'abcdefghijklmnop'[form]}"
+        word = f"canary{log}{'abcdefghijklmnopqrstuvwxyz'[form]}"
         other = f"w{'xyz' * (number % 30)}"  # so that twenty distinct lines and more stand behind a template
-        yield word, text.format(t=STAMP, n=n, c=f"{word} {other}", u=f"{word}+{other}", long=LONG)
+        yield word, text.format(t=STAMP, n=n, c=f"{word} {other}", u=f"{word}+{other}", long=LONG, overlong=OVERLONG)
+
+
+def flooded(log: str) -> Iterator[str]:
+    """More than is read in three rounds: prompts over several lines, each with a word in each."""
+    for number in range(FLOOD_PROMPTS):
+        text = "{c} it's\nhello', :-)\nERROR No space left on device {c}\n2025-01-02 03:04:05 ERROR {c}\n{c}".format(
+            c=f"canary{log}"
+        )
+        yield f"INFO {STAMP} [logger.py:41] Received request cmpl-{number}: prompt: '{text}', params: x"
+        yield from [f"INFO {STAMP} [async_llm.py:3] Added request cmpl-{number}."] * 4
 
 
 @pytest.fixture
@@ -78,7 +97,10 @@ def chat() -> Iterator[ChatServer]:
 
 def test_no_word_of_a_prompt_is_kept_or_sent(tmp_path: Path, chat: ChatServer):
     """A prompt in a template, a page or a chat is a leak of personal data that nobody can take back."""
-    access, logs = tmp_path / "access.log", {name: tmp_path / f"{name}.log" for name in ("vllm", "sglang", "gateway")}
+    access, logs = (
+        tmp_path / "access.log",
+        {name: tmp_path / f"{name}.log" for name in ("vllm", "sglang", "gateway", "flood")},
+    )
     for path in logs.values():
         path.touch()
     daemon = Daemon(
@@ -106,9 +128,13 @@ def test_no_word_of_a_prompt_is_kept_or_sent(tmp_path: Path, chat: ChatServer):
             with access.open("a") as file:
                 file.write(line(503, path=f"/v1/completions?q=canaryaccess{'x' * round_}"))
             time.sleep(0.2)
+        words.add("canaryflood")
+        with logs["flood"].open("a") as file:
+            file.write("\n".join(flooded("flood")) + "\n")
         wait_for(lambda: chat.requests and daemon.incidents(), 60.0, "an incident is told")
         wait_for(lambda: "CUDA out of memory" in json.dumps(daemon.incidents()[0]), 30.0, "and the memory is named")
-        time.sleep(3.0)
+        whole = sum(text.count("\n") + 1 for text in flooded("flood"))
+        wait_for(lambda: lines_of(daemon, "flood.log") == whole, 30.0, "every line of the flood is read or skipped")
         held = dict(shown(daemon))
         assert daemon.stop() == 0
     finally:
@@ -121,13 +147,18 @@ def test_no_word_of_a_prompt_is_kept_or_sent(tmp_path: Path, chat: ChatServer):
     for number, request in enumerate(chat.requests):
         held[f"message {number}"] = request.body
 
-    assert len(words) == len(VLLM) + len(SGLANG) + len(GATEWAY) + 1
+    assert len(words) == len(VLLM) + len(SGLANG) + len(GATEWAY) + 2
     found = {(word, place) for place, text in held.items() for word in words if word.encode() in text}
     assert found == set()
     assert any("state" in place for place in held)
     # the words were there to be found: what stood beside them was read and counted
     assert b"CUDA out of memory" in held["message 0"] + held["/api/v1/incidents"]
     assert total(held["/metrics"], "dropped") > 500
+    seen = [counted(held["/metrics"], name, "flood.log") for name in LINES]
+    assert min(seen) > 1_000
+    # what follows a prompt, cut or whole, is seen: the trouble after each of them, in three logs
+    for name in ("vllm.log", "sglang.log", "gateway.log"):
+        assert counted(held["/metrics"], "log_records_total", name, "vram_exhaustion") == 40, name
 
 
 def shown(daemon: Daemon) -> Iterator[tuple[str, bytes]]:
@@ -137,6 +168,20 @@ def shown(daemon: Daemon) -> Iterator[tuple[str, bytes]]:
         status, body = fetch(daemon.url + path)
         assert status == 200, path
         yield path, body
+
+
+def lines_of(daemon: Daemon, log: str) -> int:
+    """How many lines of *log* were read or counted as skipped."""
+    page = fetch(daemon.url + "/metrics")[1]
+    return sum(counted(page, name, log) for name in LINES)
+
+
+def counted(page: bytes, name: str, *parts: str) -> int:
+    """The sum of those series of *name* that hold all of *parts*."""
+    lines = [
+        line for line in page.decode().splitlines() if line.startswith(f"{name}{{") and all(p in line for p in parts)
+    ]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
 
 def total(page: bytes, fate: str) -> float:

@@ -105,9 +105,9 @@ def test_a_prompt_goes_on_after_lines_that_would_be_private_alone():
 
 def test_heads_are_remembered_where_a_body_begins_without_one():
     """A body may have lines of its own, and the next record ends it."""
-    lines = [HEAD + "next:", *["free"] * 20, "prompt: 'CANARY", "CANARY', x", "CANARY", TROUBLE]
+    lines = [HEAD + "next:", *["free"] * 9, "prompt: 'CANARY", "CANARY', x", "CANARY", TROUBLE]
 
-    assert follow(lines) == [21, 22, 23]
+    assert follow(lines) == [10, 11, 12]
 
 
 def test_without_quotes_a_text_reaches_to_the_next_head():
@@ -134,6 +134,19 @@ def test_heads_of_another_form_end_nothing():
     ]
 
     assert follow(lines) == [0, 1, 2, 3]
+
+
+def test_each_form_that_a_log_was_seen_to_write_ends_a_prompt():
+    """A server's own lines and those of its web framework stand in one log."""
+    lines = ["INFO:     ready", HEAD + "prompt: 'x", "CANARY", "ERROR:    CUDA out of memory", "2025-01-02 03:04:05 x"]
+
+    assert follow(lines) == [1, 2]
+
+
+def test_a_prompt_that_seems_to_be_over_ends_at_any_time_of_day():
+    """Two programs may write one log, and most lines that look whole are."""
+    assert follow([HEAD + "prompt='CANARY'", "CANARY", "[2025-01-02 03:04:05] CUDA out of memory"]) == [0, 1]
+    assert follow(['::1 - - [02/Jan/2025:03:04:05 +0000] "GET /x?prompt=CANARY HTTP/1.1" 503 9', "free"]) == [0]
 
 
 def test_a_log_that_changes_its_heads_is_not_lost_for_good():
