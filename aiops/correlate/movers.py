@@ -35,13 +35,22 @@ _EARLY_BONUS = 0.5
 _NOT_CAUSES = frozenset(
     {
         "http_server_requests_total",
+        "http_server_refusals_total",
+        "http_server_route_requests_total",
+        "http_server_failed_duration_pile_ratio",
+        "http_server_failed_duration_pile_seconds",
         "http_server_retry_rate",
+        "http_server_route_duration_seconds",
+        "http_server_route_time_to_first_byte_seconds",
         "log_source_up",
         "log_lines_read_total",
         "log_template_records_total",
     }
 )
-"""The symptom itself, our own reading of logs, and templates, which `news` judges by what logs are like."""
+"""
+The symptom itself in every form, what is told by upstream already, our own reading of logs, and templates, which `news`
+judges by what logs are like.
+"""
 
 
 @dataclass(frozen=True, slots=True)

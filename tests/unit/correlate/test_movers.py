@@ -144,3 +144,14 @@ def test_a_pair_of_counters_is_drawn_as_what_people_read():
 
     assert (chart.title, chart.unit) == ("Mean time between output tokens", "seconds")
     assert {round(value, 9) for value in chart.lines[0].values} == {0.02}
+
+
+def test_the_symptom_in_another_form_is_no_mover():
+    """Refusals by reason and answers by status rise with the 503s; as "what moved first" they would say nothing."""
+    series = FakeSeries()
+    put(series, CPU, moved(0.4, 0.02, 0.95, 390), host_name="n")
+    rising = np.cumsum(np.where(np.arange(430) < 390, 0.0, 5.0))
+    put(series, "http_server_refusals_total", rising, service="chat", reason="upstream")
+    put(series, "http_server_route_requests_total", rising, service="chat", status="503")
+
+    assert {mover.series.metric for mover in find_movers(series, BAD_S, BAD_S + 30)} == {CPU}
