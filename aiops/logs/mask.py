@@ -180,7 +180,7 @@ _FIRST = (
     ("@", r"\b[A-Za-z_][0-9A-Za-z_.-]*:[^ \t\r\n\"'@:/]+@[0-9A-Za-z][0-9A-Za-z_.:-]*", MASK),
     # on command lines
     ("--", rf"--{_NAME}[ \t]+(?:{_QUOTED}|{_NO_NUMBER})", MASK),
-    (" -p", r" -p[ \t]+[^0-9 \t\r\n/.~<-][^ \t\r\n]*", " -p <*>"),
+    (" -p", r" -p[ \t]+(?:[^0-9 \t\r\n/.~<-]|[0-9]+[^0-9: \t\r\n])[^ \t\r\n]*", " -p <*>"),
     ("mysql", r"\bmysql[^|;\r\n]* -p[^ \t\r\n]+", MASK),
     ("ookie ", r"ookie [^ \t\r\n=]+=[^ \t\r\n]*", "ookie <*>"),
     ("--user", r"--user[ =][^ \t\r\n\"':]+:[^ \t\r\n\"']+", MASK),

@@ -108,6 +108,30 @@ def test_what_is_secret_goes_and_what_follows_stays(line: str):
     assert result.endswith(" rest") == line.endswith(" rest")
 
 
+FRAMES = (
+    *("api_key={}", "{{'token': '{}', 'n': 1}}", "params['password'] = {}", 'HF_TOKEN="{}"', "<secret>{}</secret>"),
+    *('{{"b": "{{\\"password\\": \\"{}\\"}}"}}', "serve --api-key {} --port 80", "serve --api-key={}", "login -p {}"),
+    *("Authorization: Bearer {}", "authorization: Digest nonce={}, response={}", "Set-Cookie: a=1; b={}; Path=/"),
+    *(
+        "redis://x:{}@h",
+        "connect x:{}@h",
+        "Some(api_token: Some({}))",
+        "('Cookie', 'a={}')",
+        "credentials={{'k': ['{}']}}",
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(FRAMES),
+    st.from_regex(r"[0-9A-Za-z][0-9A-Za-z_.+~-]{2,20}[A-Za-z][0-9A-Za-z_.+~-]{2,20}", fullmatch=True),
+)
+def test_no_value_of_a_secret_survives(frame: str, value: str):
+    """Whatever it is made of: digits first, dots, words."""
+    assert value not in masked(frame.replace("{}", "{0}").format(value))
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
