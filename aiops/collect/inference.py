@@ -20,6 +20,7 @@ from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
 from aiops.collect.engines import Dialect, Dialects, Health, dialects
 from aiops.collect.fetch import fetch_page, instance_of
 from aiops.collect.health import HealthWatch, health_url
+from aiops.collect.known_servers import note_servers
 from aiops.collect.server_page import ServerPage, server
 from aiops.collect.version import VersionWatch
 from aiops.document import Duration, doc
@@ -110,6 +111,8 @@ class Inference:
         self._look: asyncio.Task[Round] | None = None
         self._looked_s = float("-inf")
         self._said = ""
+        self._checkpoints = world.checkpoints
+        self._noted: frozenset[str] | None = None
         addresses = read_addresses(world.root, world.host)
         targets = [
             Target(target.url, addresses.instance(instance_of(target.url)), world.host, gpu=target.gpu)
@@ -130,7 +133,14 @@ class Inference:
         if self._look is not None and self._look.done():
             observations += self._take_look(self._look, now_s)
             self._look = None
+        self._note_known()
         return observations
+
+    def _note_known(self) -> None:
+        """Let the collector of processes know whose processes to follow."""
+        if self._targets.keys() != self._noted:
+            self._noted = frozenset(self._targets)
+            note_servers(self._checkpoints, self._noted)
 
     def close(self) -> None:
         """End what is under way."""

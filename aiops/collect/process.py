@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aiops.collect.cgroup import Cgroup
+from aiops.collect.known_servers import local_ports
 from aiops.collect.process_files import OpenFiles, read_uptime, seconds
 from aiops.collect.process_followed import Followed, Identity, Slots
 from aiops.collect.process_servers import MAX_PROCESSES, Member, Servers
@@ -39,7 +40,7 @@ class Config:
     interval: Duration = field(default=5.0, metadata=doc("time between readings; most are taken every ten seconds"))
     deadline: Duration = field(default=3.0, metadata=doc("a reading that takes longer is given up"))
     ports: tuple[int, ...] = field(
-        default=(), metadata=doc("ports of servers that are not known by the name of their program")
+        default=(), metadata=doc("ports of servers known neither by their metrics page nor by their program")
     )
 
     def __post_init__(self) -> None:
@@ -57,7 +58,9 @@ class Processes:
         self._root = world.root
         self._host = Labels.of(host_name=world.host)
         self._table = ProcessTable(world.root)
-        self._servers = Servers(world.root, config.ports)
+        self._servers = Servers(world.root)
+        self._ports = frozenset(config.ports)
+        self._checkpoints = world.checkpoints
         self._files = OpenFiles(str(world.root / "proc"))
         self._slots = Slots(self._host)
         self._followed: dict[Identity, Followed] = {}
@@ -93,7 +96,7 @@ class Processes:
         if first:
             self._first_s = uptime_s
         renamed: set[Identity] = set()
-        found = self._servers.find(processes, uptime_s)
+        found = self._servers.find(processes, self._ports | local_ports(self._checkpoints), uptime_s)
         self._dead = {identity for identity in self._dead if _lives(identity, processes)}
         wanted = {_identity(m.process): m for m in found.members if _identity(m.process) not in self._dead}
         for identity, followed in list(self._followed.items()):

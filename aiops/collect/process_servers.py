@@ -26,9 +26,24 @@ MAX_PROCESSES = 64
 _MAX_SERVERS = 32
 _MAX_GENERATIONS = 12
 _EPHEMERAL = 32_768
-_SOCKETS_EVERY_S = 10.0
-_OWNERS_EVERY_S = 60.0
+_SOCKETS_EVERY_S = 9.5
+_MAX_ASKED = 16
+"""Processes of a server whose sockets are looked at to find its port."""
+_OWNERS_EVERY_S = 300.0
 _LOOPBACK = "127.0.0.1"
+_FORWARDERS = {
+    "docker-proxy",
+    "rootlessport",
+    "slirp4netns",
+    "pasta",
+    "pasta.avx2",
+    "conmon",
+    "kubectl",
+    "ssh",
+    "sshd",
+    "socat",
+}
+"""Hold the port of a server that runs elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,40 +81,43 @@ class Servers:
 
     Args:
         root: Where the file system begins.
-        ports: Ports whose owners are servers, whatever they are called.
     """
 
-    def __init__(self, root: Path, ports: Collection[int]) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._ports = frozenset(ports)
         self._names: dict[tuple[int, int], _Name] = {}
         self._sockets: dict[str, int] = {}
         self._owners: dict[int, int] = {}
         self._owners_s = float("-inf")
 
-    def find(self, processes: Mapping[int, Process], uptime_s: float) -> Found:
+    def find(self, processes: Mapping[int, Process], ports: Collection[int], uptime_s: float) -> Found:
         """
         Servers and their processes.
 
         Args:
             processes: All of this machine, by id.
+            ports: Ports whose owners are servers, whatever they are called.
             uptime_s: Time of this look.
         """
-        owners = self._port_owners(uptime_s) if self._ports else {}
+        owners = self._port_owners(processes, ports, uptime_s) if ports else {}
         tops = list(self._tops(processes, owners))[:_MAX_SERVERS]
         if not tops:
             self._names.clear()
             return Found((), 0)
-        published = _published(processes.values())
-        names = {top.pid: self._name(top, owners, published, uptime_s) for top, _ in tops}
-        self._names = {(top.pid, top.start_ticks): self._names[top.pid, top.start_ticks] for top, _ in tops}
-        names |= self._ray_workers(tops, names)
         children: dict[int, list[Process]] = {}
         for process in processes.values():
             children.setdefault(process.parent, []).append(process)
+        published = _published(processes.values())
+        trees = [(top, engine, list(_tree(top, children))) for top, engine in tops]
+        names = {
+            top.pid: self._name(top, [each.pid for _, each in tree], owners, published, uptime_s)
+            for top, _, tree in trees
+        }
+        self._names = {(top.pid, top.start_ticks): self._names[top.pid, top.start_ticks] for top, _ in tops}
+        names |= self._ray_workers(tops, names)
         ranked: list[tuple[int, int, Member]] = []
-        for top, engine in tops:
-            for depth, process in _tree(top, children):
+        for top, engine, tree in trees:
+            for depth, process in tree:
                 own_name = "::" not in program(process.command)[0]
                 if role := role_of(process.command, first=depth == 0 and own_name):
                     ranked.append((depth, process.pid, Member(process, names[top.pid], engine.name, role)))
@@ -121,42 +139,54 @@ class Servers:
             else:
                 yield process, engine
 
-    def _port_owners(self, uptime_s: float) -> Mapping[int, int]:
-        """Process to port, of the ports in the settings; owners are looked for when a socket is new."""
-        sockets = sockets_at(self._root, self._ports)
-        new = sockets.keys() - self._sockets.keys()
-        if new or (set(sockets.values()) - set(self._owners.values()) and uptime_s - self._owners_s > _OWNERS_EVERY_S):
-            self._owners = {pid: sockets[inode] for inode, pid in owners_of(self._root, sockets).items()}
-            self._owners_s = uptime_s
-        self._sockets = sockets
-        return self._owners
+    def _port_owners(
+        self, processes: Mapping[int, Process], ports: Collection[int], uptime_s: float
+    ) -> Mapping[int, int]:
+        """Process to port; owners are looked for when a socket is new, and now and then while one is unknown."""
+        try:
+            sockets = sockets_at(self._root, ports)
+            new = sockets.keys() - self._sockets.keys()
+            unknown = set(sockets.values()) - set(self._owners.values())
+            if new or (unknown and not 0.0 <= uptime_s - self._owners_s < _OWNERS_EVERY_S):
+                self._owners = {pid: sockets[inode] for inode, pid in owners_of(self._root, sockets).items()}
+                self._owners_s = uptime_s
+            self._sockets = sockets
+        except OSError:
+            return {}  # those known by name are still followed
+        return {
+            pid: port
+            for pid, port in self._owners.items()
+            if pid in processes and program(processes[pid].command)[0] not in _FORWARDERS
+        }
 
     def _name(
-        self, top: Process, owners: Mapping[int, int], published: Mapping[tuple[str, int], int], uptime_s: float
+        self,
+        top: Process,
+        pids: list[int],
+        owners: Mapping[int, int],
+        published: Mapping[tuple[str, int], int],
+        uptime_s: float,
     ) -> str:
-        name = self._names.get((top.pid, top.start_ticks))
+        identity = (top.pid, top.start_ticks)
+        name = self._names.get(identity)
         if name is None or not (name.settled or 0.0 <= uptime_s - name.asked_s < _SOCKETS_EVERY_S):
-            name = self._names[top.pid, top.start_ticks] = self._ask_name(top, owners, published, uptime_s)
+            known = next((owners[pid] for pid in pids if pid in owners), None) or port_option(top.command)
+            usual = top.engine.port if top.engine else 0
+            heard = None if known else self._heard(pids, usual)
+            port = known or heard or usual
+            host = self._address(top.pid)
+            if (host, port) in published:
+                host, port = _LOOPBACK, published[host, port]
+            name = self._names[identity] = _Name(f"{host}:{port}", settled=bool(known or heard), asked_s=uptime_s)
         return name.instance
 
-    def _ask_name(
-        self, top: Process, owners: Mapping[int, int], published: Mapping[tuple[str, int], int], uptime_s: float
-    ) -> _Name:
-        known = owners.get(top.pid) or port_option(top.command)
-        usual = top.engine.port if top.engine else 0
-        heard = None if known else self._heard(top.pid, usual)
-        port = known or heard or usual
-        host = self._address(top.pid)
-        if (host, port) in published:
-            host, port = _LOOPBACK, published[host, port]
-        return _Name(f"{host}:{port}", settled=bool(known or heard), asked_s=uptime_s)
-
-    def _heard(self, pid: int, usual: int) -> int | None:
-        """The port it listens on: the engine's usual one, or the lowest that is not a passing one."""
+    def _heard(self, pids: list[int], usual: int) -> int | None:
+        """The port on which the server or a child of it listens: the usual one, or the lowest that is not a passing one."""
         try:
-            ports = ports_of(self._root, [pid]).get(pid, frozenset())
+            found = ports_of(self._root, pids[:_MAX_ASKED])
         except OSError:
             return None
+        ports = frozenset[int]().union(*found.values())
         return usual if usual in ports else min((port for port in ports if port < _EPHEMERAL), default=None)
 
     def _address(self, pid: int) -> str:

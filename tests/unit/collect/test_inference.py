@@ -13,6 +13,7 @@ from aiops.collect import inference
 from aiops.collect.discovery import Found, Round
 from aiops.collect.engines import dialects
 from aiops.collect.inference import Config, Inference, TargetConfig
+from aiops.collect.known_servers import local_ports
 from aiops.model import Observation, Sample, Sight
 from tests.pageserver import Answer, PageServer, hang, page, serving
 from tests.worlds import make_world
@@ -370,3 +371,12 @@ def test_the_version_of_a_server_is_told_beside_its_page():
         assert set(versions) == {"0.33.0"}
 
     asyncio.run(scene())
+
+
+def test_known_servers_are_noted_for_whoever_follows_their_processes():
+    """A server known by its page, and not by its program's name, has processes too."""
+    world = make_world()
+    target = inference.TargetConfig(url="http://127.0.0.1:8001/metrics")
+    collector = inference.build(inference.Config(discover=False, targets=(target,)), world)
+    asyncio.run(collector.gather(0.0))
+    assert local_ports(world.checkpoints) == {8001}

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from aiops.collect import process
+from aiops.collect.known_servers import local_ports, note_servers
 from aiops.collect.process_files import OpenFiles
 from aiops.collect.process_servers import MAX_PROCESSES
 from aiops.collect.process_table import ProcessTable
 from aiops.errors import SourceUnavailable
 from aiops.model import Event, Observation, Sample, Sight
+from tests.fakes import FakeCheckpoints
 from tests.worlds import make_world
 
 HEADING = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -124,6 +126,35 @@ def test_a_server_of_any_name_is_found_by_its_port_in_the_settings(machine, look
     machine.listen(p8080=100)
     assert set(followed(look(8080))) == {("127.0.0.1:8080", "server"), ("127.0.0.1:8080", "worker")}
     assert followed(look()) == {}
+
+
+def test_a_server_found_by_its_page_is_followed(machine, tmp_path):
+    """Discovery asked the port and knows; nobody has to write it down again."""
+    world = make_world(root=machine.root)
+    collector = process.build(process.Config(), world)
+    machine.start(100, "python3 serve.py")
+    machine.start(50, "/usr/bin/docker-proxy -x")
+    machine.listen(p8080=100, p18000=50)
+    assert followed(list(collector.collect(1.0))) == {}
+    note_servers(world.checkpoints, {"127.0.0.1:8080", "127.0.0.1:18000", "10.0.0.9:8001"})
+    machine.tick(10.0)
+    assert set(followed(list(collector.collect(2.0)))) == {("127.0.0.1:8080", "server")}
+
+
+@pytest.mark.parametrize("kept", [b"", b"[1, null]", b"{}", b"\xff", b'["127.0.0.1:x", "127.0.0.1:99999999"]'])
+def test_a_damaged_note_names_no_port(kept):
+    """A checkpoint is a file that others may have written."""
+    checkpoints = FakeCheckpoints()
+    checkpoints.put("inference/known", kept)
+    assert local_ports(checkpoints) == frozenset()
+
+
+def test_a_child_that_listens_gives_its_server_the_port(machine, look):
+    """A launcher starts the web server as a process of its own."""
+    machine.start(100, "text-generation-launcher --model-id x")
+    machine.start(101, "text-generation-router", 100)
+    machine.listen(p8090=101)
+    assert set(followed(look())) == {("127.0.0.1:8090", "server"), ("127.0.0.1:8090", "router")}
 
 
 def test_a_published_port_of_a_container_is_the_one_the_gateway_knows(machine, look):

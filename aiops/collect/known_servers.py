@@ -1,0 +1,33 @@
+"""
+Which inference servers are known here: told by the collector that reads their pages, asked by the one of processes.
+
+They meet in a checkpoint, so that neither needs the other, and what was known before a restart is known after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+from aiops.ports import Checkpoints
+
+_CHECKPOINT = "inference/known"
+_MAX_SERVERS = 256
+_HERE = "127.0.0.1:"
+
+
+def note_servers(checkpoints: Checkpoints, instances: Collection[str]) -> None:
+    """Remember that these servers are known; call it when they change."""
+    checkpoints.put(_CHECKPOINT, json.dumps(sorted(instances)[:_MAX_SERVERS]).encode())
+
+
+def local_ports(checkpoints: Checkpoints) -> frozenset[int]:
+    """Ports of the known servers of this machine."""
+    try:
+        instances = json.loads(checkpoints.get(_CHECKPOINT) or b"[]")
+    except ValueError:
+        return frozenset()
+    if not isinstance(instances, list):
+        return frozenset()
+    ports = (str(each).removeprefix(_HERE) for each in instances if str(each).startswith(_HERE))
+    return frozenset(int(port) for port in ports if port.isdecimal() and 0 < int(port[:6]) < 2**16)
