@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from aiops.collect.procfs import Since, read_file
-from aiops.model import Labels, Sample
+from aiops.model import Labels, Observation, Sample, Sight
 
 _MAX_DISKS = 48
 """A dozen series each; an inference node has about ten, with its device mapper's."""
@@ -32,6 +32,28 @@ _NO_DISK = re.compile(
     rb"|(?:[hsv]|xv)d[a-z]+\d+|(?:nvme\d+n\d+|mmcblk\d+|nbd\d+)p\d+"  # partitions
 )
 _VIRTUAL_LINK = re.compile(rb"lo|(?:veth|docker|br-|virbr|cali|cni|flannel|vxlan|cilium|lxc|tap|ifb|dummy|kube).*")
+
+
+class Bound:
+    """
+    Says once that there are more devices than are watched.
+
+    Args:
+        what: Devices of which kind.
+        most: How many are watched.
+    """
+
+    def __init__(self, what: str, most: int) -> None:
+        self._subject = f"number of {what}"
+        self._most = most
+        self._over = False
+
+    def news(self, refused: int) -> Iterator[Sight]:
+        """A sight if that changed; *refused* is how many are not watched."""
+        if (refused > 0) != self._over:
+            self._over = refused > 0
+            detail = f"only the first {self._most} are watched" if self._over else "all are watched"
+            yield Sight("host", self._subject, seen=not self._over, detail=detail)
 
 
 class Disk:
@@ -90,9 +112,12 @@ class Disks:
         self._host = labels
         self._disks: dict[bytes, Disk] = {}
         self._ignored: set[bytes] = set()
+        self._bound = Bound("disks", _MAX_DISKS)
+        self._refused = 0
 
-    def read(self, now_s: float) -> Iterator[Sample]:
+    def read(self, now_s: float) -> Iterator[Observation]:
         seen: set[bytes] = set()
+        self._refused = 0
         for line in read_file(self._path).splitlines():
             fields = line.split()
             if len(fields) < 14 or not self._known(fields[2]):
@@ -101,15 +126,19 @@ class Disks:
             yield from self._disks[fields[2]].read(fields, now_s)
         for name in self._disks.keys() - seen:
             del self._disks[name]
+        yield from self._bound.news(self._refused)
 
     def _known(self, name: bytes) -> bool:
         if name in self._disks:
             return True
-        if name in self._ignored or len(self._disks) >= _MAX_DISKS:
+        if name in self._ignored:
             return False
         if _NO_DISK.fullmatch(name):
             if len(self._ignored) < 4 * _MAX_DISKS:
                 self._ignored.add(name)
+            return False
+        if len(self._disks) >= _MAX_DISKS:
+            self._refused += 1
             return False
         self._disks[name] = Disk(self._host.merge(device=name.decode("ascii", "replace")))
         return True
@@ -138,17 +167,25 @@ class Network:
         self._links = root / "sys/class/net"
         self._host = labels
         self._cards: dict[bytes, Card] = {}
+        self._bound = Bound("network cards", _MAX_CARDS)
 
-    def read(self, now_s: float) -> Iterator[Sample]:
+    def read(self, now_s: float) -> Iterator[Observation]:
         seen: set[bytes] = set()
+        refused = 0
         for line in read_file(self._path).splitlines()[2:]:
             name, _, rest = line.partition(b":")
             name = name.strip()
-            if name in self._cards or (len(self._cards) < _MAX_CARDS and not _VIRTUAL_LINK.fullmatch(name)):
-                seen.add(name)
-                yield from self._card(name, rest.split(), now_s)
+            if name not in self._cards:
+                if _VIRTUAL_LINK.fullmatch(name):
+                    continue
+                if len(self._cards) >= _MAX_CARDS:
+                    refused += 1
+                    continue
+            seen.add(name)
+            yield from self._card(name, rest.split(), now_s)
         for name in self._cards.keys() - seen:
             del self._cards[name]
+        yield from self._bound.news(refused)
 
     def _card(self, name: bytes, fields: list[bytes], now_s: float) -> Iterator[Sample]:
         card = self._cards.get(name)

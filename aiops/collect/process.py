@@ -16,6 +16,7 @@ from aiops.collect.cgroup import Cgroup
 from aiops.collect.known_servers import local_ports
 from aiops.collect.process_files import OpenFiles, read_uptime, seconds
 from aiops.collect.process_followed import Followed, Identity, Slots
+from aiops.collect.process_memory import Largest
 from aiops.collect.process_servers import MAX_PROCESSES, Member, Servers
 from aiops.collect.process_table import Process, ProcessTable
 from aiops.document import Duration, doc
@@ -27,6 +28,8 @@ from aiops.units import format_duration
 _SLOW_S = 9.5
 """Ten seconds, less what a round may come early."""
 _NAME = "process"
+_FIRST_PROCESS = 1
+"""Everybody sees it, unless /proc hides the processes of other users."""
 _NONE = "inference servers' processes"
 _HOW = "name the ports of servers with other names in collect.process.ports"
 _RIGHTS = "run this program as the server's user, or with CAP_SYS_PTRACE"
@@ -63,6 +66,7 @@ class Processes:
         self._checkpoints = world.checkpoints
         self._files = OpenFiles(str(world.root / "proc"))
         self._slots = Slots(self._host)
+        self._largest = Largest(world.root / "proc", self._host)
         self._followed: dict[Identity, Followed] = {}
         self._groups: dict[str, tuple[int, Cgroup]] = {}
         self._labels: dict[str, Labels] = {}
@@ -70,6 +74,7 @@ class Processes:
         self._dead: set[Identity] = set()
         """Zombies: ended, and still listed."""
         self._refused = 0
+        self._others_hidden = False
         self._slow_s: float | None = None
         self._first_s = 0.0
 
@@ -90,6 +95,7 @@ class Processes:
         if slow:
             yield from self._groups_and_counts(uptime_s, now_s)
             yield from self._slots.restarts(uptime_s, now_s)
+            yield from self._largest.read(processes.values(), uptime_s, now_s)
 
     def _find(self, processes: Mapping[int, Process], uptime_s: float, now_s: float) -> Iterator[Observation]:
         first, self._slow_s = self._slow_s is None, uptime_s
@@ -114,6 +120,10 @@ class Processes:
                 news = seconds(identity[1]) >= self._first_s and identity not in renamed
                 yield from self._follow(member, now_s, news=news)
         yield from self._sights(wanted.values(), found.refused, first=first)
+        if (_FIRST_PROCESS not in processes) != self._others_hidden:
+            self._others_hidden = not self._others_hidden
+            seen, detail = not self._others_hidden, "hidden (hidepid)" if self._others_hidden else "visible"
+            yield Sight(_NAME, "other users' processes", seen=seen, detail=detail, hint="" if seen else _RIGHTS)
 
     def _follow(self, member: Member, now_s: float, *, news: bool) -> Iterator[Observation]:
         identity = _identity(member.process)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiops.collect.process_files import read_stat, seconds
-from aiops.collect.process_names import Engine, engine_of
+from aiops.collect.process_names import Engine, engine_of, program
 from aiops.collect.procfs import read_file
 
 _MAX_PROCESSES = 32_768
@@ -39,6 +39,8 @@ class Process:
     """Its command line; its short name if it has none."""
     engine: Engine | None
     """The inference server its program is; of children mostly None."""
+    program: str
+    """Its program's name; empty for the kernel's own threads and for zombies, which have no memory."""
 
 
 class ProcessTable:
@@ -94,7 +96,9 @@ class ProcessTable:
         words = [word.decode("utf-8", "replace") for word in text.rstrip(b"\0").split(b"\0")[:_MAX_WORDS]]
         if len(words) == 1:  # a title: the program overwrote its arguments with one line
             words = words[0].split() or [stat.name]
+        # of a title no more than the first word: others put addresses and statements into it
+        name = program(words)[0] if text.strip(b"\0") else ""
         known = self._known.get(pid)
         same = known is not None and known.start_ticks == stat.start_ticks
         parent = known.parent if known is not None and same else stat.parent
-        return Process(pid, parent, stat.start_ticks, tuple(words), engine_of(words))
+        return Process(pid, parent, stat.start_ticks, tuple(words), engine_of(words), name)

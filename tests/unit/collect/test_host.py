@@ -180,3 +180,16 @@ def test_a_name_that_begins_like_another_is_not_taken_for_it():
     assert number_after(text, b"Writeback:") == 9
     assert number_after(text, b"pgmajfault ") == 4
     assert number_after(text, b"Dirty:") is None
+
+
+def test_more_disks_than_are_watched_are_said_once(tmp_path):
+    """Thousands of device-mapper volumes must not become ten thousand series, nor go unsaid."""
+    (tmp_path / "proc").mkdir()
+    rows = [f"253 {number} dm-{number} 1 0 1 1 1 0 1 1 0 1 1" for number in range(500)]
+    rows += [f"7 {number} loop{number} 1 0 1 1 1 0 1 1 0 1 1" for number in range(500)]
+    (tmp_path / "proc/diskstats").write_text("\n".join(rows))
+    disks = host_devices.Disks(tmp_path, N1)
+    rounds = [list(disks.read(float(number))) for number in range(3)]
+    assert len({o.labels.get("device") for o in rounds[1] if isinstance(o, Sample)}) == 48
+    said = [o.detail for seen in rounds for o in seen if isinstance(o, Sight)]
+    assert said == ["only the first 48 are watched"]

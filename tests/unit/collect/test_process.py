@@ -341,3 +341,61 @@ def test_open_files_of_this_very_process_are_counted():
     assert abs(files.count(folder) - len(list(Path(folder, "fd").iterdir()))) <= 1
     limit = files.limit(folder)
     assert limit is None or limit > 0
+
+
+def test_an_end_in_the_middle_of_a_round_is_an_end(machine, look):
+    """Its stat file was still there, its status file no more."""
+    machine.start(100, "vllm serve x --port 8001")
+    look()
+    (machine.root / "proc/100/status").unlink()
+    seen = look()
+    machine.end(100)
+    assert events([*seen, *look()]) == [("exit", "server")]
+
+
+def test_the_programs_that_hold_most_memory_are_told_by_name(machine, look):
+    """A notebook took what the server needed: without its name nobody knows where to look."""
+    for number in range(30):
+        machine.start(300 + number, f"/opt/tool{number} --x")
+        machine.write(f"{300 + number}/statm", f"999999 {number} 1 1 0 1 0\n")
+    for pid in (100, 101):
+        machine.start(pid, "python3 /home/me/train.py")
+        machine.write(f"{pid}/statm", "999999 1000 1 1 0 1 0\n")
+    told = [o for o in look() if isinstance(o, Sample) and o.metric == "system_memory_program_usage_bytes"]
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    assert {o.labels.get("program"): o.value / page_bytes for o in told} == {
+        "train.py": 2000,
+        "tool29": 29,
+        "tool28": 28,
+    }
+
+
+def test_of_a_title_only_the_first_word_is_told(machine, look):
+    """Databases show whom they serve, and what is asked, in the title of each process."""
+    machine.start(100, "x", at_s=1.0)
+    machine.write("100/cmdline", "postgres: bob books 10.1.2.3(4000) SELECT\0")
+    machine.write("100/statm", "9 9 1 1 0 1 0\n")
+    told = [o for o in look() if isinstance(o, Sample) and o.metric == "system_memory_program_usage_bytes"]
+    assert [o.labels.get("program") for o in told] == ["postgres:"]
+
+
+def test_programs_that_change_their_names_do_not_flood(machine, look):
+    """A title with a counter in it would be a new series every minute, for ever."""
+    names = set()
+    for number in range(40):
+        machine.start(100, f"job-{number}", at_s=1.0)
+        machine.start(5_000 + number, f"job-{number}", at_s=1.0)
+        machine.write(f"{5_000 + number}/statm", "9 9 1 1 0 1 0\n")
+        seen = look(seconds=60.0)
+        names |= {o.labels.get("program") for o in seen if isinstance(o, Sample) and "program" in dict(o.labels.pairs)}
+        machine.end(5_000 + number)
+    assert len(names) == 17
+    assert "other" in names
+
+
+def test_processes_that_proc_hides_are_a_blind_spot(machine, look):
+    """With hidepid a server of another user is not there at all, and "none found" would be half the truth."""
+    subjects = [(o.subject, o.seen) for o in look() if isinstance(o, Sight)]
+    assert ("other users' processes", False) in subjects
+    machine.start(1, "init")
+    assert ("other users' processes", True) in [(o.subject, o.seen) for o in look() if isinstance(o, Sight)]
