@@ -263,7 +263,8 @@ class Journal:
 
 
 def _record(joined: Joined, labels: Labels, now_s: float) -> LogRecord:
-    return LogRecord(joined.at_s, labels, joined.text, joined.truncated, joined.at_s < now_s - _LATE_S)
+    late = joined.at_s < now_s - _LATE_S
+    return LogRecord(joined.at_s, labels, joined.text, joined.truncated, late, joined.passed_by)
 
 
 def _text(message: Any) -> str:

@@ -160,7 +160,7 @@ class LogSource:
 
     def _record(self, joined: Joined, now_s: float) -> LogRecord:
         late = joined.at_s < now_s - _LATE_S
-        return LogRecord(joined.at_s, self.labels, joined.text, joined.truncated, late)
+        return LogRecord(joined.at_s, self.labels, joined.text, joined.truncated, late, joined.passed_by)
 
     def _at_s(self, unwrapped: Unwrapped, now_s: float) -> float:
         """When a line was written, as far as that matters."""

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiops.collect.multiline_forms import Grammar, begins, prefix_of, tells_time
+from aiops.heads import head_form
 
 MAX_LINES = 256
 MAX_CHARS = 64 * 2**10
@@ -40,6 +41,8 @@ class Joined:
     """When its first line was written or read."""
     truncated: bool = False
     """Whether something of it was left out."""
+    passed_by: int = 0
+    """Lines that were given out while it waited."""
 
 
 class _Record:
@@ -73,6 +76,11 @@ class _Record:
         return self._grammar.looks_whole
 
     @property
+    def is_headed(self) -> bool:
+        """Whether it is one line yet, which opens a record of its log: what follows without a head may go on with it."""
+        return self.lines == 1 and bool(head_form(self._head[0].encode("utf-8", "replace")))
+
+    @property
     def is_full(self) -> bool:
         """Whether it is given out, whatever follows."""
         return self.lines >= _MAX_TAKEN or self.between >= _MAX_BETWEEN
@@ -94,7 +102,7 @@ class _Record:
     def closed(self) -> Joined:
         """The record."""
         text = "\n".join((*self._head, *self._tail))
-        return Joined(text, self.lines, self.at_s, self.truncated)
+        return Joined(text, self.lines, self.at_s, self.truncated, self.between)
 
     def _find_prefix(self, line: str) -> None:
         """The second line shows whether the prefix of the first one stands before every line."""
@@ -156,7 +164,7 @@ class Joiner:
                     if record.is_full:
                         yield self._close(record)
                     return
-            yield from self._close_finished()
+            yield from self._close_finished(line)
         at_s = now_s if at_s is None else at_s
         grammar = begins(line)
         if grammar is None:
@@ -177,13 +185,18 @@ class Joiner:
         for record in list(self._open):
             yield self._close(record)
 
-    def _close_finished(self) -> Iterator[Joined]:
-        """Records that a line which belongs to none of them has ended."""
+    def _close_finished(self, line: str) -> Iterator[Joined]:
+        """Records that *line*, which belongs to none of them, has ended."""
         for record in list(self._open):
-            record.between += 1
             # what is not whole yet waits on: another writer's line came between
-            if record.looks_whole or record.is_full:
+            if (
+                record.looks_whole
+                or record.is_full
+                or (record.is_headed and not head_form(line.encode("utf-8", "replace")))
+            ):
                 yield self._close(record)
+            else:
+                record.between += 1
 
     def _close(self, record: _Record) -> Joined:
         self._open.remove(record)

@@ -108,7 +108,9 @@ class LogPath:
 
     def _take(self, records: list[LogRecord]) -> None:
         lines = [self._line(record.text) for record in records]
-        private = self._privacy.follow(lines, [record.labels for record in records])
+        private = self._privacy.follow(
+            lines, [record.labels for record in records], [record.passed_by for record in records]
+        )
         skipped = late = 0
         labels, source = None, None
         for i, record in enumerate(records):

@@ -64,6 +64,10 @@ _PRIVATE = (
 _MAX_OPEN = 256
 _MAX_BACK = 16
 """Records looked back at for the heads of a log."""
+_MAX_PASSED = 80
+"""No record waits longer (`collect.multiline`)."""
+_MAX_WAITING = 8
+"""Records that may wait at a time, each of which may let the others pass."""
 _MAX_FORMS = 4
 """Of heads of one log."""
 
@@ -77,6 +81,8 @@ class Privacy:
         self._sweep = Sweep(f"(?i){union}".encode())
         self._open: dict[Hashable, Prompt] = {}
         """Of each log, the prompt that is not over."""
+        self._ended: dict[Hashable, int] = {}
+        """Of each log, the records since a prompt ended, as long as some may come that waited meanwhile."""
         self._forms: dict[Hashable, dict[bytes, None]] = {}
         """How logs in which prompts were open begin their records."""
 
@@ -93,24 +99,33 @@ class Privacy:
         """
         return [number for number in self._sweep.candidates(lines) if self.is_private(lines[number])]
 
-    def follow(self, lines: Sequence[bytes], sources: Sequence[Hashable]) -> set[int]:
+    def follow(
+        self, lines: Sequence[bytes], sources: Sequence[Hashable], passed_by: Sequence[int] | None = None
+    ) -> set[int]:
         """
         Which of *lines* are private, those that go on with a prompt included, from call to call.
 
         Args:
             lines: Records of one or several lines, in the order in which they came.
             sources: The log of each.
+            passed_by: How many lines of its log each let pass while it waited for its own; none if not told.
         """
         # a record of several lines would be taken for several records
         found = set(self.among([b"" if b"\n" in line else line for line in lines]))
         found.update(n for n, line in enumerate(lines) if b"\n" in line and self.is_private(line))
-        if found or self._open:
-            found.update(self._following(lines, sources, found))
+        if found or self._open or self._ended:
+            found.update(self._following(lines, sources, found, passed_by or [0] * len(lines)))
         return found
 
-    def _following(self, lines: Sequence[bytes], sources: Sequence[Hashable], found: set[int]) -> Iterator[int]:
+    def _following(
+        self, lines: Sequence[bytes], sources: Sequence[Hashable], found: set[int], passed_by: Sequence[int]
+    ) -> Iterator[int]:
         inside: set[int] = set()
         for number, (line, source) in enumerate(zip(lines, sources, strict=True)):
+            if self._ended and self._comes_from_within(source, line, passed_by[number]):
+                inside.add(number)
+                yield number
+                continue
             prompt = self._open.get(source)
             if prompt is not None:
                 # a line within a prompt opens none, whatever it holds
@@ -120,8 +135,22 @@ class Privacy:
                 if prompt.is_open:
                     continue
                 del self._open[source]
+                _put(self._ended, source, 0, most=_MAX_OPEN)
             if number in found:
                 self._begin(lines, sources, number, inside)
+
+    def _comes_from_within(self, source: Hashable, line: bytes, passed_by: int) -> bool:
+        """Whether *line* was written before the last prompt of its log ended, which is the case of some that waited."""
+        since = self._ended.get(source)
+        if since is None:
+            return False
+        if passed_by and not head_form(line) and passed_by + _MAX_WAITING >= since:
+            return True
+        if since >= _MAX_PASSED:
+            del self._ended[source]
+        else:
+            self._ended[source] = since + 1
+        return False
 
     def _begin(self, lines: Sequence[bytes], sources: Sequence[Hashable], number: int, inside: set[int]) -> None:
         """Remember whether the private line of that *number* ends within what was asked."""

@@ -61,6 +61,8 @@ class LogRecord:
     """Whether something of it was left out, because it was too long."""
     late: bool = False
     """Whether it was written long before it could be read: what was missed during a stop is no news."""
+    passed_by: int = 0
+    """Lines of this log that were handed on while this record waited for its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,3 +299,25 @@ def test_a_hostile_line_costs_linear_time(line: str) -> None:
     for _ in range(5):
         list(joiner.add(line, NOW_S))
     assert (time.perf_counter() - started_s) / 5 < 0.05
+
+
+def test_a_record_says_how_many_lines_passed_it():
+    """What a prompt quotes may look unfinished; whether it came from within one is then told by the place it had."""
+    joiner = Joiner()
+    lines = ["Traceback (most recent call last):", '  File "a.py"', "not the end", "INFO 01-02 03:04:05 x"]
+    passed = [joined for line in lines for joined in joiner.add(line, 0.0)]
+
+    assert [joined.text for joined in passed] == lines[2:]
+    assert [joined.passed_by for joined in (*passed, *joiner.close())] == [0, 0, 2]
+
+
+def test_a_line_without_a_head_does_not_pass_the_line_with_one_before_it():
+    """It goes on with a prompt that begins "Traceback (most recent call last):", and must come behind its opening."""
+    joiner = Joiner()
+    lines = [
+        "INFO 01-02 03:04:05 prompt: 'Traceback (most recent call last): why?",
+        "CANARY here",
+        "INFO 01-02 03:04:05 x",
+    ]
+
+    assert [joined.text for line in lines for joined in joiner.add(line, 0.0)] == lines

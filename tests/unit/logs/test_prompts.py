@@ -149,6 +149,24 @@ def test_a_prompt_that_seems_to_be_over_ends_at_any_time_of_day():
     assert follow(['::1 - - [02/Jan/2025:03:04:05 +0000] "GET /x?prompt=CANARY HTTP/1.1" 503 9', "free"]) == [0]
 
 
+def test_a_record_that_waited_while_its_prompt_ended_is_private():
+    """A traceback within a prompt waits for its end, which never comes; meanwhile the log goes on."""
+    free = [("free", 0)] * 20
+    records = [
+        (HEAD + "prompt: 'x", 0),
+        ("more", 0),
+        (TROUBLE, 0),
+        *free,
+        ("Traceback\n  CANARY", 22),
+        ("Traceback\n  free", 1),
+    ]
+    texts = [text.encode() for text, _ in records]
+
+    found = Privacy().follow(texts, ["log"] * len(texts), [passed for _, passed in records])
+
+    assert found == {0, 1, 23}
+
+
 def test_a_log_that_changes_its_heads_is_not_lost_for_good():
     """After a restart with another logger."""
     found = follow([HEAD + "prompt: 'x", *["[2025-01-02 03:04:05] y"] * 6_000])
