@@ -20,12 +20,13 @@ from aiops.model import NOBODY
 
 READINGS: Final = frozenset({
     "at", "started", "status", "duration", "duration_ms", "duration_us", "duration_ns", "first_byte", "first_byte_ms",
-    "connect", "upstream_status", "upstream", "received", "flags", "details", "limit_req", "limit_conn", "by_upstream", "uri", "agent", "completed",
+    "connect", "upstream_status", "upstream", "received", "flags", "details", "limit_req", "limit_conn", "by_upstream", "refusal", "server", "uri", "agent", "completed",
     "retry", "request_id", "model",
 })  # fmt: skip
 """
 What a line may say. `at` is the end of a request and `started` its beginning; `by_upstream` who answered,
-where the format says so outright; `flags` and `details` are Envoy's.
+`refusal` why not, where the
+format says so outright; `server` is the upstream by another name than its address; `flags` and `details` are Envoy's.
 """
 
 _SCALES = (("duration", 1.0), ("duration_ms", 1e-3), ("duration_us", 1e-6), ("duration_ns", 1e-9))
@@ -85,7 +86,7 @@ def entry_of(values: Mapping[str, Any], stamp: Stamp) -> Entry | None:
     first_byte_s = (
         seconds_of(get("first_byte_ms"), 1e-3) if "first_byte_ms" in values else seconds_of(get("first_byte"))
     )
-    upstream = _upstream(get("upstream"))
+    upstream = values["server"] if "server" in values else _upstream(get("upstream"))
     by_upstream = _by_upstream(values, flags, first_byte_s, upstream)
     completed = not flags if flags is not None else _completed(get("completed")) if "completed" in values else None
     return Entry(

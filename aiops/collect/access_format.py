@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from aiops.collect.access_entry import Entry, entry_of
+from aiops.collect.access_haproxy import Haproxy
 from aiops.collect.access_json import JsonLines, nginx_readings
 from aiops.collect.access_layout import DefinitionError, layout_of
 from aiops.collect.access_values import Stamp
@@ -79,6 +80,7 @@ class Format(StrEnum):
     UVICORN = "uvicorn"
     GUNICORN = "gunicorn"
     CADDY = "caddy"
+    HAPROXY = "haproxy"
 
 
 class Combined:
@@ -167,7 +169,7 @@ class Parser:
         """Whether lines that are no requests may stand in the same log."""
         current = self._current
         return (
-            isinstance(current, Uvicorn)
+            isinstance(current, Uvicorn | Haproxy)
             or self._form == Format.GUNICORN
             or (isinstance(current, JsonLines) and current.is_mixed)
         )
@@ -197,6 +199,7 @@ def _readers(form: str, definitions: Sequence[str]) -> Sequence[LineReader]:
         Format.UVICORN: lambda: (Uvicorn(),),
         Format.GUNICORN: lambda: (Combined(own=True), Uvicorn()),
         Format.CADDY: lambda: (JsonLines(),),
+        Format.HAPROXY: lambda: (Haproxy(),),
         Format.AUTO: lambda: (
             JsonLines(),
             layout_of(_INGRESS),  # begins like the combined format
@@ -204,6 +207,7 @@ def _readers(form: str, definitions: Sequence[str]) -> Sequence[LineReader]:
             layout_of(_ENVOY),
             layout_of(_ISTIO),
             Uvicorn(),
+            Haproxy(),
         ),
     }
     if form not in named:

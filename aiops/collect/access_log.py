@@ -40,6 +40,7 @@ _PLACES = (
     "var/log/envoy/*access*.log",
     "var/log/caddy/*access*.log",
     "var/log/traefik/*access*.log",
+    "var/log/haproxy*.log",
 )
 _PROBES = (
     "/health", "/healthz", "/health_generate", "/livez", "/live", "/ready", "/readyz", "/ping", "/metrics",
@@ -73,7 +74,7 @@ class Config:
         default=Format.AUTO.value,
         metadata=doc(
             "auto (known by its lines, and by nginx's configuration), json, combined, nginx, envoy, uvicorn, gunicorn, "
-            "caddy, or the definition of a format: nginx's log_format, or a format string of Envoy or gunicorn"
+            "caddy, haproxy, or the definition of a format: nginx's log_format, or a format string of Envoy or gunicorn"
         ),
     )
     discover: bool = field(

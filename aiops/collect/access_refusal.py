@@ -112,11 +112,14 @@ def refusal_of(
     """
     if (status != _TOO_MANY and status < 500) or by_upstream is None:
         return None
+    if "refusal" in values:
+        known: Refusal = values["refusal"]
+        return known
     if by_upstream:
         return Refusal.UPSTREAM
     if flags is not None:
         found = next((reason for flag, reason in _BY_FLAG.items() if flag in flags), Refusal.GATEWAY)
-        return _early(duration_s) if found is Refusal.RESET else found
+        return at_once(duration_s) if found is Refusal.RESET else found
     if "by_upstream" in values:
         return _BY_STATUS.get(status, Refusal.GATEWAY)
     return _by_nginx(status, values, duration_s)
@@ -141,10 +144,11 @@ def _by_nginx(status: int, values: Mapping[str, Any], duration_s: float | None) 
         return Refusal.CONNECT_FAILURE
     if shown_status == 504:
         return Refusal.TIMEOUT
-    return _early(duration_s) if "connect" in values else Refusal.UNANSWERED
+    return at_once(duration_s) if "connect" in values else Refusal.UNANSWERED
 
 
-def _early(duration_s: float | None) -> Refusal:
+def at_once(duration_s: float | None) -> Refusal:
+    """Which kind of reset it was, by how long the request took."""
     return Refusal.RESET_EARLY if duration_s is not None and duration_s < _EARLY_S else Refusal.RESET
 
 

@@ -691,6 +691,8 @@ SLOW: dict[str, str] = {
     "quotes": ' - "' * (LONG // 4),
     "a port": "INFO:     " + "1" * LONG + ':1 - "GET /',
     "brackets": "[" * LONG,
+    "HAProxy's beginnings": "[15/Jan/2027:08:00:01.100] " * (LONG // 27),
+    "HAProxy's slashes": "[15/Jan/2027:08:00:01.100] a " + "b/" * (LONG // 2),
     "blanks": " " * LONG,
 }
 
