@@ -2,7 +2,8 @@
 Breaches with memory: inactive, pending, firing, resolved.
 
 A breach has no past; the book gives it one. An alert is *pending* from the first breach that starts it, *fires* once
-such breaches have held for the rule's `for`, and is *resolved* when no breach came for `keep_firing_for`. A breach with
+such breaches have held for the rule's `for`, and is *resolved* when from a first look without a breach on none came for
+`keep_firing_for` (Prometheus counts from that look too, so that both resolve at the same time). A breach with
 ``starts=False`` (between the clearing and the firing limit) keeps a firing alert and does nothing else, so `for` counts
 only time past the limit.
 
@@ -45,6 +46,8 @@ class _Entry:
     grace_until_s: float = float("-inf")
     restored: bool = False
     """Read from the state file and not confirmed by a breach since."""
+    missed_at_s: float | None = None
+    """The first look since the last breach that found none."""
 
 
 class AlertBook:
@@ -81,6 +84,8 @@ class AlertBook:
             entry.alert = _not_ahead(entry.alert, now_s)
             entry.grace_until_s = min(entry.grace_until_s, now_s + _GRACE_S)
             entry.told_at_s = min(entry.told_at_s, now_s)
+            if entry.missed_at_s is not None:
+                entry.missed_at_s = min(entry.missed_at_s, now_s)
         seen: set[Key] = set()
         for breach in breaches:
             key = (breach.rule, breach.labels)
@@ -108,6 +113,7 @@ class AlertBook:
             return False
         entry.alert = _confirmed(entry.alert, rule, breach, now_s)
         entry.restored = False
+        entry.missed_at_s = None
         pending = entry.alert.state is AlertState.PENDING
         fires = pending and now_s - entry.alert.since_s >= rule.for_s
         if fires:
@@ -124,7 +130,9 @@ class AlertBook:
         if rule is not None:
             if entry.restored and now_s < entry.grace_until_s:
                 return
-            if entry.alert.state is AlertState.FIRING and now_s - entry.alert.last_breach_s < rule.keep_firing_for_s:
+            if entry.missed_at_s is None:
+                entry.missed_at_s = now_s
+            if entry.alert.state is AlertState.FIRING and now_s - entry.missed_at_s < rule.keep_firing_for_s:
                 return
         del self._entries[key]
         self._full = False

@@ -74,14 +74,16 @@ def test_a_firing_alert_is_resolved_once_it_was_quiet_for_long_enough():
     book = AlertBook([rule(keep_s=60)])
     book.step([breach()], NOW_S)
 
-    assert book.step([], NOW_S + 59) == []
-    assert book.step([breach()], NOW_S + 60) == []
-    assert book.step([], NOW_S + 119) == []
-    (ended,) = book.step([], NOW_S + 120)
-
-    assert (ended.state, ended.resolved_at_s) == (AlertState.RESOLVED, NOW_S + 120)
-    assert book.firing() == []
+    assert book.step([], NOW_S + 1) == []
+    assert book.step([], NOW_S + 60) == []
+    assert book.step([breach()], NOW_S + 61) == []
+    assert book.step([], NOW_S + 62) == []
     assert book.step([], NOW_S + 121) == []
+    (ended,) = book.step([], NOW_S + 122)
+
+    assert (ended.state, ended.resolved_at_s) == (AlertState.RESOLVED, NOW_S + 122)
+    assert book.firing() == []
+    assert book.step([], NOW_S + 123) == []
 
 
 def test_a_firing_alert_follows_its_value():
@@ -223,7 +225,7 @@ def test_a_clock_set_back_neither_fires_nor_freezes_anything():
     assert AlertState.FIRING not in states(book.step([breach()], back_s))
     assert states(book.step([breach()], back_s + 10)) == [AlertState.FIRING]
     assert book.step([], back_s + 15) == []
-    assert states(book.step([], back_s + 20)) == [AlertState.RESOLVED]
+    assert states(book.step([], back_s + 25)) == [AlertState.RESOLVED]
 
 
 def test_a_broken_rule_cannot_fill_the_memory():
