@@ -217,8 +217,11 @@ def pace_change(
 
 def capacity_change(view: View, topology: Topology, first_bad_s: float) -> TermChange:
     """How ready replicas times KV blocks changed."""
-    ups = of_service(view, topology, "gen_ai_server_up")
-    refs = tuple(SeriesRef("gen_ai_server_up", w.labels) for w in ups)
+    metric = "gen_ai_server_ready"  # a replica may be up and asleep, or refuse by its health path
+    if not (ups := of_service(view, topology, metric)):
+        metric = "gen_ai_server_up"
+        ups = of_service(view, topology, metric)
+    refs = tuple(SeriesRef(metric, w.labels) for w in ups)
     if not ups or first_bad_s - min(float(w.at_s[0]) for w in ups) < MIN_BASELINE_S:
         return TermChange(None, missing="no page of the inference server", series=refs)
     blocks = {

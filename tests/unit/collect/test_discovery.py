@@ -29,7 +29,10 @@ class Neighbourhood:
 
     def __init__(self, *listeners: Listener) -> None:
         self.listeners = list(listeners)
-        self.pages: dict[int, str | Exception] = {}
+        self.pages: dict[int, str | Exception | int] = {}
+        """By port: a page, how the connection fails, or a status."""
+        self.elsewhere: dict[int, str] = {}
+        """Pages that stand at another path than the usual one."""
         self.asked: list[int] = []
         self.at_once = self.most_at_once = 0
         transport = httpx.MockTransport(self.answer)
@@ -48,8 +51,12 @@ class Neighbourhood:
         await asyncio.sleep(0)
         self.at_once -= 1
         page = self.pages.get(port, httpx.ConnectError("refused"))
+        if request.url.path == "/prometheus/metrics":
+            page = self.elsewhere.get(port, "")
         if isinstance(page, Exception):
             raise page
+        if isinstance(page, int):
+            return httpx.Response(page)
         return httpx.Response(200, text=page) if page else httpx.Response(404)
 
     def look(self, now_s: float, known: tuple[str, ...] = ()) -> Round:
@@ -66,6 +73,26 @@ def test_servers_are_found_and_named_by_their_pages():
         ("127.0.0.1:8001", "TGI"),
     ]
     assert found.ports == 3
+
+
+@pytest.mark.parametrize("answer", ["[]", ' {"error": "x"}'])
+def test_a_server_that_answers_in_json_is_looked_up_at_its_second_path(answer):
+    """trtllm-serve shows its own statistics at /metrics, and what we read at /prometheus/metrics."""
+    street = Neighbourhood(listener(8000), listener(8001))
+    street.pages = {8000: answer, 8001: answer}
+    street.elsewhere = {8000: "trtllm_num_requests_running 1\n"}
+    assert [(one.url, one.dialect.title) for one in street.look(0.0).found] == [
+        ("http://127.0.0.1:8000/prometheus/metrics", "trtllm-serve")
+    ]
+
+
+def test_a_server_that_answers_503_is_asked_again_soon():
+    """It loads its model; ten minutes later its first incident would be over."""
+    street = Neighbourhood(listener(8000))
+    street.pages = {8000: 503}
+    street.look(0.0)
+    street.pages = {8000: "llamacpp:requests_processing 0\n"}
+    assert [one.dialect.title for one in street.look(60.0).found] == ["llama.cpp"]
 
 
 def test_our_own_page_is_not_taken_for_a_server():

@@ -212,6 +212,19 @@ class Service:
             self.series.put("gen_ai_server_up", Labels.of(instance=f"r{index}:1"), {at: up})
 
 
+def test_a_replica_that_is_up_and_not_ready_is_capacity_gone():
+    """One put to sleep, or refusing by its health path, still shows its page."""
+    service = Service()
+    for index in range(3):
+        for at in np.arange(START_S, FIRST_BAD_S + 30.0, 5.0):
+            ready = 0.0 if index == 0 and at > FIRST_BAD_S - 12.0 else 1.0
+            service.series.put("gen_ai_server_ready", Labels.of(instance=f"r{index}:1"), {at: ready})
+    found = service.account()
+
+    assert found.terms[Term.CAPACITY].change == pytest.approx(math.log(1.5), abs=0.1)
+    assert {ref.metric for ref in found.terms[Term.CAPACITY].series} == {"gen_ai_server_ready"}
+
+
 CASES = {
     Term.ARRIVALS: {"arrivals": 1.5},
     Term.WORK: {"work": 1.5},
