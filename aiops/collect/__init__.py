@@ -18,6 +18,7 @@ COLLECTORS: Mapping[str, str] = MappingProxyType(
         "dcgm": "aiops.collect.dcgm",
         "inference": "aiops.collect.inference",
         "gateway": "aiops.collect.gateway",
+        "node_exporter": "aiops.collect.node_exporter",
         "access_log": "aiops.collect.access_log",
         "log_tail": "aiops.collect.log_tail",
         "kernel_log": "aiops.collect.kernel_log",

@@ -27,11 +27,13 @@ _CARRIER_AGE_S = 10.0
 _SECTOR_BYTES = 512
 """The unit of /proc/diskstats, whatever the disk's own sector is."""
 
-_NO_DISK = re.compile(
+NO_DISK = re.compile(
     rb"(?:z?ram|loop|fd|sr)\d+"  # no disks
     rb"|(?:[hsv]|xv)d[a-z]+\d+|(?:nvme\d+n\d+|mmcblk\d+|nbd\d+)p\d+"  # partitions
 )
-_VIRTUAL_LINK = re.compile(rb"lo|(?:veth|docker|br-|virbr|cali|cni|flannel|vxlan|cilium|lxc|tap|ifb|dummy|kube).*")
+"""Names of block devices that are left out."""
+VIRTUAL_LINK = re.compile(rb"lo|(?:veth|docker|br-|virbr|cali|cni|flannel|vxlan|cilium|lxc|tap|ifb|dummy|kube).*")
+"""Names of network devices that are left out."""
 
 
 class Bound:
@@ -133,7 +135,7 @@ class Disks:
             return True
         if name in self._ignored:
             return False
-        if _NO_DISK.fullmatch(name):
+        if NO_DISK.fullmatch(name):
             if len(self._ignored) < 4 * _MAX_DISKS:
                 self._ignored.add(name)
             return False
@@ -176,7 +178,7 @@ class Network:
             name, _, rest = line.partition(b":")
             name = name.strip()
             if name not in self._cards:
-                if _VIRTUAL_LINK.fullmatch(name):
+                if VIRTUAL_LINK.fullmatch(name):
                     continue
                 if len(self._cards) >= _MAX_CARDS:
                     refused += 1

@@ -15,6 +15,7 @@ from aiops.collect import access_log, host, process
 from aiops.collect.dcgm import DcgmPage
 from aiops.collect.engines import dialects, gateways
 from aiops.collect.gateway import stub_status
+from aiops.collect.node_page import NodePage
 from aiops.collect.server_page import ServerPage
 from aiops.collect.server_page import gateway as gateway_page
 from aiops.collect.server_page import server as server_page
@@ -51,6 +52,13 @@ def read_gateway(case: Path, _tmp: Path) -> Iterator[Observation]:
             assert dialect is not None
             reader = gateway_page(dialect, "n1", "h:1")
         yield from reader.read(text, number * STEP_S)
+
+
+def read_node_exporter(case: Path, _tmp: Path) -> Iterator[Observation]:
+    """Each page of one host in turn."""
+    page = NodePage("10.0.0.5")
+    for number, text in enumerate(sorted(case.glob("[0-9].prom"))):
+        yield from page.read(text.read_bytes(), number * STEP_S)
 
 
 def read_dcgm(case: Path, _tmp: Path) -> Iterator[Observation]:
@@ -115,6 +123,7 @@ def read_process(case: Path, tmp: Path) -> Iterator[Observation]:
 READERS: dict[str, Reader] = {
     "inference": read_inference,
     "gateway": read_gateway,
+    "node_exporter": read_node_exporter,
     "dcgm": read_dcgm,
     "host": read_host,
     "access_log": read_access_log,
