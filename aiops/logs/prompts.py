@@ -34,7 +34,7 @@ _GOES_ON = re2.compile(rf"(?:\s*[)\]}}]|{_KEY})".encode())
 _ENDS = {
     quote: re2.compile(rf"(?:\A|[^\\])(?:\\\\)*{quote.decode()}{_KEY}".encode()) for quote in (b'"', b"'")
 }  # fmt: skip
-_OPENING = re2.compile(rb"[=:]\s*\\*([\"'\[({])")
+_OPENING = re2.compile(rb"[=:]\s*\\*[\"'\[({]")
 _ESCAPED = re2.compile(rb"\\+[\"']")
 _INSIDE = {
     b'"': re2.compile(rb'(?s)(?:[^"\\]|\\.)*'),
@@ -80,8 +80,9 @@ class Prompt:
         self._left = _MAX_FOLLOWING_HEADED if forms else _MAX_FOLLOWING
         self._others: set[bytes] = set()
         opening = _OPENING.search(line, start)
-        place = opening.start(1) if opening else start
-        self._quote = opening[1] if opening and opening[1] in _ENDS else b""
+        place = opening.end() - 1 if opening else start
+        first = line[place : place + 1]
+        self._quote = first if opening and first in _ENDS else b""
         if opening is None:
             end = _bare_end(line[start:])
         elif self._quote:
