@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from aiops import plan
 from aiops.catalog import CATALOG
+from aiops.collect import engines
 from aiops.document import plain
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import (
@@ -293,10 +294,68 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+# --- engines --------------------------------------------------------------------------------------------------------
+
+
+def engines_page() -> str:
+    """docs/engines.md."""
+    lines = [
+        "# Inference servers and gateways",
+        "",
+        _NOTICE.format(source="aiops/collect/engines.yaml"),
+        "",
+        "What the page of each program tells. A metric that is not in a table is not on the page, and what needs it is",
+        "*unknown* there. Several names in a cell are put together; of the spellings of several versions the newest is shown.",
+        "Times are converted to seconds; several engines or ranks on one page become one series.",
+        "",
+        "A P99 is interpolated in the server's own buckets. vLLM and trtllm-serve have an edge at 0.5 s; SGLang counts up to 0.4",
+        "and up to 0.6 s, so a P99 time to first token near 0.5 s is a guess there, and the daemon says so when it starts.",
+        "",
+    ]
+    for dialects, prefix in ((engines.dialects(), "gen_ai_server_"), (engines.gateways(), "http_gateway_")):
+        for dialect in dialects.known:
+            lines += [
+                f"## {dialect.title}",
+                "",
+                *_remarks(dialect),
+                *table(("metric", "on the page"), _read(dialect, prefix)),
+                "",
+            ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _remarks(dialect: engines.Dialect) -> Iterator[str]:
+    if dialect.health is not None:
+        ports = "".join(f" on port {to}, for a page on {of}" for of, to in dialect.health.ports.items())
+        yield f"Health path: `{dialect.health.path}`{ports}."
+        yield ""
+
+
+def _read(dialect: engines.Dialect, prefix: str) -> Iterator[tuple[str, str]]:
+    """Each metric with the names it stands under, shortest spelling of the prefix."""
+    found: dict[str, list[str]] = {}
+    own = {row.source.metric for row in dialect.rows if not row.spare}
+    for row in dialect.rows:
+        if not row.source.metric.startswith(prefix) or (row.spare and row.source.metric in own):
+            continue
+        name = next((name for name in row.names if name.startswith(dialect.prefixes)), row.names[0]).removesuffix(
+            "_bucket"
+        )
+        where = ",".join(f"{label}={'/'.join(values)}" for label, values in row.source.where.items())
+        fixed = ", ".join(f"{label} {value}" for label, value in row.source.fixed.items() if value)
+        over = f" over `{row.over[0]}`" if row.over else ""
+        of = f" (label {row.source.value_of})" if row.source.value_of else ""
+        text = f"`{name}{'{' + where + '}' if where else ''}`{of}{over}{': ' + fixed if fixed else ''}"
+        found.setdefault(row.source.metric, []).append(text)
+    for metric, names in found.items():
+        yield f"`{metric}`", ", ".join(names)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "aiops.example.yaml": example_file,
     "docs/alerts.md": alerts_page,
     "docs/causes.md": causes_page,
+    "docs/engines.md": engines_page,
     "docs/metrics.md": metrics_page,
     "docs/settings.md": settings_page,
 }

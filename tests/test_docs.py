@@ -10,6 +10,7 @@ import pytest
 
 from aiops import settings
 from aiops.catalog import CATALOG
+from aiops.collect.engines import dialects, gateways
 from aiops.collect.plugins import decode_plugins
 from aiops.rulebook.alerts import load_alert_rules
 from aiops.rulebook.causes import load_causes
@@ -91,3 +92,12 @@ def test_what_the_readme_names_exists():
     for name in ("docs/causes.md", "docs/settings.md", "docs/metrics.md", "aiops.example.yaml"):
         if name in readme:
             assert (ROOT / name).exists(), name
+
+
+def test_every_engine_and_every_metric_it_tells_is_on_the_page(generate: ModuleType):
+    """Whoever sees "unknown" in an incident looks there for what the engine does not show."""
+    page = generate.engines_page()
+    for dialect in (*dialects().known, *gateways().known):
+        section = page.split(f"\n## {dialect.title}\n")[1].split("\n## ")[0]
+        told = {row.source.metric for row in dialect.rows if not row.source.metric.startswith("db_client")}
+        assert all(f"| `{metric}` |" in section for metric in told)

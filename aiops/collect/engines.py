@@ -121,6 +121,7 @@ class Dialect:
     ) -> None:
         self.name = name
         self.title = engine.title
+        self.prefixes = engine.prefixes
         self.model = engine.model
         self.version_path = engine.version
         self.health = engine.health
