@@ -23,8 +23,6 @@ _READINGS: Final = (
     ("hw_temperature_celsius", "temperature_celsius", 1.0),
     ("hw_power_watts", "power_watts", 1.0),
     ("hw_gpu_clock_hertz", "clock_hertz", 1.0),
-)
-_SLOW_READINGS: Final = (
     ("hw_temperature_limit_celsius", "temperature_limit_celsius", 1.0),
     ("hw_temperature_shutdown_limit_celsius", "shutdown_limit_celsius", 1.0),
     ("hw_gpu_memory_temperature_celsius", "memory_temperature_celsius", 1.0),
@@ -39,8 +37,6 @@ _SLOW_READINGS: Final = (
     ("hw_gpu_mig_enabled", "mig", 1.0),
     ("hw_gpu_pcie_link_lanes_limit", "pcie_width_limit", 1.0),
     ("hw_gpu_pcie_link_generation_limit", "pcie_generation_limit", 1.0),
-)
-_LINK_READINGS: Final = (
     ("hw_gpu_pcie_replays_total", "pcie_replays", 1.0),
     ("hw_gpu_pcie_link_lanes", "pcie_width", 1.0),
     ("hw_gpu_pcie_link_generation", "pcie_generation", 1.0),
@@ -54,8 +50,16 @@ _COUNTS: Final = (
     ("hw_gpu_retired_pages_total", "retired_pages"),
     ("hw_gpu_nvlink_errors_total", "nvlink_errors"),
 )
-REASONS: Final = ("thermal", "power", "hardware", "thermal_software", "thermal_hardware", "power_cap", "power_brake")
-"""Values of the label ``reason``: any heat, any limit of power, the card's own slowdown; then heat and power apart."""
+# value of the label "reason", NVML's bits; any heat and any limit of power first, then each by itself
+REASONS: Final = (
+    ("thermal", 0x20 | 0x40),
+    ("power", 0x04 | 0x80),
+    ("hardware", 0x08),
+    ("thermal_software", 0x20),
+    ("thermal_hardware", 0x40),
+    ("power_cap", 0x04),
+    ("power_brake", 0x80),
+)
 MAX_PROCESSES: Final = 16
 _MAX_PORTS = 16
 _MAX_INSTANCES = 16
@@ -96,31 +100,25 @@ class KnownCard:
             tenants: Who holds memory of the cards.
             now_s: Wall time.
         """
-        slow = _SLOW_READINGS if "mig" in card else ()
-        for metric, key, factor in (*_READINGS, *slow):
+        for metric, key, factor in _READINGS:
             if key in card:
                 yield Sample(metric, self.labels, now_s, float(card[key]) * factor)
         used, limit = card.get("memory_used_bytes"), card.get("memory_limit_bytes")
         if used is not None and limit:
             yield Sample("hw_gpu_memory_utilization_ratio", self.labels, now_s, float(used) / float(limit))
-        if (cut := card.get("throttled")) is not None:
-            for reason in REASONS:
-                yield Sample("hw_gpu_throttled_ratio", self._part("reason", reason), now_s, float(reason in cut))
+        if (mask := card.get("clock_reasons")) is not None:
+            for reason, bits in REASONS:
+                cut = 1.0 if int(mask) & bits else 0.0
+                yield Sample("hw_gpu_throttled_ratio", self._part("reason", reason), now_s, cut)
         for metric, key in _COUNTS:
             for kind, count in card.get(key, {}).items():
                 yield Sample(metric, self._part("error_type", kind), now_s, float(count))
         for number, held, size in card.get("instances", [])[:_MAX_INSTANCES]:
-            yield from _instance(self._part("gpu_instance", str(number)), float(held), float(size), now_s)
-        yield from self._links(card, now_s)
-        yield from self._processes(card, tenants, now_s)
-
-    def _links(self, card: Mapping[str, Any], now_s: float) -> Iterator[Sample]:
-        for metric, key, factor in _LINK_READINGS:
-            if key in card:
-                yield Sample(metric, self.labels, now_s, float(card[key]) * factor)
+            yield from instance_memory(self._part("gpu_instance", str(number)), float(held), float(size), now_s)
         if "nvlinks_active" in card:
             self._nvlinks = max(self._nvlinks, float(card["nvlinks_active"]))
             yield Sample("hw_gpu_nvlinks_expected", self.labels, now_s, self._nvlinks)
+        yield from self._processes(card, tenants, now_s)
 
     def _processes(self, card: Mapping[str, Any], tenants: Tenants, now_s: float) -> Iterator[Sample]:
         listed = card.get("processes", ())
@@ -142,7 +140,7 @@ class KnownCard:
         return labels
 
 
-def _instance(labels: Labels, used: float, limit: float, now_s: float) -> Iterator[Sample]:
+def instance_memory(labels: Labels, used: float, limit: float, now_s: float) -> Iterator[Sample]:
     """The memory of a slice of a card."""
     yield Sample("hw_gpu_instance_memory_usage_bytes", labels, now_s, used)
     yield Sample("hw_gpu_instance_memory_limit_bytes", labels, now_s, limit)

@@ -23,16 +23,6 @@ import pynvml
 from aiops.collect import nvml_health as health
 from aiops.collect.nvml_calls import Device, Lost, optional, text
 
-_REASONS = (
-    # both kinds of heat and both of power first, as rules and dashboards use them; then each by itself
-    ("thermal", pynvml.nvmlClocksEventReasonSwThermalSlowdown | pynvml.nvmlClocksEventReasonHwThermalSlowdown),
-    ("power", pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown),
-    ("hardware", pynvml.nvmlClocksEventReasonHwSlowdown),
-    ("thermal_software", pynvml.nvmlClocksEventReasonSwThermalSlowdown),
-    ("thermal_hardware", pynvml.nvmlClocksEventReasonHwThermalSlowdown),
-    ("power_cap", pynvml.nvmlClocksEventReasonSwPowerCap),
-    ("power_brake", pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown),
-)
 _MAX_XIDS = 64
 """Events taken at once; the rest waits for the next question."""
 _PR_SET_PDEATHSIG = 1
@@ -62,8 +52,8 @@ class Card(TypedDict, total=False):
     clock_hertz: float
     clock_limit_hertz: float
     memory_clock_hertz: float
-    throttled: list[str]
-    """Why clocks are cut now."""
+    clock_reasons: int
+    """Why clocks are what they are, in NVML's bits."""
     errors: dict[str, float]
     lifetime_errors: dict[str, float]
     remapped_rows: dict[str, float]
@@ -110,7 +100,7 @@ class Gpu:
         self.device = device
         self.fixed = fixed
         self._links: health.Links | None = None
-        self._instances: dict[int, Device] | None = None
+        self._instances: dict[int, Device] = {}
 
     def read(self, *, processes: bool, errors: bool, links: bool) -> Card:
         """Its state."""
@@ -128,7 +118,7 @@ class Gpu:
                 self._links = self._links or health.Links(self.device)
                 card.update({**self._links.read(), **health.pcie(self.device)})  # type: ignore[typeddict-item]
             if processes:
-                found = health.processes([self.device, *(self._instances or {}).values()])
+                found = health.processes([self.device, *self._instances.values()])
                 if found is not None:
                     card["processes"] = found
             self.device.check()
@@ -142,11 +132,12 @@ class Gpu:
             card["errors"] = counts
         if counts := health.ecc(device, pynvml.NVML_AGGREGATE_ECC):
             card["lifetime_errors"] = counts
-        self._instances = health.instances(device)
-        card["mig"] = self._instances is not None
+        if (mig := health.mig_enabled(device)) is not None:
+            card["mig"] = mig
+        self._instances = health.instances(device) if mig else {}
 
     def _read_instances(self, card: Card) -> None:
-        used = {number: health.memory(part) for number, part in (self._instances or {}).items()}
+        used = {number: health.memory(part) for number, part in self._instances.items()}
         if found := [(number, *each) for number, each in used.items() if each is not None]:
             card["instances"] = found
 
@@ -293,7 +284,7 @@ def _read_state(device: Device, card: Card) -> None:
     if reasons is None:  # its name on older drivers
         reasons = device.ask(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons)
     if reasons is not None:
-        card["throttled"] = [name for name, bits in _REASONS if reasons & bits]
+        card["clock_reasons"] = int(reasons)
 
 
 def main() -> None:

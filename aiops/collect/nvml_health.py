@@ -146,11 +146,14 @@ class Links:
         return {}
 
 
-def instances(card: Device) -> dict[int, Device] | None:
-    """MIG instances by their number; None where MIG is off or unknown. Parts of one instance share its memory."""
+def mig_enabled(card: Device) -> bool | None:
+    """Whether the card is cut into MIG instances; None where that is not supported."""
     mode = card.ask(pynvml.nvmlDeviceGetMigMode)
-    if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
-        return None
+    return None if mode is None else bool(mode[0] == pynvml.NVML_DEVICE_MIG_ENABLE)
+
+
+def instances(card: Device) -> dict[int, Device]:
+    """MIG instances by their number. Parts of one instance share its memory."""
     found: dict[int, Device] = {}
     most = card.ask(pynvml.nvmlDeviceGetMaxMigDeviceCount) or 0
     for index in range(min(most, _MAX_INSTANCES)):

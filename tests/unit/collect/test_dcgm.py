@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from aiops.collect.dcgm import Config, Dcgm, DcgmPage
+from aiops.cards import CardBook, Spot
+from aiops.collect.dcgm import Config, Dcgm
+from aiops.collect.dcgm_page import DcgmPage
 from aiops.errors import SourceMalformed, SourceUnavailable
-from aiops.model import Event, Observation, Sample, Sight
+from aiops.model import Event, Labels, Observation, Sample, Sight
 from tests.worlds import make_world
 
 LABELS = 'gpu="{gpu}",UUID="GPU-{gpu}",device="nvidia{gpu}",modelName="L40S",Hostname="exporter-pod"'
@@ -36,9 +39,10 @@ class Exporters:
             raise httpx.ConnectError("refused", request=request)
         return httpx.Response(200, text=self.pages[request.url.host])
 
-    def collector(self, *urls: str) -> Dcgm:
+    def collector(self, *urls: str, book: CardBook | None = None) -> Dcgm:
         http = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
-        return Dcgm(Config(urls=urls), make_world(http=http))
+        world = make_world(http=http)
+        return Dcgm(Config(urls=urls), replace(world, cards=book) if book else world)
 
 
 def gather(collector: Dcgm, now_s: float) -> list[Observation]:
@@ -93,24 +97,126 @@ def test_a_page_without_gpus_is_malformed():
 @pytest.mark.parametrize(("local", "host"), [(True, "n1"), (False, "exporter-pod")])
 def test_a_local_exporter_s_cards_belong_to_this_node(local, host):
     """In a pod the exporter calls its host by the pod's name, which joins nothing here."""
-    samples = [o for o in DcgmPage("n1", local=local).read(page(0).encode(), 0.0) if isinstance(o, Sample)]
+    samples = [
+        o for o in DcgmPage("n1", local=local, book=CardBook()).read(page(0).encode(), 0.0) if isinstance(o, Sample)
+    ]
     assert {sample.labels.get("host_name") for sample in samples} == {host}
 
 
 def test_only_a_new_xid_is_an_event():
     """The page shows the last Xid for ever: at our start it may be weeks old, later it is repeated every second."""
-    exporter = DcgmPage("n1", local=True)
+    exporter = DcgmPage("n1", local=True, book=CardBook())
     codes = [31, 31, 79, 79, 0, 79]
     events = [
         [o.message for o in exporter.read(page(0, xid=code).encode(), float(at_s)) if isinstance(o, Event)]
         for at_s, code in enumerate(codes)
     ]
-    assert events == [[], [], ["Xid 79"], [], [], ["Xid 79"]]
+    assert events == [[], [], ["Xid 79 on GPU 0"], [], [], []]
+
+
+def counted(source: str, **counts: float) -> bytes:
+    lines = [f"DCGM_FI_DEV_GPU_UTIL{{{LABELS.format(gpu=0)}}} 90"]
+    lines += [f'{source}{{{LABELS.format(gpu=0)},xid="{code[1:]}"}} {count}' for code, count in counts.items()]
+    return "\n".join(lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "pages", "told"),
+    [
+        # the window's count falls when it moves on, and an Xid is news when it rises
+        ("COUNT", [{"x31": 2}, {"x31": 2}, {"x31": 3}, {"x31": 1}, {}, {"x31": 1}], [0, 0, 1, 0, 0, 1]),
+        # a total falls when the exporter restarts, and what it counts then is news
+        ("TOTAL", [{"x31": 5}, {"x31": 5}, {"x31": 6}, {"x31": 1}, {"x31": 1}], [0, 0, 1, 1, 0]),
+        ("TOTAL", [{}, {"x79": 1}, {"x79": 1, "x48": 1}, {}, {"x79": 1}], [0, 1, 1, 0, 1]),
+        ("COUNT", [{}, {"x0": 1}, {"xabc": 1}, {"x99999": 1}, {"x7²": 1}, {"x": 1}], [0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_where_the_exporter_counts_xids_a_rise_is_an_event(source, pages, told):
+    """The same Xid twice does not change the last code; the counts show it."""
+    exporter = DcgmPage("n1", local=True, book=CardBook())
+    events = [
+        sum(
+            isinstance(o, Event)
+            for o in exporter.read(counted(f"DCGM_EXP_XID_ERRORS_{source}", **counts), 30.0 * number)
+        )
+        for number, counts in enumerate(pages)
+    ]
+    assert events == told
+
+
+def test_an_xid_that_another_source_told_is_not_told_again():
+    """The kernel log is half a minute ahead of the exporter."""
+    book = CardBook()
+    exporter = DcgmPage("n1", local=True, book=book)
+    labels = LABELS + ',pci_bus_id="00000000:65:00.0"'
+    quiet, loud = (f"DCGM_FI_DEV_XID_ERRORS{{{labels.format(gpu=0)}}} {code}\n".encode() for code in (0, 79))
+    list(exporter.read(quiet, 0.0))
+    book.xid("kernel_log", Spot(Labels.of(host_name="n1"), "0000:65:00"), 10.0, 79)
+    assert not [o for o in exporter.read(loud, 35.0) if isinstance(o, Event)]
+
+
+# --- cards that NVML shows ------------------------------------------------------------------------------------------
+
+
+def shown(*gpus: int, at_s: float = 0.0, book: CardBook | None = None) -> CardBook:
+    book = book or CardBook()
+    book.show({f"0000:{gpu}:00": Labels.of(host_name="n1", hw_id=f"GPU-{gpu}", gpu=str(gpu)) for gpu in gpus}, at_s)
+    return book
+
+
+def test_a_page_whose_cards_nvml_shows_is_left_alone():
+    """Two sources of one series would contradict each other; once a minute is enough to see another card come."""
+    exporters = Exporters()
+    exporters.pages["127.0.0.1"] = page(0, 1)
+    book = shown(0, 1)
+    collector = exporters.collector(book=book)
+    seen = []
+    for second in range(120):
+        shown(0, 1, at_s=float(second), book=book)
+        seen += gather(collector, float(second))
+    assert [o for o in seen if isinstance(o, Sample)] == []
+    assert [(o.seen, o.detail) for o in seen if isinstance(o, Sight)] == [(True, "its cards are read through NVML")]
+    assert exporters.asked == 2
+
+
+def test_a_card_that_nvml_does_not_show_is_taken_from_the_page():
+    """In a container NVML sees the cards that were handed in."""
+    exporter = DcgmPage("n1", local=True, book=shown(0))
+    samples = [o for o in exporter.read(page(0, 1).encode(), 1.0) if isinstance(o, Sample)]
+    assert {sample.labels.get("gpu") for sample in samples} == {"1"}
+    assert "hw_gpu_count" not in {sample.metric for sample in samples}
+
+
+def test_the_page_takes_over_when_nvml_falls_silent():
+    """A driver that hangs for us may still answer DCGM."""
+    exporter = DcgmPage("n1", local=True, book=shown(0))
+    assert list(exporter.read(page(0).encode(), 1.0)) == []
+    assert list(exporter.read(page(0).encode(), 61.0)) != []
+
+
+def test_a_card_that_nvml_begins_to_show_is_not_missed_on_the_page():
+    """At our start the page may be read first."""
+    book = CardBook()
+    exporter = DcgmPage("n1", local=True, book=book)
+    list(exporter.read(page(0).encode(), 0.0))
+    shown(0, book=book)
+    assert list(exporter.read(page(0).encode(), 2.0)) == []
+
+
+def test_a_page_nobody_needs_may_fail():
+    """NVML shows its cards; an alert about the exporter would help no one."""
+    exporters = Exporters(a=page(0))
+    book = shown(0)
+    collector = exporters.collector("http://a:9400/metrics", book=book)
+    gather(collector, 0.0)
+    exporters.pages.clear()
+    shown(0, at_s=61.0, book=book)
+    assert [o for o in gather(collector, 61.0) if isinstance(o, Sight)] == []
 
 
 def test_a_lost_card_is_reported_for_an_hour():
     """Long enough for any rule; a card taken out for good must not stay red for ever."""
-    exporter = DcgmPage("n1", local=True)
+    exporter = DcgmPage("n1", local=True, book=CardBook())
     list(exporter.read(page(0, 1).encode(), 0.0))
 
     def lost(at_s: float) -> list[str]:
@@ -127,6 +233,6 @@ def test_a_lost_card_is_reported_for_an_hour():
 
 def test_a_page_of_endless_cards_is_bounded():
     """UUIDs are the exporter's word; memory is ours."""
-    exporter = DcgmPage("n1", local=True)
+    exporter = DcgmPage("n1", local=True, book=CardBook())
     seen = list(exporter.read(page(*range(1_000)).encode(), 0.0))
     assert sum(1 for o in seen if isinstance(o, Sample) and o.metric == "hw_gpu_up") == 256

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from aiops.cards import CardBook
 from aiops.catalog import CATALOG
 from aiops.collect import access_log, host, process
-from aiops.collect.dcgm import DcgmPage
+from aiops.collect.dcgm_page import DcgmPage
 from aiops.collect.engines import dialects, gateways
 from aiops.collect.gateway import stub_status
 from aiops.collect.node_page import NodePage
@@ -63,7 +64,7 @@ def read_node_exporter(case: Path, _tmp: Path) -> Iterator[Observation]:
 
 def read_dcgm(case: Path, _tmp: Path) -> Iterator[Observation]:
     """Each page of one exporter in turn."""
-    exporter = DcgmPage("n1", local=True)
+    exporter = DcgmPage("n1", local=True, book=CardBook())
     for number, page in enumerate(sorted(case.glob("[0-9].prom"))):
         yield from exporter.read(page.read_bytes(), number * STEP_S)
 

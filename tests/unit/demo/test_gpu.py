@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aiops.collect.dcgm import DcgmPage
+from aiops.cards import CardBook
+from aiops.collect.dcgm_page import DcgmPage
 from aiops.demo.card import OutOfMemory, Room, open_card, simulated_at
 from aiops.demo.gpu import Cards, SimulatedGpu, card_process
 
@@ -43,7 +44,10 @@ def test_the_daemon_reads_the_page_as_any_exporters():
     """The demo speaks dcgm-exporter's format, not a private one."""
     page = Cards([SimulatedGpu(0), SimulatedGpu(1)]).page(0.0)
 
-    found = {(s.metric, s.labels.get("gpu")): s.value for s in DcgmPage("n1", local=True).read(page.encode(), 1.0)}
+    found = {
+        (s.metric, s.labels.get("gpu")): s.value
+        for s in DcgmPage("n1", local=True, book=CardBook()).read(page.encode(), 1.0)
+    }
 
     assert found["hw_gpu_up", "1"] == 1.0
     assert found["hw_gpu_memory_usage_bytes", "0"] == pytest.approx(300 * 2**20)
