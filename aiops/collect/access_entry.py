@@ -177,5 +177,5 @@ def _completed(value: Any) -> bool:
 
 
 def _retry(value: Any) -> int:
-    found = number(first_of(value))
+    found = number(first_of(value)) if value else None  # mostly it is empty
     return int(found) if found is not None and 0 < found < 1000 else 0

@@ -13,6 +13,8 @@ _MAX_EPOCH_S = 1e11
 """Times above are milliseconds: as seconds they would lie after the year 5000."""
 _MAX_DURATION_S = 7 * 86_400.0
 _MAX_WORD = 100
+_NUMERIC = (int, float, str)
+"""A tuple: a union would be made anew at every call."""
 
 
 class Stamp:
@@ -37,7 +39,7 @@ class Stamp:
 
 def number(value: Any) -> float | None:
     """*value* as a finite number; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if not isinstance(value, _NUMERIC) or isinstance(value, bool):
         return None
     try:
         found = float(value)
@@ -68,6 +70,8 @@ def first_of(value: Any) -> str:
 
 def word_of(value: Any) -> str:
     """*value* as a short printable word; empty if it is none."""
+    if value is None:
+        return ""
     text = first_of(value)
     return text if text != "-" and len(text) <= _MAX_WORD and text.isprintable() else ""
 
