@@ -31,6 +31,8 @@ FAILURE = re2.compile(
     r"|mismatch|missing|not found|\bfull\b|overload|too many|out of|insufficient|not enough|stuck|\bhung|hang\b|stall"
     r"|\bno (?:space|memory|route|room|answer|response|free|healthy|live)|panic|fatal|fault|degrad|throttl|overheat|too hot"
     r"|expired|evict|preempt|\bdown\b|reset|unexpected|disconnect|respond|gone|violat"
+    r"|broken|damaged|unsupported|incompatible|misbehav|self[ -]signed|no such|unknown host|did not|not ready|interrupted"
+    r"|\bbad\b|limit (?:reached|hit)|vanish|silent|starv|unanswered|\bOOM\b"
 )
 """Words of failure."""
 _MIN_COLUMNS = 16
