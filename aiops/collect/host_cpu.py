@@ -49,7 +49,7 @@ class Cpu:
         if busy := self._each.advance([line for line in lines if line.startswith(b"cpu") and line[3:4].isdigit()]):
             yield Sample("system_cpu_busiest_utilization_ratio", self._labels, now_s, max(busy))
             full = sum(ratio >= _FULL_RATIO for ratio in busy)
-            yield Sample("system_cpu_full_count", self._labels, now_s, float(full))
+            yield Sample("system_cpu_full_cpus", self._labels, now_s, float(full))
 
     def _queue(self, text: bytes, now_s: float) -> Iterator[Sample]:
         for name, metric in (

@@ -176,7 +176,7 @@ class Processes:
                 except (ValueError, LookupError, ArithmeticError):
                     hidden[instance].add("control group, in an unknown form")
         for instance, labels in self._labels.items():
-            yield Sample("process_count", labels, now_s, float(counts[instance]))
+            yield Sample("process_followed_processes", labels, now_s, float(counts[instance]))
             what = ", ".join(sorted(hidden[instance]))
             if what != self._hidden.get(instance, ""):
                 self._hidden[instance] = what

@@ -46,8 +46,10 @@ class Threads:
     def __init__(self, folder: str, pid: int) -> None:
         self._folder = f"{folder}/task"
         self._pid = pid
+        self._watched: set[int] = set()
+        """Those that were busiest when all were read."""
         self._before: dict[int, int] = {}
-        """Ticks of the watched threads at the last look."""
+        """Ticks of the threads read at the last look."""
         self._before_s = 0.0
         self._baseline: tuple[float, dict[int, int]] | None = None
         """The first of the two readings of all threads."""
@@ -62,16 +64,21 @@ class Threads:
             cores: CPU the whole process took lately, in cores.
             uptime_s: Time of this look.
         """
-        quiet = cores < _QUIET_CORES
-        ticks, blocked = self._read([self._pid] if quiet else {self._pid, *self._before})
-        ratios = self._ratios(ticks, uptime_s)
-        unexplained = cores - sum(ratios.values())
-        self._before, self._before_s = ticks, uptime_s
-        if quiet:
+        if cores < _QUIET_CORES:
+            self._before, blocked = self._read([self._pid])
+            self._before_s = uptime_s
             return Busiest(cores, blocked)
-        if unexplained >= _QUIET_CORES and (self._baseline is not None or uptime_s >= self._scan_after_s):
-            ratios |= self._scan(uptime_s)
-            unexplained = cores - sum(heapq.nlargest(_WATCHED, ratios.values()))
+        ticks, blocked = self._read({self._pid, *self._watched})
+        ratios = self._ratios(ticks, uptime_s)
+        self._watched &= ticks.keys()
+        compared = self._watched <= ratios.keys()
+        self._before, self._before_s = ticks, uptime_s
+        if compared and cores - sum(ratios.values()) >= _QUIET_CORES:
+            if self._baseline is not None or uptime_s >= self._scan_after_s:
+                ratios |= self._scan(uptime_s)
+        elif compared:
+            self._pause_s = _AGAIN_S
+        unexplained = cores - sum(heapq.nlargest(_WATCHED, ratios.values()))
         known = ratios and (max(ratios.values()) >= _QUIET_CORES or unexplained < _QUIET_CORES)
         return Busiest(min(max(ratios.values()), 1.0) if known else None, blocked)
 
@@ -90,12 +97,13 @@ class Threads:
             return {}
         ticks, _ = self._read(int(name) for name in names if name.isdecimal())
         first, self._baseline = self._baseline, (uptime_s, ticks)
-        if first is None or uptime_s <= first[0]:
+        if first is None or not 0.0 < uptime_s - first[0] < _AGAIN_S:
             return {}
         self._baseline = None
         self._scan_after_s, self._pause_s = uptime_s + self._pause_s, min(2 * self._pause_s, _MAX_AGAIN_S)
         grown = {tid: count - first[1].get(tid, 0) for tid, count in ticks.items()}
         busiest = heapq.nlargest(_WATCHED, grown, key=lambda tid: grown[tid])
+        self._watched = set(busiest)
         self._before = {tid: ticks[tid] for tid in {self._pid, *busiest} & ticks.keys()}
         return {tid: seconds(grown[tid]) / (uptime_s - first[0]) for tid in busiest}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-NAMED_COUNT = {"db_client_connection_count", "hw_gpu_count", "system_cpu_logical_count"}
+NAMED_COUNT = {"db_client_connection_count", "hw_gpu_count", "process_thread_count", "system_cpu_logical_count"}
 """Gauges whose OpenTelemetry name ends in count; the linter would keep that ending to histograms."""
 
 
