@@ -211,7 +211,7 @@ class NodePage:
         if shares:
             yield Sample("system_cpu_busiest_utilization_ratio", self._labels, now_s, max(shares))
             full = sum(share >= _FULL_RATIO for share in shares)
-            yield Sample("system_cpu_full_count", self._labels, now_s, float(full))
+            yield Sample("system_cpu_full_cpus", self._labels, now_s, float(full))
 
     def _rates(self, found: Values, now_s: float) -> Iterator[Sample]:
         for metric, name, direction in _RATES:
