@@ -128,6 +128,7 @@ class Inference:
         await self._wait()
         for target in list(self._targets.values()):
             observations += self._take(target, now_s)
+            observations += self._ask_health(target, now_s)
         if self._look is not None and first:  # so that a single round shows what there is
             await asyncio.wait({self._look}, timeout=_FIRST_LOOK_S)
         if self._look is not None and self._look.done():
@@ -186,7 +187,6 @@ class Inference:
         else:
             yield from samples
             yield from self._up(target)
-        yield from self._ask_health(target)
 
     def _read(self, target: Target, page: bytes) -> list[Sample]:
         known = target.server
@@ -221,12 +221,14 @@ class Inference:
         url = health_url(target.url, health) if health is not None and self._asks_health else ""
         return HealthWatch(self._http, url, self._clock) if url else None
 
-    def _ask_health(self, target: Target) -> Iterator[Observation]:
-        """The health path beside the page; of a server that was never read, what most engines call theirs."""
+    def _ask_health(self, target: Target, now_s: float) -> Iterator[Observation]:
+        """The health path, whatever the page does; of a server that was never read, what most engines call theirs."""
+        if target.instance not in self._targets:
+            return
         if target.server is None and target.health is None:
             target.health = self._watch_health(target, _USUAL_HEALTH)
         if target.health is not None:
-            yield from target.health.samples(self._labels(target), target.asked_s)
+            yield from target.health.samples(self._labels(target), now_s)
 
     def _labels(self, target: Target) -> Labels:
         if target.server is not None:

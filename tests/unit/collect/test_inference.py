@@ -198,6 +198,19 @@ def test_a_replica_whose_page_is_fine_and_whose_health_path_refuses_is_not_ready
     asyncio.run(scene())
 
 
+def test_a_server_whose_page_hangs_is_still_asked_for_its_health():
+    """A load balancer goes by that path: whether it still sends requests there is half of the story."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            await rested(collector, 0.0)
+            server.answer, server.answers["/health"] = hang, page(b"")
+            seen = [o for at_s in (10.0, 20.0, 30.0) for o in await rested(collector, at_s)]
+        assert values(seen, "gen_ai_server_health_up")[-1] == 1.0
+
+    asyncio.run(scene())
+
+
 def test_an_engine_that_sleeps_is_not_ready():
     """It was told to put its weights away; that is capacity gone, and no fault."""
     asleep = (
