@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-<<<<<<< HEAD
 NAMED_COUNT = {"db_client_connection_count", "hw_gpu_count", "process_thread_count", "system_cpu_logical_count"}
 """Gauges whose OpenTelemetry name ends in count; the linter would keep that ending to histograms."""
-=======
-NAMED_COUNT = {
-    "db_client_connection_count", "hw_gpu_count", "hw_gpu_expected_count", "process_count", "process_thread_count",
-    "system_cpu_full_count", "system_cpu_logical_count",
-}  # fmt: skip
-"""Gauges whose name ends in count, as OpenTelemetry's do; the linter would keep that ending to histograms."""
->>>>>>> a629118 (Inference: the health path is asked while a page hangs; promtool's remarks about counts)
 
 
 def remarks(promtool: str, page: bytes) -> list[str]:
