@@ -8,6 +8,7 @@ one `ChangeSet`, which the saver commits; once it is committed, what it promised
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +34,8 @@ from aiops.selfstat import SelfStat
 
 log = structlog.get_logger(__name__)
 
+_EXPIRE_S = 60.0
+"""Series end after an hour; looking at each of them costs as much as storing their samples."""
 _FED_AT_ONCE = 2_000
 """Log records that take some tens of milliseconds."""
 
@@ -111,6 +114,7 @@ class Pipeline:
     _steady_at_s: float = float("-inf")
     _steady_breaches: tuple[Breach, ...] = ()
     _kept_badly: bool = False
+    _expired_s: float = float("-inf")
     _covered: Mapping[str, bytes] = field(default_factory=dict)
     """Checkpoints behind which every event is on the disk: only these are written, for no source tells an event twice."""
 
@@ -179,9 +183,11 @@ class Pipeline:
             return ()
 
     async def tidy(self, now_s: float) -> None:
-        """Render /metrics, forget what ended."""
-        self.series.expire(now_s)
-        self.exposition.render(self.series.snapshot(now_s))
+        """Let /metrics show today's samples; forget what ended."""
+        if not 0.0 <= now_s - self._expired_s < _EXPIRE_S:  # at once when the clock was set back
+            self._expired_s = now_s
+            self.series.expire(now_s)
+        self.exposition.renew(functools.partial(self.series.snapshot, now_s))
 
     async def keep(self, now_s: float) -> None:
         """Write checkpoints and history: what may be lost for a few seconds, but not for good."""

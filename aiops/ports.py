@@ -389,8 +389,8 @@ class Notifier(Protocol):
 class Exposition(Protocol):
     """The cached page of node samples."""
 
-    def render(self, samples: Iterable[Sample]) -> None:
-        """Make *samples* what /metrics shows."""
+    def renew(self, samples: Callable[[], Iterable[Sample]]) -> None:
+        """Let /metrics show what *samples* gives, asked for once when the page is."""
         ...
 
 

@@ -50,7 +50,9 @@ class Runner:
     ) -> None:
         self.name = name
         self._collector = collector
+        # asked once: looking a protocol up costs as much as a short run
         self._gather = collector.gather if isinstance(collector, AsyncCollector) else None
+        self._acknowledge = collector.acknowledge if isinstance(collector, Acknowledging) else None
         self._clock = clock
         self._executor = executor
         self._stat = stat
@@ -105,8 +107,8 @@ class Runner:
 
         Told to a collector that keeps checkpoints, unless a late call of it still runs, whose observations nobody has.
         """
-        if self._late is None and isinstance(self._collector, Acknowledging):
-            self._collector.acknowledge(now_s)
+        if self._late is None and self._acknowledge is not None:
+            self._acknowledge(now_s)
 
     async def _observe(self, now_s: float) -> list[Observation]:
         """One call of the collector, within its deadline."""

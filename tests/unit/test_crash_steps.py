@@ -124,7 +124,7 @@ class NoLogs:
 
 
 class NoPage:
-    def render(self, samples: Iterable[Sample]) -> None:
+    def renew(self, samples: Callable[[], Iterable[Sample]]) -> None:
         pass
 
 

@@ -134,8 +134,8 @@ class Shown:
     def __init__(self) -> None:
         self.samples: list[Sample] = []
 
-    def render(self, samples: Iterable[Sample]) -> None:
-        self.samples = list(samples)
+    def renew(self, samples: Callable[[], Iterable[Sample]]) -> None:
+        self.samples = list(samples())
 
 
 class Broken:

@@ -154,3 +154,24 @@ def test_help_text_with_newlines_stays_one_line():
     exposition.render([Sample("m", Labels(), 1.0, 1.0)])
 
     assert exposition.page().decode().splitlines() == [r"# HELP m one\ntwo \\ three", "# TYPE m gauge", "m 1.0"]
+
+
+def test_a_tick_nobody_scrapes_costs_nothing_and_scrapes_until_the_next_share_one_page() -> None:
+    """Ten scrapers must not cost ten times as much, and most ticks are scraped by nobody."""
+    asked: list[int] = []
+
+    def samples() -> list[Sample]:
+        asked.append(len(asked))
+        return [Sample("hw_gpu_count", Labels(), 1.0, float(len(asked)))]
+
+    exposition = Exposition(CollectorRegistry())
+    exposition.renew(samples)
+    exposition.renew(samples)
+    assert asked == []
+
+    pages = [exposition.page() for _ in range(10)]
+
+    assert len(asked) == 1
+    assert set(pages) == {pages[0]}
+    exposition.renew(samples)
+    assert b"hw_gpu_count 2.0" in exposition.page()
