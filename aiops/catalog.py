@@ -140,7 +140,7 @@ _METRICS = (
     Metric("hw_gpu_up", _G, "bool", _GPU, "1 when the card answers, 0 when it is lost.", "NVML"),
     Metric("hw_gpu_driver_responding", _G, "bool", _HOST, "1 when the last NVML round ended in time, 0 when it hung.", "aiops"),
     Metric("hw_gpu_count", _G, "gpus", _HOST, "Cards that answer.", "NVML"),
-    Metric("hw_gpu_expected_count", _G, "gpus", _HOST, "Cards seen since the start of this program: more than answer means that one is gone (gpu_fault).", "NVML"),
+    Metric("hw_gpus_expected", _G, "gpus", _HOST, "Cards seen since the start of this program: more than answer means that one is gone (gpu_fault).", "NVML"),
     Metric("hw_gpu_utilization_ratio", _G, "ratio", _GPU, "Share of time a kernel ran.", "NVML utilization.gpu"),
     Metric("hw_gpu_memory_controller_utilization_ratio", _G, "ratio", _GPU, "Share of time the memory controller was busy (NVML's \"memory utilization\").", "NVML utilization.memory"),
     Metric("hw_gpu_memory_usage_bytes", _G, "bytes", _GPU, "VRAM in use.", "NVML memory v2"),

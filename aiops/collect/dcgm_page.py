@@ -160,7 +160,7 @@ class DcgmPage:
         if not theirs:
             host = next(iter(self._cards.values())).labels.only(("host_name",))
             yield Sample("hw_gpu_count", host, now_s, float(len(ours)))
-            yield Sample("hw_gpu_expected_count", host, now_s, float(len(self._cards)))
+            yield Sample("hw_gpus_expected", host, now_s, float(len(self._cards)))
 
     def _read_card(
         self, card: Card, fields: Mapping[str, _Parts], xids: Mapping[tuple[str, int], float], now_s: float

@@ -211,7 +211,7 @@ class GpuNvml:
                 yield from self._down(known, now_s)
         up = [known for known in self._cards.values() if known.up]
         yield Sample("hw_gpu_count", self._labels, now_s, float(len(up)))
-        yield Sample("hw_gpu_expected_count", self._labels, now_s, float(len(self._cards)))
+        yield Sample("hw_gpus_expected", self._labels, now_s, float(len(self._cards)))
         yield from self._tell(up, str(answer.get("driver", "")))
         yield from self._tell_hidden(len(up))
 

@@ -582,7 +582,7 @@ def test_a_card_that_answers_nothing_but_errors_is_lost(machine: Machine) -> Non
     assert [value(seen, "hw_gpu_up", gpu="1") for seen in (first, last)] == [1.0, 0.0]
     assert value(last, "hw_gpu_up", gpu="0") == 1.0
     assert events(last) == [("gpu_lost", "1")]
-    assert [value(last, "hw_gpu_count"), value(last, "hw_gpu_expected_count")] == [1.0, 2.0]
+    assert [value(last, "hw_gpu_count"), value(last, "hw_gpus_expected")] == [1.0, 2.0]
 
 
 def test_a_lost_card_that_the_kernel_log_told_is_not_told_again(machine: Machine) -> None:
