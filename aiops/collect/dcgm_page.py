@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from aiops.cards import CardBook, Spot
-from aiops.collect.exposition import Page, Parser, Reading
+from aiops.collect.exposition import Follower, Page, Parser, Reading
 from aiops.collect.gpu_card import REASONS, instance_memory
 from aiops.errors import SourceMalformed
 from aiops.model import Labels, Observation, Sample
@@ -130,7 +130,7 @@ class DcgmPage:
         self._host = host
         self._local = local
         self._book = book
-        self._parser = Parser(_WANTED)
+        self._follower = Follower(Parser(_WANTED))
         self._cards: dict[_Key, Card] = {}
         self.left_to_nvml = False
         """Whether NVML showed all cards of the last page."""
@@ -142,7 +142,7 @@ class DcgmPage:
         Raises:
             SourceMalformed: it shows no GPU.
         """
-        page = self._parser.parse(text)
+        page = self._follower.parse(text)
         found = self._by_card(page)
         theirs = {key for key in (*found, *self._cards) if self._book.shows(key[1], now_s)}
         ours = {key: fields for key, fields in found.items() if key not in theirs}

@@ -101,14 +101,7 @@ class Parser:
         Raises:
             SourceMalformed: more lines or wanted readings than an honest page has.
         """
-        readings: dict[str, list[Reading]] = {}
-        skipped = 0
-        for line in self.lines(page):
-            if line.series is not None and math.isfinite(line.value):
-                name, labels, text = line.series
-                readings.setdefault(name, []).append(Reading(labels, line.value, text))
-            skipped += line.broken
-        return Page(readings, skipped)
+        return Follower(self).parse(page)
 
     def lines(self, page: bytes) -> Iterator[_Line]:
         """
@@ -196,6 +189,8 @@ class Layout:
         self.series = tuple(line.series for line in lines if line.series is not None)
         self._places = [(number, line.value_at) for number, line in enumerate(lines) if line.series is not None]
         self._blank = [number for number, line in enumerate(lines) if line is _BLANK]
+        self.skipped = sum(line.broken for line in lines)
+        """Lines of wanted names that could not be understood."""
         unclear = any(line.broken or not (line.begins or line is _BLANK) for line in lines)
         self._begins = [] if unclear or len(lines) > _MAX_REMEMBERED_LINES else [line.begins for line in lines]
 
@@ -249,6 +244,16 @@ class Follower:
             if self._layout.series == before:  # only what is not wanted has changed
                 self._layout.series = before
         return self._layout, values
+
+
+    def parse(self, page: bytes) -> Page:
+        """As `Parser.parse`, at a fraction of its price on a page laid out like the last one."""
+        layout, values = self.read(page)
+        readings: dict[str, list[Reading]] = {}
+        for (name, labels, text), value in zip(layout.series, values, strict=True):
+            if math.isfinite(value):
+                readings.setdefault(name, []).append(Reading(labels, value, text))
+        return Page(readings, layout.skipped)
 
 
 _COMMENT = _Line(b"#")

@@ -176,7 +176,9 @@ def test_a_page_read_again_and_again_gives_what_a_fresh_look_gives(pages):
             for series, value in zip(layout.series, values, strict=True)
             if math.isfinite(value)
         ]
-        assert found == [tuple(reading) for reading in parser.parse(page).readings.get("a", [])]
+        fresh = parser.parse(page)
+        assert found == [tuple(reading) for reading in fresh.readings.get("a", [])]
+        assert follower.parse(page) == fresh
 
 
 def test_a_page_whose_numbers_alone_have_changed_is_not_parsed_again():
