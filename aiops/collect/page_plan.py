@@ -155,7 +155,9 @@ class Plan:
         source, matched = row.source, False
         for place in self._places[name]:
             matched |= self._place(number, source, place, over)
-        if not matched and source.where and not source.labels and CATALOG[source.metric].kind is MetricKind.COUNTER:
+        told = any(source.where.keys() <= self._series[place].labels.keys() for place in self._places[name])
+        counts = CATALOG[source.metric].kind is MetricKind.COUNTER
+        if not matched and source.where and told and counts and not source.labels:
             # the family is there, nothing in it is what we look for: that is none so far
             self._cell(source, self._labels(source, {}))
         return True
@@ -249,8 +251,8 @@ class Plan:
 
 
 def _matches(theirs: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> bool:
-    """Whether no label has a value that is not wanted; a label that is not there says nothing."""
-    return all(theirs[label] in wanted for label, wanted in where.items() if label in theirs)
+    """Whether every label has a wanted value; one that is not there has an empty one."""
+    return all(theirs.get(label, "") in wanted for label, wanted in where.items())
 
 
 def _highest(values: Sequence[float], group: Group) -> float | None:
