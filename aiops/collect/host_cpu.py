@@ -8,6 +8,7 @@ series each would flood the rings, so there are the busiest one and the number o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,8 @@ class Cpu:
         user, nice, system, idle, iowait, irq, softirq, steal = map(int, lines[0].split()[1:9])
         yield Sample("system_cpu_logical_count", self._labels, now_s, float(text.count(b"\ncpu")))
         load = float(read_file(self._loadavg).split(maxsplit=1)[0])
+        if not isfinite(load):
+            raise ValueError("a load that is no number")
         yield Sample("system_cpu_load_average_1m", self._labels, now_s, load)
         yield from self._queue(text, now_s)
         # iowait may run backwards, says proc(5); together with idle time it does not

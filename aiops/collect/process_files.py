@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from aiops.collect.procfs import Since, number_after, read_file
@@ -18,6 +19,7 @@ from aiops.model import Labels, Sample
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _KIB = 1024.0
+_TOO_LARGE = 2**64
 _MEMORY = (
     (b"VmRSS:", "process_memory_usage_bytes"),
     (b"RssAnon:", "process_memory_anonymous_bytes"),
@@ -54,15 +56,17 @@ def read_stat(path: str) -> Stat:
     fields = text[end + 1 :].split(None, 21)
     if start < 0 or len(fields) < 20:
         raise ValueError(f"{path}: not in the form of a stat file")
-    name = text[start + 1 : end].decode("utf-8", "replace")
+    parent, major_faults, user, system, threads, started = (int(fields[i]) for i in (1, 9, 11, 12, 17, 19))
+    if max(parent, major_faults, user, system, threads, started) >= _TOO_LARGE:
+        raise ValueError(f"{path}: a number larger than the kernel has")
     return Stat(
-        name=name,
+        name=text[start + 1 : end].decode("utf-8", "replace"),
         state=fields[0].decode("ascii", "replace"),
-        parent=int(fields[1]),
-        major_faults=int(fields[9]),
-        cpu_ticks=int(fields[11]) + int(fields[12]),
-        threads=int(fields[17]),
-        start_ticks=int(fields[19]),
+        parent=parent,
+        major_faults=major_faults,
+        cpu_ticks=user + system,
+        threads=threads,
+        start_ticks=started,
     )
 
 
@@ -77,9 +81,13 @@ def read_uptime(root: Path) -> float:
 
     Raises:
         OSError: /proc/uptime cannot be read.
-        ValueError: it holds no number.
+        ValueError: it holds no finite number.
+        LookupError: it is empty.
     """
-    return float(read_file(str(root / "proc/uptime")).split(maxsplit=1)[0])
+    uptime_s = float(read_file(str(root / "proc/uptime")).split(maxsplit=1)[0])
+    if not isfinite(uptime_s):
+        raise ValueError("uptime is no number")
+    return uptime_s
 
 
 class OpenFiles:

@@ -24,6 +24,7 @@ _MAX_NAMES = 16
 _MAX_NAME = 32
 _EVERY_S = 59.5
 """A minute, less what a round may come early: a reading takes some milliseconds for hundreds of processes."""
+_MAX_PAGES = 2**40
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -52,7 +53,7 @@ class Largest:
             if process.program:
                 with contextlib.suppress(OSError, ValueError, LookupError):  # ended, or hidden
                     resident = read_file(f"{self._proc}/{process.pid}/statm").split(None, 2)[1]
-                    pages[process.program[:_MAX_NAME]] += int(resident)
+                    pages[process.program[:_MAX_NAME]] += min(int(resident), _MAX_PAGES)
         told: defaultdict[Labels, int] = defaultdict(int)
         for name in heapq.nlargest(_TOLD, pages, key=lambda name: pages[name]):
             told[self._labels(name)] += pages[name]

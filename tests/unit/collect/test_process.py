@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from aiops.catalog import CATALOG
 from aiops.collect import process
 from aiops.collect.known_servers import local_ports, note_servers
 from aiops.collect.process_files import OpenFiles
@@ -399,3 +404,42 @@ def test_processes_that_proc_hides_are_a_blind_spot(machine, look):
     assert ("other users' processes", False) in subjects
     machine.start(1, "init")
     assert ("other users' processes", True) in [(o.subject, o.seen) for o in look() if isinstance(o, Sight)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    st.sampled_from(
+        [
+            "100/stat",
+            "100/cmdline",
+            "100/status",
+            "100/io",
+            "100/limits",
+            "100/cgroup",
+            "100/statm",
+            "net/tcp",
+            "uptime",
+        ]
+    ),
+    st.binary(max_size=80) | st.sampled_from([b"9" * 5_000, b"inf", b"nan", b"100 (a) S " + b"9" * 4_000 + b" 9" * 30]),
+)
+def test_any_content_of_a_process_s_files_is_survived(tmp_path, name, noise):
+    """Names and titles are whatever programs write, and kernels change; one odd process must not blind us for others."""
+    root = tmp_path / "fresh"
+    shutil.rmtree(root, ignore_errors=True)
+    machine = Machine(root)
+    machine.start(100, "vllm serve x", at_s=1.0)
+    machine.start(200, "llama-server -m x", at_s=1.0)
+    machine.listen(p8000=100)
+    collector = process.build(process.Config(ports=(8_000,)), make_world(root=root))
+    seen: list[Observation] = []
+    for number in range(3):
+        machine.tick(10.0)
+        if number:
+            (root / "proc" / name).write_bytes(noise)
+        with contextlib.suppress(SourceUnavailable):
+            seen = list(collector.collect(1e9 + 10.0 * number))
+    samples = [o for o in seen if isinstance(o, Sample)]
+    assert {sample.metric for sample in samples} <= CATALOG.keys()
+    assert all(math.isfinite(sample.value) for sample in samples)
+    assert ("127.0.0.1:8080", "server") in followed(seen)
