@@ -245,7 +245,6 @@ class Follower:
                 self._layout.series = before
         return self._layout, values
 
-
     def parse(self, page: bytes) -> Page:
         """As `Parser.parse`, at a fraction of its price on a page laid out like the last one."""
         layout, values = self.read(page)

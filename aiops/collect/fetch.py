@@ -16,6 +16,8 @@ from aiops.errors import SourceMalformed, SourceUnavailable
 MAX_PAGE_BYTES = 4 * 2**20
 """vLLM's page has 0.1 MB, the largest exporters some 2 MB."""
 
+CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+"""How it shows that the other side has closed a connection."""
 _HEADERS = {
     "Accept": "text/plain;version=0.0.4, text/plain;q=0.5, */*;q=0.1",
     # a compressed page could unpack into anything
@@ -41,7 +43,7 @@ def instance_of(url: str) -> str:
 
 
 async def fetch_page(
-    http: httpx.AsyncClient, url: str, *, deadline_s: float, limit_bytes: int = MAX_PAGE_BYTES
+    http: httpx.AsyncClient, url: str, *, deadline_s: float, limit_bytes: int = MAX_PAGE_BYTES, again: bool = False
 ) -> bytes:
     """
     The body of the page at *url*.
@@ -51,18 +53,21 @@ async def fetch_page(
         url: Where to ask.
         deadline_s: From the first packet to the last byte.
         limit_bytes: A larger page is refused as soon as it shows.
+        again: Ask once more if the connection is cut. Servers drop idle connections after a few seconds, mostly five, which is
+            just when the next reading comes; nobody should be told that a server is down because of that.
 
     Raises:
         SourceUnavailable: nobody answers there, or not in time, or with 503: it is loading, or shutting down.
         SourceMalformed: not HTTP, another status than 200, compressed, HTML, or too large.
     """
     try:
-        async with (
-            asyncio.timeout(deadline_s),
-            http.stream("GET", url, headers=_HEADERS, timeout=deadline_s, follow_redirects=False) as response,
-        ):
-            _check_head(response, limit_bytes)
-            page = await _body(response, limit_bytes)
+        async with asyncio.timeout(deadline_s):
+            try:
+                page = await _page(http, url, deadline_s, limit_bytes)
+            except CUT_OFF:
+                if not again:
+                    raise
+                page = await _page(http, url, deadline_s, limit_bytes)
     except (TimeoutError, httpx.TimeoutException) as error:
         raise SourceUnavailable(f"no answer within {deadline_s:g} s") from error
     except (httpx.ProtocolError, httpx.UnsupportedProtocol) as error:
@@ -72,6 +77,12 @@ async def fetch_page(
     if page[:512].lstrip()[:1] == b"<":
         raise SourceMalformed("HTML instead of metrics")
     return page
+
+
+async def _page(http: httpx.AsyncClient, url: str, deadline_s: float, limit_bytes: int) -> bytes:
+    async with http.stream("GET", url, headers=_HEADERS, timeout=deadline_s, follow_redirects=False) as response:
+        _check_head(response, limit_bytes)
+        return await _body(response, limit_bytes)
 
 
 async def _body(response: httpx.Response, limit_bytes: int) -> bytes:

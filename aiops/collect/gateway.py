@@ -117,7 +117,8 @@ class Gateway:
 
     async def _read(self, page: Page, now_s: float) -> list[Sample] | SourceError:
         try:
-            text = await fetch_page(self._http, page.url, deadline_s=self._page_deadline_s)
+            known = page.reader is not None
+            text = await fetch_page(self._http, page.url, deadline_s=self._page_deadline_s, again=known)
             text = stub_status(text) or text
             if page.reader is None:
                 dialect = gateways().recognise(text)

@@ -17,6 +17,7 @@ import httpx
 
 from aiops.clock import Clock
 from aiops.collect.engines import Health
+from aiops.collect.fetch import CUT_OFF
 from aiops.model import Labels, Sample
 
 _AGAIN_S = 10.0
@@ -104,17 +105,23 @@ async def ask(http: httpx.AsyncClient, url: str, clock: Clock) -> Answer:
     """One question; every failure is an answer too."""
     started_s = clock.monotonic_s()
     try:
-        async with (
-            asyncio.timeout(_DEADLINE_S),
-            http.stream("GET", url, headers=_HEADERS, timeout=_DEADLINE_S, follow_redirects=False) as response,
-        ):
-            seconds = clock.monotonic_s() - started_s
-            loading = b"oading" in await _body(response) and response.status_code == _UNAVAILABLE
-            return Answer(response.status_code, seconds, loading)
+        async with asyncio.timeout(_DEADLINE_S):
+            try:
+                status, loading = await _question(http, url)
+            except CUT_OFF:  # an idle connection was closed as we asked; see `fetch_page`
+                status, loading = await _question(http, url)
+            return Answer(status, clock.monotonic_s() - started_s, loading)
     except (TimeoutError, httpx.TimeoutException):
         return Answer(None, clock.monotonic_s() - started_s)
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
         return Answer(None, None)
+
+
+async def _question(http: httpx.AsyncClient, url: str) -> tuple[int, bool]:
+    """Status, and whether a 503 says that the model is being loaded."""
+    async with http.stream("GET", url, headers=_HEADERS, timeout=_DEADLINE_S, follow_redirects=False) as response:
+        body = await _body(response)
+        return response.status_code, response.status_code == _UNAVAILABLE and b"oading" in body
 
 
 async def _body(response: httpx.Response) -> bytes:

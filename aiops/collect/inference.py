@@ -159,7 +159,7 @@ class Inference:
         for target in self._targets.values():
             if target.request is None:
                 target.asked_s = now_s
-                page = fetch_page(self._http, target.url, deadline_s=self._page_deadline_s)
+                page = fetch_page(self._http, target.url, deadline_s=self._page_deadline_s, again=target.healthy)
                 target.request = asyncio.create_task(page, name=f"page of {target.instance}")
 
     async def _wait(self) -> None:

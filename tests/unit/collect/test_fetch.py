@@ -129,6 +129,30 @@ def test_a_connection_that_breaks_in_the_middle_is_an_own_error():
         fetched(break_off)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_connection_the_server_dropped_while_it_was_idle_is_no_outage(again):
+    """uvicorn closes after five seconds without a request, and a page is read every five seconds."""
+
+    async def drop(writer: asyncio.StreamWriter) -> None:
+        server.answer = page(b"a 2\n")
+        writer.close()
+
+    async def scene() -> list[bytes]:
+        async with httpx.AsyncClient(trust_env=False) as http, serving(page(b"a 1\n")) as pages:
+            nonlocal server
+            server = pages
+            first = await fetch_page(http, pages.url, deadline_s=5.0, again=again)
+            pages.answer = drop
+            return [first, await fetch_page(http, pages.url, deadline_s=5.0, again=again)]
+
+    server = PageServer(hang)
+    if again:
+        assert asyncio.run(scene()) == [b"a 1\n", b"a 2\n"]
+    else:
+        with pytest.raises((SourceMalformed, SourceUnavailable)):
+            asyncio.run(scene())
+
+
 @pytest.mark.parametrize(
     ("url", "instance"),
     [
