@@ -160,12 +160,18 @@ class GpuNvml:
         if self._cards:  # it was there: somebody unloads or updates it
             for card in self._cards.values():
                 yield from self._down(card, now_s)
+            yield from self._count(now_s)
         else:
             self._child.close()
             self._quiet_until_s = now_s + _NO_DRIVER_EVERY_S
         self._responding = None
         hint = "on a GPU node: install the driver, or give this service /dev/nvidia* and libnvidia-ml.so.1; looked for again every 10 minutes"
         yield from self._say(f"no NVIDIA driver: {str(answer['missing'])[:200]}", hint)
+
+    def _count(self, now_s: float) -> Iterator[Sample]:
+        up = sum(1 for known in self._cards.values() if known.up)
+        yield Sample("hw_gpu_count", self._labels, now_s, float(up))
+        yield Sample("hw_gpus_expected", self._labels, now_s, float(len(self._cards)))
 
     def _driver(self, now_s: float) -> Sample:
         return Sample("hw_gpu_driver_responding", self._labels, now_s, 1.0 if self._responding else 0.0)
@@ -210,8 +216,7 @@ class GpuNvml:
             if key not in listed:
                 yield from self._down(known, now_s)
         up = [known for known in self._cards.values() if known.up]
-        yield Sample("hw_gpu_count", self._labels, now_s, float(len(up)))
-        yield Sample("hw_gpus_expected", self._labels, now_s, float(len(self._cards)))
+        yield from self._count(now_s)
         yield from self._tell(up, str(answer.get("driver", "")))
         yield from self._tell_hidden(len(up))
 

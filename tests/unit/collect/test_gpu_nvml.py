@@ -6,7 +6,6 @@ import asyncio
 import ctypes.util
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -25,22 +24,15 @@ from aiops.errors import ChildTimeout
 from aiops.model import Event, Labels, Observation, Sample, Sight
 from aiops.ports import World
 from tests.fakes import FakeCheckpoints, FakeInbox
+from tests.nvml_stub import StubState, build_library
 
 NOW_S = 1_800_000_000.0
-SOURCE = Path(__file__).parents[2] / "cases/collect/nvml_stub/nvml_stub.c"
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a libnvidia-ml.so.1 that does as its state file says."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler to build the stand-in for libnvidia-ml with")
-    folder = tmp_path_factory.mktemp("nvml")
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-o", folder / "libnvidia-ml.so.1", SOURCE], check=True, timeout=60
-    )
-    return folder
+    return build_library(tmp_path_factory.mktemp("nvml"))
 
 
 class Machine:
@@ -48,20 +40,15 @@ class Machine:
 
     def __init__(self, root: Path, library: Path | None) -> None:
         self.root = root
-        self.state = root / "state"
-        self.set()
-        env = {"LD_LIBRARY_PATH": str(library or root), "NVML_STUB_STATE": str(self.state)}
-        settings = [f"{name}={value}" for name, value in env.items()]
+        self.state = StubState(root / "state")
+        settings = [f"{name}={value}" for name, value in self.state.environment(library or root).items()]
         # through env: the collector hands its own environment on, which a test must not change
         self.command = (shutil.which("env") or "env", *settings, sys.executable, "-m", "aiops.collect.nvml")
         self.seen: list[Observation] = []
         self.cards = CardBook()
 
     def set(self, *lines: str) -> None:
-        """Replace the state in one step: it is read at any moment."""
-        new = self.state.with_suffix(".new")
-        new.write_text("".join(f"{line}\n" for line in lines))
-        new.replace(self.state)
+        self.state.set(*lines)
 
     def play(self, story: Callable[[GpuNvml], Awaitable[None]], **settings: Any) -> None:
         http = cast("httpx.AsyncClient", None)
@@ -73,6 +60,8 @@ class Machine:
                 await story(collector)
             finally:
                 collector.close()
+                for process in collector._child._dying:  # on a busy machine it may take longer than it is waited for
+                    process.wait(10.0)
 
         asyncio.run(run())
 
@@ -772,12 +761,14 @@ def test_a_driver_that_is_unloaded_under_us_is_not_forgotten(machine: Machine) -
 
     async def story(collector: GpuNvml) -> None:
         rounds.append(list(await collector.gather(NOW_S)))
-        collector._child.close()
-        machine.set("init=9")
+        machine.set("count=1", "unloaded=1")
         rounds.append(list(await collector.gather(NOW_S + 5.0)))
+        machine.set("count=1")
+        rounds.append(list(await collector.gather(NOW_S + 10.0)))
 
     machine.play(story)
 
-    assert value(rounds[1], "hw_gpu_up") == 0.0
+    assert [value(seen, "hw_gpu_up") for seen in rounds] == [1.0, 0.0, 1.0]
+    assert [value(rounds[1], "hw_gpu_count"), value(rounds[1], "hw_gpus_expected")] == [0.0, 1.0]
     assert events(rounds[1]) == [("gpu_lost", "0")]
     assert not sights(rounds[1])[0].seen

@@ -1,10 +1,11 @@
 /*
  * A stand-in for libnvidia-ml.so.1, for tests: its state is a file of key=value lines, named by NVML_STUB_STATE and
- * read again at every call. Built by the test session; see tests/unit/collect/test_gpu_nvml.py. With
+ * read again at every call. Built by the test session; see tests/nvml_stub.py. With
  * NVML_STUB_READ_ONCE=1 it is read once, so that a benchmark measures the reader and not this file.
  *
  *   count=2            cards
  *   init=9             what nvmlInitWithFlags returns
+ *   unloaded=1         every call returns "driver not loaded" (9)
  *   lost=1             this card answers every call with "GPU is lost" (15)
  *   broken=1           this card answers every call with "unknown error" (999)
  *   nohandle=1         this card's handle cannot be looked up either
@@ -79,6 +80,8 @@ static int enter(const char *call, long card)
         usleep(20000);
     if (look("crash", call, 0))
         abort();
+    if (look("unloaded", NULL, 0))
+        return 9;
     snprintf(number, sizeof number, "%ld", card);
     if (card >= 0 && look("lost", number, 0))
         return LOST;
@@ -95,7 +98,7 @@ static int enter(const char *call, long card)
 #define MIG(handle) reading("mig", CARD(handle), 0)
 #define ENTER(handle) int status = enter(__func__, CARD(handle)); if (status) return status
 
-int nvmlInitWithFlags(u32 flags) { (void)flags; enter(__func__, -1); return (int)look("init", NULL, OK); }
+int nvmlInitWithFlags(u32 flags) { (void)flags; int status = enter(__func__, -1); return status ? status : (int)look("init", NULL, OK); }
 int nvmlShutdown(void) { return OK; }
 const char *nvmlErrorString(int code) { (void)code; return "stub error"; }
 int nvmlSystemGetDriverVersion(char *text, u32 size) { snprintf(text, size, "570.148"); return OK; }
