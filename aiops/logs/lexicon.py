@@ -23,7 +23,7 @@ _SEVERITY_HEAD_BYTES = 160
 """Lines name their severity near the start; further on, the word is somebody's text."""
 _MAX_VALUE_CHARS = 64
 _MAX_EXPRESSION_BYTES = 150_000
-_TOGETHER = 16
+_TOGETHER = 4
 """Lines asked about at once; with more, words of different lines make it ask for patterns in vain."""
 
 _WORDS = (

@@ -103,6 +103,8 @@ def load_signatures(folders: Sequence[Path], *, proven: Collection[Path] = ()) -
             found.extend(_read(path, proven=folder in proven))
         except ConfigError as error:
             problems.extend(error.problems)
+    # what was compiled to be checked is not needed; the module would keep the last of it for ever, over a megabyte
+    re2.purge()
     if problems:
         raise ConfigError(*problems)
     return tuple(found)
