@@ -210,7 +210,7 @@ def test_a_server_piped_into_the_daemon_is_a_log_and_its_end_is_not_ours(tmp_pat
         started_s = time.monotonic()
         for _ in range(1_000):
             pipe.write(b"INFO a line of a server that must not wait for us\n" * 20)
-        pipe.write(b"torch.OutOfMemoryError: CUDA out of memory\n")
+        pipe.write(b"ERROR torch.OutOfMemoryError: CUDA out of memory\n")
         pipe.close()
         assert time.monotonic() - started_s < 5.0
         wait_for(
