@@ -20,7 +20,9 @@ from aiops.collect.procfs import read_file
 _MAX_PROCESSES = 32_768
 _MAX_NEW = 2_000
 """Unknown processes read in one look; the rest are read in the next."""
-_YOUNG_S = 60.0
+_YOUNG_S = 25.0
+_TITLED_S = (60.0, 70.0)
+"""A server's workers give themselves a title once their libraries are loaded: a last reading at this age."""
 _TURNS = 60
 """Looks in which every old process is read once."""
 _MAX_COMMAND_BYTES = 8_192
@@ -83,7 +85,8 @@ class ProcessTable:
         unknown = sorted(pids - self._known.keys())
         yield from unknown[: min(_MAX_NEW, max(_MAX_PROCESSES - len(self._known), 0))]
         for pid, known in self._known.items():
-            if pid % _TURNS == self._turn or uptime_s - seconds(known.start_ticks) < _YOUNG_S:
+            age_s = uptime_s - seconds(known.start_ticks)
+            if pid % _TURNS == self._turn or age_s < _YOUNG_S or _TITLED_S[0] <= age_s < _TITLED_S[1]:
                 yield pid
 
     def _read(self, pid: int) -> Process | None:
