@@ -58,6 +58,8 @@ class Absent:
 
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
+        if not config.silent and not self._any_down(series, now_s):
+            return  # nearly always, and a tenth of the cost of looking at every window
         found: dict[Labels, Breach] = {}
         for window in series.window(config.metric.name, now_s - config.remember, now_s, config.metric.match):
             since_s = self._gone_since(window, now_s)
@@ -77,13 +79,22 @@ class Absent:
                 )
         yield from found.values()
 
+    def _any_down(self, series: SeriesReader, now_s: float) -> bool:
+        metric = self.config.metric
+        newest = series.latest(metric.name, now_s, metric.match, self._freshness_s())
+        return any(sample.value <= 0 for sample in newest)
+
+    def _freshness_s(self) -> float:
+        """How old a reading of 0 may be; where silence counts, it is told by itself."""
+        return max(self.config.down, 60.0)
+
     def _gone_since(self, window: Window, now_s: float) -> float | None:
         """Since when it has been gone, if that is long enough; None while it is there."""
         config = self.config
         last_s = float(window.at_s[-1])
         if config.silent and now_s - last_s >= config.silent:
             return last_s
-        if not window.values[-1] <= 0 or (config.silent == 0 and now_s - last_s > max(config.down, 60.0)):
+        if not window.values[-1] <= 0 or (config.silent == 0 and now_s - last_s > self._freshness_s()):
             return None
         up = np.flatnonzero(window.values > 0)
         first_down_s = float(window.at_s[up[-1] + 1 if up.size else 0])
