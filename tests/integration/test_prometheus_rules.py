@@ -56,6 +56,43 @@ def designed(rule: AlertRule) -> list[Run]:
     return [Run(test.series, test.interval_s) for test in TESTS if rule.alert in test.alerts]
 
 
+OTHERS = """
+- {alert: SilentTried, detector: absent, absent: {metric: {name: gen_ai_server_up}, down: 20s, silent: 40s, remember: 4m}, by: [instance]}
+- {alert: LeastTried, detector: threshold, threshold: {metric: {name: gen_ai_server_up}, reduce: min, over: 45s, below: 0.5, clear: 0.9}, keep_firing_for: 20s}
+- {alert: MostTried, detector: threshold, threshold: {metric: {name: gen_ai_server_up}, reduce: max, over: 45s, below: 0.5}, for: 10s}
+- {alert: PeakTried, detector: threshold, threshold: {metric: {name: gen_ai_server_requests_waiting}, reduce: max, over: 45s, above: 3, clear: 2, max_age: 20s}}
+- {alert: FallingTried, detector: threshold, threshold: {metric: {name: gen_ai_server_requests_waiting}, reduce: mean, over: 1m, below: 3, rising: true}, for: 15s}
+- {alert: ShareTried, detector: threshold, threshold: {metric: {name: gen_ai_server_requests_waiting}, per: {name: gen_ai_server_requests_running}, above: 2, clear: 1}, for: 15s, by: [host_name]}
+- {alert: StandsTried, detector: threshold, threshold: {metric: {name: gen_ai_server_generation_tokens_total}, reduce: increase, over: 30s, below: 1, also: [{metric: {name: gen_ai_server_requests_running}, above: 0}, {metric: {name: gen_ai_server_up}, below: 2}]}, for: 20s}
+- {alert: TwoTotalsTried, detector: burn_rate, burn_rate: {bad: [{name: gen_ai_server_requests_rejected_total}, {name: gen_ai_server_preemptions_total}], total: [{name: gen_ai_server_requests_rejected_total}, {name: gen_ai_server_requests_finished_total}], objective: 90%, burn: 2, long: 3m, short: 30s, service_label: model}}
+"""
+"""What no shipped rule makes use of, and somebody's own may."""
+_SERVER = '{host_name="n1", instance="a:8000", model="llama", server="vllm"}'
+_INPUT = {
+    "gen_ai_server_up": "1x40 0x3 1x3 0x40",
+    "gen_ai_server_requests_waiting": "0x20 2x5 4x20 0+1x9",
+    "gen_ai_server_requests_running": "0x20 1x20 2x20 4x20",
+    "gen_ai_server_generation_tokens_total": "0+5x30 150x20 150+1x30",
+    "gen_ai_server_requests_rejected_total": "0x20 0+3x20 60x20 60+9x20",
+    "gen_ai_server_preemptions_total": "0x20 0+1x40",
+    "gen_ai_server_requests_finished_total": "0+10x80",
+}
+
+
+def others(folder: Path) -> list[tuple[AlertRule, RuleTest]]:
+    """Rules of our own making, each with a test that gives names and values to draw from."""
+    for name in ("alerts", "tests"):
+        (folder / name).mkdir(parents=True)
+    head = "layer: software, severity: info, source: a test of the export, summary: tried, "
+    (folder / "alerts" / "tried.yaml").write_text(OTHERS.replace("- {", "- {" + head))
+    rules = load_alert_rules([folder])
+    lines = [f"    '{metric}{_SERVER}': {values}" for metric, values in _INPUT.items()]
+    lines = ["- test: drawn from", "  input:", *lines, "  never: [" + ", ".join(rule.alert for rule in rules) + "]"]
+    (folder / "tests" / "tried.yaml").write_text("\n".join(lines))
+    (test,) = load_rule_tests(files_beside([folder]), rules)
+    return [(rule, test) for rule in rules]
+
+
 def drawn(rule: AlertRule, tests: Sequence[RuleTest], rng: random.Random) -> Run:
     """Random series with the names and labels of the shipped tests, made of the values that these use."""
     chosen = rng.choice(tests)
@@ -184,3 +221,16 @@ def test_the_same_samples_fire_the_same_alert_at_the_same_time(rule: AlertRule, 
     assert any(any(each) for each in fired[: len(tests)]), "the shipped test does not fire on Prometheus"
     for run, other in zip(runs, fired, strict=True):
         assert apart(ours(rule, run), other) == []
+
+
+def test_words_that_no_shipped_rule_uses_are_exported_as_faithfully(tmp_path: Path):
+    """A user's own rows are exported too."""
+    rng = random.Random(7)
+    for rule, test in others(tmp_path / "rules"):
+        folder = tmp_path / rule.alert
+        folder.mkdir()
+        runs = [drawn(rule, [test], rng) for _ in range(2 * RANDOM_RUNS)]
+        fired = theirs(rule, runs, folder)
+
+        assert any(any(each) for each in fired), f"{rule.alert} never fires"
+        assert [apart(ours(rule, run), other) for run, other in zip(runs, fired, strict=True)] == [[]] * len(runs), rule
