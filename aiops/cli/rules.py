@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
         text, approximate = rules_file(plan.alerts)
         print(text, end="")
         if approximate:
-            print(f"aiops: approximate, since PromQL has no exact test: {', '.join(approximate)}", file=sys.stderr)
+            print(f"aiops: approximate, the nearest that PromQL can say: {', '.join(approximate)}", file=sys.stderr)
         return 0
     from aiops.offline.rule_tests import failures, load_rule_tests  # noqa: PLC0415
 

@@ -4,7 +4,8 @@ Alert rules as PromQL: the condition of each detector in words that Prometheus h
 A window's ends belong to it in both worlds. "Half full" is a sample in the window's older half; a reading that is too
 old is one outside a range; hysteresis asks Prometheus' own ALERTS series whether the alert fires. What a counter added
 is its largest less its smallest reading: `increase` would extrapolate to the window's ends, which only a share of two
-counters forgives, and only if both reach equally far back; where a counter restarted, `increase` knows better.
+counters forgives, and only if both reach equally far back. Where a counter restarted inside the window only `increase`
+knows: rounded down to whole events, it is off by what it extrapolates beyond one of them.
 
 Two things have no words in PromQL: the exact binomial test of symptoms, and the rate of a counter between its first and
 last reading. For these the nearest plain condition is given, and named so.
@@ -132,7 +133,7 @@ def _reduced(config: Config) -> str:
 
 def _added(window: str) -> str:
     """What a counter added between its first and last reading in *window*."""
-    return f"(max_over_time({window}) - min_over_time({window}) and resets({window}) == 0) or increase({window})"
+    return f"(max_over_time({window}) - min_over_time({window}) and resets({window}) == 0) or floor(increase({window}))"
 
 
 def _moves(config: Config) -> str:
@@ -177,8 +178,7 @@ def _burn_rate(detector: BurnRate) -> str:
     def past(over_s: float, min_bad: int) -> str:
         bad, total = (_sum(each, over_s, config.service_label) for each in (config.bad, config.total))
         held = _any(config.total, over_s / 2, over_s / 2, config.service_label)
-        # counts are whole numbers; half of one less forgives what `increase` adds after a restart
-        return f"(({bad} > {_number(min_bad - 0.5)}) / ({total} > 0) and {held}) {limit}"
+        return f"(({bad} >= {min_bad}) / ({total} > 0) and {held}) {limit}"
 
     return f"({past(config.long, config.min_bad)}) and ({past(config.short, 1)})"
 
@@ -188,7 +188,7 @@ def _error_ratio(detector: ErrorRatio) -> str:
     bad = _sum((config.bad,), _NEAREST_S, config.service_label)
     total = _sum(config.total, _NEAREST_S, config.service_label)
     limit = max(config.min_ratio, config.max_baseline)
-    nearest = f"(({bad} > {_number(2 * config.min_bad - 0.5)}) / ({total} > 0) > {_number(limit)})"
+    nearest = f"(({bad} >= {2 * config.min_bad}) / ({total} > 0) > {_number(limit)})"
     if config.unless is None:
         return nearest
     watched = f"last_over_time({selector(config.unless, config.max_age)}) > 0"
