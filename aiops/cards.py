@@ -28,6 +28,7 @@ _MAX_CARDS = 256
 _MAX_CODES = 16
 """Different Xids of one card; further ones are counted as "other"."""
 _OTHER = "other"
+_OFF_THE_BUS = "79"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,16 @@ class CardBook:
         """The labels of the card at a bus *address*, if NVML has ever shown it."""
         with self._lock:
             return self._at.get(bus_address(address))
+
+    def watch(self, labels: Labels) -> None:
+        """
+        Somebody will tell of Xids of the card with *labels*.
+
+        From now on none at all reads 0, for the worst of them, and is not taken for "nobody looks".
+        """
+        with self._lock:
+            if labels in self._totals or len(self._totals) < _MAX_CARDS:
+                self._totals.setdefault(labels, {}).setdefault(_OFF_THE_BUS, 0)
 
     # --- what happened ----------------------------------------------------------------------------------------------
 

@@ -170,6 +170,8 @@ class DcgmPage:
         yield Sample("hw_gpu_up", card.labels, now_s, 1.0)
         yield from _samples(card, values, now_s)
         yield from _instances(card, fields, now_s)
+        if xids or "XID_ERRORS" in values:
+            self._book.watch(card.labels)
         last = int(values.get("XID_ERRORS", 0.0))
         for code in _new_xids(card, {**xids, ("last", last): 1.0} if 0 < last < _MAX_CODE else dict(xids)):
             yield from self._book.xid("dcgm", card.spot, now_s, code)

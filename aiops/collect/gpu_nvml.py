@@ -221,6 +221,8 @@ class GpuNvml:
         yield from self._tell_hidden(len(up))
 
     def _xids(self, answer: Mapping[str, Any], cards: Mapping[int, KnownCard], now_s: float) -> Iterator[Observation]:
+        for watched in cards.values() if answer.get("watching") else ():
+            self._book.watch(watched.labels)
         for number, code in answer.get("xids") or ():
             if (known := cards.get(int(number))) is not None:
                 yield from self._book.xid("gpu_nvml", known.spot, now_s, int(code))

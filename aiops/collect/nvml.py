@@ -26,6 +26,7 @@ from aiops.collect.nvml_calls import Device, Lost, optional, text
 _MAX_XIDS = 64
 """Events taken at once; the rest waits for the next question."""
 _PR_SET_PDEATHSIG = 1
+_IDENTITY = ("index", "uuid", "name", "address")
 _FLAGS = ("processes", "errors", "links", "again")
 
 
@@ -81,6 +82,8 @@ class Reading(TypedDict, total=False):
 
     driver: str
     cards: list[Card]
+    watching: bool
+    """Whether the driver tells of Xids."""
     xids: list[tuple[int, int]]
     """Card and code of each Xid since the last answer."""
     missing: str
@@ -99,6 +102,7 @@ class Gpu:
     def __init__(self, device: Device | None, fixed: Card) -> None:
         self.device = device
         self.fixed = fixed
+        self._identity = {name: fixed[name] for name in _IDENTITY if name in fixed}  # type: ignore[literal-required]
         self._links: health.Links | None = None
         self._instances: dict[int, Device] = {}
 
@@ -106,7 +110,7 @@ class Gpu:
         """Its state."""
         if self.device is None:
             return {**self.fixed}
-        card: Card = {"index": self.fixed["index"], "uuid": self.fixed["uuid"]}
+        card: Card = {**self._identity}  # type: ignore[typeddict-item]
         try:
             _read_load(self.device, card)
             _read_state(self.device, card)
@@ -149,6 +153,7 @@ class Nvml:
         self._driver = ""
         self._gpus: list[Gpu] = []
         self._events: Any = None
+        self._watching = False
         self._ready = False
 
     def read(
@@ -169,7 +174,7 @@ class Nvml:
             if not self._ready:
                 self._begin()
             cards = [gpu.read(processes=processes, errors=errors, links=links) for gpu in self._gpus]
-            return {"driver": self._driver, "cards": cards, "xids": self._xids()}
+            return {"driver": self._driver, "cards": cards, "watching": self._watching, "xids": self._xids()}
         except pynvml.NVMLError as error:
             self._end()
             return {"missing": str(error)}
@@ -179,11 +184,20 @@ class Nvml:
         self._driver = text(optional(pynvml.nvmlSystemGetDriverVersion))
         self._gpus = [_identify(index) for index in range(pynvml.nvmlDeviceGetCount())]
         self._events = optional(pynvml.nvmlEventSetCreate)
-        for gpu in self._gpus:
-            if self._events is not None and gpu.device is not None:
-                kind = pynvml.nvmlEventTypeXidCriticalError
-                optional(pynvml.nvmlDeviceRegisterEvents, gpu.device.handle, kind, self._events)
+        watched = [self._watch(gpu) for gpu in self._gpus]
+        self._watching = any(watched)
         self._ready = True
+
+    def _watch(self, gpu: Gpu) -> bool:
+        """Whether Xids of *gpu* will come to the event set."""
+        if gpu.device is None or self._events is None:
+            return False
+        try:
+            kind = pynvml.nvmlEventTypeXidCriticalError
+            pynvml.nvmlDeviceRegisterEvents(gpu.device.handle, kind, self._events)
+        except pynvml.NVMLError:
+            return False
+        return True
 
     def _end(self) -> None:
         if self._ready:

@@ -118,3 +118,13 @@ def test_cards_that_nvml_shows_are_known_to_all():
     assert book.shows("GPU-7", 130.0)
     assert not book.shows("GPU-8", 130.0)
     assert not book.shows("GPU-7", 161.0)
+
+
+def test_a_card_that_is_watched_and_well_reads_zero():
+    """A clause on a series that is not there is unknown; this one was tested and is absent."""
+    book = CardBook()
+    book.watch(HERE)
+    assert totals([*book.totals(100.0)]) == [("79", 100.0, 0.0)]
+    assert totals(book.xid("gpu_nvml", NVML, 105.0, 79))[-1] == ("79", 105.0, 1.0)
+    book.watch(HERE)
+    assert totals([*book.totals(110.0)]) == [("79", 110.0, 1.0)]
