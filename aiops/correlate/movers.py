@@ -52,6 +52,21 @@ The symptom itself in every form, what is told by upstream already, our own read
 judges by what logs are like.
 """
 
+_SMALLEST = {
+    "ratio": 0.01,
+    "seconds": 0.005,
+    "celsius": 1.0,
+    "watts": 5.0,
+    "bytes": 2.0**20,
+    "cpus": 0.1,
+    "faults": 20.0,
+    "operations": 20.0,
+    "pages": 20.0,
+    "switches": 100.0,
+    "tasks": 2.0,
+}
+"""What an idle machine does now and then, by unit: a file read after a quiet hour is no mover."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Track:
@@ -120,7 +135,7 @@ def weight(score: float, began: Onset | None, first_bad_s: float) -> float:
 
 def _smallest(unit: str) -> float:
     """A step of this size is always noise, in the metric's unit."""
-    return {"ratio": 0.01, "seconds": 0.005, "celsius": 1.0, "watts": 5.0}.get(unit, 0.5)
+    return _SMALLEST.get(unit, 0.5)
 
 
 def _text(metric: str, track: _Track, furthest: float) -> str:

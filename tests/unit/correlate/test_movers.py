@@ -62,6 +62,19 @@ def test_a_flat_series_that_twitches_is_not_the_strangest_of_all():
     assert find_movers(series, BAD_S, BAD_S + 30) == ()
 
 
+def test_an_idle_disk_that_reads_a_file_once_is_no_mover():
+    """On a quiet machine every byte is infinitely more than before; weights being read are gigabytes."""
+    series = FakeSeries()
+    page = [0.0] * 430
+    page[405] = 4096.0
+    weights = [0.0] * 430
+    weights[405:] = [2e9] * 25
+    put(series, "process_disk_read_bytes_per_second", page, instance="a", process="server")
+    put(series, "process_disk_read_bytes_per_second", weights, instance="b", process="server")
+
+    assert [m.series.labels.get("instance") for m in find_movers(series, BAD_S, BAD_S + 30)] == ["b"]
+
+
 def test_counters_are_judged_by_their_rate():
     """A running total always grows."""
     series = FakeSeries()
