@@ -329,6 +329,9 @@ def _remarks(dialect: engines.Dialect) -> Iterator[str]:
         ports = "".join(f" on port {to}, for a page on {of}" for of, to in dialect.health.ports.items())
         yield f"Health path: `{dialect.health.path}`{ports}."
         yield ""
+    if dialect.blind:
+        yield f"Blind spot: {dialect.blind}."
+        yield ""
 
 
 def _read(dialect: engines.Dialect, prefix: str) -> Iterator[tuple[str, str]]:

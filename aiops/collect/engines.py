@@ -85,6 +85,7 @@ class Engine:
     parts: tuple[str, ...] = ()
     progress: tuple[Moving, ...] = ()
     otherwise: str = ""
+    blind: str = ""
     read: tuple[Source, ...] = ()
 
 
@@ -125,6 +126,7 @@ class Dialect:
         self.model = engine.model
         self.version_path = engine.version
         self.health = engine.health
+        self.blind = engine.blind
         self.mirrored = frozenset(engine.mirrored)
         self.parts = engine.parts
         spare = (*otherwise.read,) if otherwise is not None else ()

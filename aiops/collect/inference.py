@@ -244,7 +244,7 @@ class Inference:
         if page.guessed is not None:
             below_s, above_s = page.guessed
             detail += f"; a P99 time to first token near 0.5 s is interpolated between {below_s:g} and {above_s:g} s"
-        yield from self._say(target, detail, seen=True)
+        yield from self._say(target, detail, seen=True, hint=page.dialect.blind)
 
     def _down(self, target: Target, reason: str) -> Iterator[Observation]:
         target.healthy = False
@@ -258,10 +258,10 @@ class Inference:
             del self._targets[target.instance]
             target.close()
 
-    def _say(self, target: Target, detail: str, *, seen: bool) -> Iterator[Sight]:
+    def _say(self, target: Target, detail: str, *, seen: bool, hint: str = "") -> Iterator[Sight]:
         if detail != target.said:
             target.said = detail
-            yield Sight(_NAME, f"server at {target.instance}", seen=seen, detail=detail)
+            yield Sight(_NAME, f"server at {target.instance}", seen=seen, detail=detail, hint=hint)
 
     def _start_look(self, now_s: float) -> None:
         if self._discovery is None or self._look is not None or 0.0 <= now_s - self._looked_s < ROUND_S:

@@ -227,6 +227,17 @@ def test_an_engine_that_sleeps_is_not_ready():
     asyncio.run(scene())
 
 
+def test_what_a_page_cannot_tell_is_said_beside_the_server():
+    """Nobody should look for 503s on a page that calls every failure 5xx."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            seen = list(await collector.gather(0.0))
+        assert ["cannot tell 503 from 500" in o.hint for o in seen if isinstance(o, Sight)] == [True]
+
+    asyncio.run(scene())
+
+
 def test_where_a_p99_is_a_guess_is_said_beside_the_server():
     """Whoever reads "P99 550 ms" must know that the server counts up to 0.4 and 0.6 s."""
     text = b"".join(
