@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ from aiops import settings
 from aiops.catalog import CATALOG
 from aiops.collect.engines import dialects, gateways
 from aiops.collect.plugins import decode_plugins
+from aiops.offline.rule_tests import failures, files_beside, load_rule_tests
 from aiops.rulebook.alerts import load_alert_rules
 from aiops.rulebook.causes import load_causes
 from aiops.rulebook.places import shipped_rules
@@ -74,6 +76,20 @@ def test_no_table_is_broken_by_a_pipe(generate: ModuleType):
             cells = line.replace("\\|", "").count("|")
             columns = (columns or cells) if line.startswith(("| ", "|-")) else 0
             assert cells == columns or not columns, (name, line)
+
+
+def test_the_rule_and_its_tests_on_the_page_hold(tmp_path: Path):
+    """People copy them."""
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    rule, tests = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for folder, text in (("alerts", rule), ("tests", tests)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "page.yaml").write_text(text, encoding="utf-8")
+    rules = load_alert_rules([tmp_path])
+
+    written = load_rule_tests(files_beside([tmp_path]), rules)
+    assert len(written) == 2
+    assert list(failures(written, rules)) == []
 
 
 def test_the_example_file_is_a_settings_file():
