@@ -279,6 +279,30 @@ def test_slow_rules_are_asked_every_five_seconds_and_hold_in_between():
     assert slow.asked == 2
 
 
+class Ledger:
+    """Reckons one sample, or breaks."""
+
+    def __init__(self, *, sick: bool = False) -> None:
+        self.sick = sick
+
+    def samples(self, series: SeriesReader, now_s: float) -> Iterable[Sample]:
+        if self.sick:
+            raise ZeroDivisionError
+        yield Sample("slo_burn_rate", LABELS, now_s, 20.0)
+
+
+def test_what_a_ledger_reckons_is_there_for_the_slow_rules_of_the_same_look():
+    """And a ledger that breaks silences neither the others nor the rules."""
+    house = House(steady=[Steady()])
+    house.pipeline.ledgers = (Ledger(sick=True), Ledger())
+    with capture_logs() as logs:
+        asyncio.run(house.pipeline.evaluate(7.0))
+
+    assert house.series.held["slo_burn_rate"][LABELS] == {7.0: 20.0}
+    assert [breach.rule for breach in house.book.seen] == ["Spike"]
+    assert [entry["event"] for entry in logs] == ["ledger failed"]
+
+
 def test_a_page_is_committed_with_its_alerts_and_then_announced():
     """The dispatcher is woken only after the promise is on the disk."""
     house = House(urgent=[Steady()])
