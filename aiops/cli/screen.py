@@ -174,7 +174,7 @@ class Screen:
         for name, reading in self._each("hw_gpu_throttled_ratio", "gpu"):
             if reading.value > 0:
                 throttled.setdefault(name, []).append(reading.labels.get("reason", ""))
-        notes = {name: "clocks cut: " + ", ".join(sorted(reasons)) for name, reasons in throttled.items()}
+        notes = {name: "clocks cut: " + ", ".join(_apart(reasons)) for name, reasons in throttled.items()}
         yield from self._things(_Kind("GPU", "hw_gpu_up", "gpu", _GPU), notes)
 
     def _host(self) -> Iterator[str]:
@@ -301,6 +301,11 @@ class Screen:
 
 def _colour(ratio: float) -> str:
     return RED if ratio >= _FULL else YELLOW if ratio >= _HOT else ""
+
+
+def _apart(reasons: Sequence[str]) -> Sequence[str]:
+    """Why clocks are cut: "thermal" says nothing more beside "thermal_hardware"."""
+    return sorted(reason for reason in reasons if not any(other.startswith(f"{reason}_") for other in reasons))
 
 
 def _natural(name: str) -> tuple[int, Callable[..., Any] | str]:

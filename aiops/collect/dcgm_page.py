@@ -26,6 +26,7 @@ _MAX_GPUS = 256
 _MAX_INSTANCES = 16
 _MAX_CODES = 64
 _MAX_CODE = 10_000
+_MAX_LABEL = 200
 _FORGET_S = 3_600.0
 """How long a lost card is reported as lost."""
 _MIB = 2.0**20
@@ -201,7 +202,7 @@ class DcgmPage:
                 if _is_blank(reading.value) or not (key in self._cards or self._add(key, reading)):
                     continue
                 parts = found.setdefault(key, {}).setdefault(name.removeprefix(_FIELD), {})
-                part = reading.labels.get("GPU_I_ID", "")
+                part = reading.labels.get("GPU_I_ID", "")[:_MAX_LABEL]
                 if part in parts or len(parts) <= _MAX_INSTANCES:
                     parts[part] = max(reading.value, parts.get(part, reading.value))
         return found
@@ -223,14 +224,14 @@ class DcgmPage:
         gpu, uuid = key
         if not (gpu or uuid) or len(self._cards) >= _MAX_GPUS:
             return False
-        host = self._host if self._local else reading.labels.get("Hostname", self._host)
+        host = self._host if self._local else reading.labels.get("Hostname", self._host)[:_MAX_LABEL]
         labels = Labels.of(host_name=host, hw_id=uuid, gpu=gpu)
-        self._cards[key] = Card(Spot(labels, reading.labels.get("pci_bus_id", "")))
+        self._cards[key] = Card(Spot(labels, reading.labels.get("pci_bus_id", "")[:_MAX_LABEL]))
         return True
 
 
 def _key(reading: Reading) -> _Key:
-    return reading.labels.get("gpu", ""), reading.labels.get("UUID", "")
+    return reading.labels.get("gpu", "")[:_MAX_LABEL], reading.labels.get("UUID", "")[:_MAX_LABEL]
 
 
 def _whole(name: str, parts: _Parts) -> float:

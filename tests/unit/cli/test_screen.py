@@ -20,6 +20,8 @@ hw_gpu_up{gpu="10"} 1
 hw_gpu_up{gpu="9"} 1
 hw_gpu_utilization_ratio{gpu="9"} 0.5
 hw_gpu_throttled_ratio{gpu="9",reason="thermal"} 1
+hw_gpu_throttled_ratio{gpu="9",reason="thermal_hardware"} 1
+hw_gpu_throttled_ratio{gpu="9",reason="hardware"} 1
 http_server_requests_total{service="chat",outcome="ok"} %(good)d
 http_server_requests_total{service="chat",outcome="503"} %(bad)d
 log_records_total{log_class="vram_exhaustion",source="a"} %(bad)d
@@ -82,7 +84,7 @@ def test_cards_stand_in_the_order_of_their_numbers_with_what_slows_them() -> Non
 
     nine, ten = (next(i for i, line in enumerate(lines) if line.split()[:1] == [number]) for number in ("9", "10"))
     assert nine < ten
-    assert lines[nine].endswith("clocks cut: thermal")
+    assert lines[nine].endswith("clocks cut: hardware, thermal_hardware")
 
 
 def test_an_open_incident_stands_above_everything_with_its_cause() -> None:

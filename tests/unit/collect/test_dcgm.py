@@ -236,3 +236,21 @@ def test_a_page_of_endless_cards_is_bounded():
     exporter = DcgmPage("n1", local=True, book=CardBook())
     seen = list(exporter.read(page(*range(1_000)).encode(), 0.0))
     assert sum(1 for o in seen if isinstance(o, Sample) and o.metric == "hw_gpu_up") == 256
+
+
+def test_a_page_of_endless_slices_and_codes_is_bounded():
+    """Labels are the exporter's word too."""
+    exporter = DcgmPage("n1", local=True, book=CardBook())
+    lines = []
+    for number in range(2_000):
+        labels = LABELS.format(gpu=0) + f',GPU_I_ID="{number}{"9" * 500}",xid="{number}"'
+        lines += [f"DCGM_FI_DEV_{name}{{{labels}}} 100" for name in ("FB_USED", "FB_FREE")]
+        lines.append(f"DCGM_EXP_XID_ERRORS_COUNT{{{labels}}} 0")
+    list(exporter.read("\n".join(lines).encode(), 0.0))
+    rising = "\n".join(line.removesuffix(" 0") + " 1" if line.endswith(" 0") else line for line in lines)
+    seen = list(exporter.read(rising.encode(), 60.0))
+    samples = [o for o in seen if isinstance(o, Sample)]
+    assert len({o.labels for o in samples if o.metric == "hw_gpu_instance_memory_usage_bytes"}) <= 17
+    assert len({o.labels for o in samples if o.metric == "hw_gpu_xid_errors_total"}) <= 17
+    assert sum(isinstance(o, Event) for o in seen) <= 64
+    assert max(len(value) for o in samples for _, value in o.labels.pairs) <= 200
