@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,3 +48,8 @@ class StubState:
     def environment(self, library: Path) -> Mapping[str, str]:
         """Variables under which a program meets the stand-in in folder *library*."""
         return {"LD_LIBRARY_PATH": str(library), "NVML_STUB_STATE": str(self.path)}
+
+    def command(self, library: Path) -> tuple[str, ...]:
+        """The collector's child on the stand-in; through env, since a test must not change its own environment."""
+        settings = [f"{name}={value}" for name, value in self.environment(library).items()]
+        return (shutil.which("env") or "env", *settings, sys.executable, "-m", "aiops.collect.nvml")

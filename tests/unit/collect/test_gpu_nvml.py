@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes.util
 import os
-import shutil
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -41,9 +39,7 @@ class Machine:
     def __init__(self, root: Path, library: Path | None) -> None:
         self.root = root
         self.state = StubState(root / "state")
-        settings = [f"{name}={value}" for name, value in self.state.environment(library or root).items()]
-        # through env: the collector hands its own environment on, which a test must not change
-        self.command = (shutil.which("env") or "env", *settings, sys.executable, "-m", "aiops.collect.nvml")
+        self.command = self.state.command(library or root)
         self.seen: list[Observation] = []
         self.cards = CardBook()
 

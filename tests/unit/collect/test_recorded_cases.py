@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from aiops.cards import CardBook
 from aiops.catalog import CATALOG
-from aiops.collect import access_log, host, process
+from aiops.collect import access_log, gpu_nvml, host, process
 from aiops.collect.dcgm_page import DcgmPage
 from aiops.collect.engines import dialects, gateways
 from aiops.collect.gateway import stub_status
@@ -23,6 +24,7 @@ from aiops.collect.server_page import server as server_page
 from aiops.errors import SourceError
 from aiops.model import Event, Labels, Observation, Sample, Sight
 from aiops.ports import Collector, World
+from tests.nvml_stub import StubState, build_library
 from tests.worlds import make_world
 
 CASES = Path(__file__).parents[2] / "cases" / "collect"
@@ -67,6 +69,35 @@ def read_dcgm(case: Path, _tmp: Path) -> Iterator[Observation]:
     exporter = DcgmPage("n1", local=True, book=CardBook())
     for number, page in enumerate(sorted(case.glob("[0-9].prom"))):
         yield from exporter.read(page.read_bytes(), number * STEP_S)
+
+
+@functools.cache
+def nvml_library(folder: Path) -> Path:
+    """The stand-in for NVIDIA's library, built once."""
+    folder.mkdir(exist_ok=True)
+    return build_library(folder)
+
+
+def read_gpu_nvml(case: Path, tmp: Path) -> Iterator[Observation]:
+    """The stand-in's states in turn, read by one collector through its child; the case may hold a root."""
+    state = StubState(tmp / "state")
+    # beside the folders of all tests: it is the same for each case
+    command = state.command(nvml_library(tmp.parent / "nvml"))
+    collector = gpu_nvml.GpuNvml(gpu_nvml.Config(deadline=20.0), make_world(root=case / "root"), command)
+    states = [path.read_text().splitlines() for path in sorted(case.glob("[0-9].state"))]
+
+    async def read() -> list[Observation]:
+        seen: list[Observation] = []
+        for number, lines in enumerate(states):
+            state.set(*lines)
+            seen += await collector.gather(number * STEP_S)
+        collector.close()
+        return seen
+
+    seen = asyncio.run(read())
+    for process in collector._child._dying:  # on a busy machine it may take longer than it is waited for
+        process.wait(10.0)
+    yield from seen
 
 
 def read_tree(build: Callable[[World], Collector], case: Path, tmp: Path) -> Iterator[Observation]:
@@ -126,6 +157,7 @@ READERS: dict[str, Reader] = {
     "gateway": read_gateway,
     "node_exporter": read_node_exporter,
     "dcgm": read_dcgm,
+    "gpu_nvml": read_gpu_nvml,
     "host": read_host,
     "access_log": read_access_log,
     "process": read_process,
