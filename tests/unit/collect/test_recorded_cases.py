@@ -95,8 +95,8 @@ def read_gpu_nvml(case: Path, tmp: Path) -> Iterator[Observation]:
         return seen
 
     seen = asyncio.run(read())
-    for process in collector._child._dying:  # on a busy machine it may take longer than it is waited for
-        process.wait(10.0)
+    for child in collector._child._dying:  # on a busy machine it may take longer than it is waited for
+        child.wait(10.0)
     yield from seen
 
 
