@@ -82,7 +82,8 @@ class CardBook:
         """
         with self._lock:
             for address, labels in cards.items():
-                self._shown[labels.get("hw_id")] = now_s
+                if uuid := labels.get("hw_id"):  # a card that was lost before it told its name has none
+                    self._shown[uuid] = now_s
                 self._at[bus_address(address)] = labels
 
     def shows(self, uuid: str, now_s: float) -> bool:

@@ -128,3 +128,10 @@ def test_a_card_that_is_watched_and_well_reads_zero():
     assert totals(book.xid("gpu_nvml", NVML, 105.0, 79))[-1] == ("79", 105.0, 1.0)
     book.watch(HERE)
     assert totals([*book.totals(110.0)]) == [("79", 110.0, 1.0)]
+
+
+def test_a_card_without_a_name_hides_no_other():
+    """A page may leave names out too; those cards are not the one that was lost before our start."""
+    book = CardBook()
+    book.show({"number 1": Labels.of(host_name="n1", hw_id="", gpu="1")}, 100.0)
+    assert not book.shows("", 100.0)

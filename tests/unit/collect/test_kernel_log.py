@@ -13,7 +13,7 @@ import pytest
 
 from aiops.clock import ManualClock
 from aiops.collect.kernel_log import Config, KernelLog
-from aiops.model import Event, EventKind, LogRecord, Observation, Sample, Sight
+from aiops.model import Event, EventKind, Labels, LogRecord, Observation, Sample, Sight
 from aiops.ports import World
 from tests.fakes import FakeCheckpoints, FakeInbox
 
@@ -28,6 +28,7 @@ class Kernel:
         self.theirs.setblocking(False)
         self.number = 1_000
         world = World("n1", root, ManualClock(), cast("httpx.AsyncClient", None), FakeCheckpoints(), FakeInbox())
+        self.cards = world.cards
         self.collector = KernelLog(Config(), world, lambda whole: os.dup(self.theirs.fileno()))
 
     def say(self, text: str | bytes, priority: int = 4) -> None:
@@ -105,6 +106,19 @@ def test_a_storm_of_one_error_is_one_event_in_ten_seconds(kernel: Kernel) -> Non
     assert len(events(kernel.heard())) == 2
     kernel.say("NVRM: Xid (PCI:0000:1a:00): 31, MMU fault")
     assert len(events(kernel.heard(NOW_S + 11.0))) == 1
+
+
+def test_a_card_that_nvml_shows_is_named_as_nvml_names_it(kernel: Kernel) -> None:
+    """In a container NVML numbers fewer cards than the kernel has; the alert's card must be the one in the charts."""
+    kernel.cards.show({"00000000:3B:00.0": Labels.of(host_name="n1", hw_id="GPU-7", gpu="0")}, NOW_S)
+    kernel.say("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.")
+
+    heard = kernel.heard()
+
+    (event,) = events(heard)
+    assert dict(event.labels.pairs) == {"host_name": "n1", "hw_id": "GPU-7", "gpu": "0", "xid": "79"}
+    totals = [each.value for each in heard if isinstance(each, Sample) and each.metric == "hw_gpu_xid_errors_total"]
+    assert totals[:2] == [0.0, 1.0]
 
 
 def test_a_card_off_the_bus_without_an_xid_is_an_event(kernel: Kernel) -> None:
