@@ -275,6 +275,7 @@ _METRICS = (
     Metric("slo_burn_rate", _G, "times", (*_GATEWAY, "window"), "Speed at which the budget was spent in the window, 1 spends it exactly on time; window: 5m, 30m, 1h, 6h, 3d; absent until half of it was seen.", "aiops"),
     Metric("slo_failed_requests", _G, "requests", (*_GATEWAY, "window"), "Failed answers seen in the window.", "aiops"),
     # this program; its other counters are on /metrics only
+    Metric("aiops_feed_refused_series", _G, "series", (*_HOST, "server"), "Series of a Prometheus server's last answer that was refused because there were too many; 0 when it was taken.", "aiops"),
     Metric("aiops_collector_up", _G, "bool", ("collector",), "1 when the collector's last run succeeded.", "aiops"),
 )  # fmt: skip
 

@@ -24,5 +24,6 @@ COLLECTORS: Mapping[str, str] = MappingProxyType(
         "kernel_log": "aiops.collect.kernel_log",
         "journal": "aiops.collect.journal",
         "changes": "aiops.collect.changes",
+        "prometheus": "aiops.collect.prometheus",
     }
 )

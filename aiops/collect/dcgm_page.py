@@ -80,7 +80,7 @@ _REASON_FIELDS: Final = ("CLOCKS_EVENT_REASONS", "CLOCK_THROTTLE_REASONS")
 # time spent throttled; its unit differs between versions, so only its growth is used
 _VIOLATIONS: Final = (("thermal", "THERMAL_VIOLATION"), ("power", "POWER_VIOLATION"))
 _MEMORY: Final = ("FB_USED", "FB_FREE")
-_WANTED: Final = frozenset(
+WANTED: Final = frozenset(
     _FIELD + name
     for name in (
         *(name for _, name, _ in _READINGS),
@@ -131,7 +131,7 @@ class DcgmPage:
         self._host = host
         self._local = local
         self._book = book
-        self._follower = Follower(Parser(_WANTED))
+        self._follower = Follower(Parser(WANTED))
         self._cards: dict[_Key, Card] = {}
         self.left_to_nvml = False
         """Whether NVML showed all cards of the last page."""
@@ -143,7 +143,15 @@ class DcgmPage:
         Raises:
             SourceMalformed: it shows no GPU.
         """
-        page = self._follower.parse(text)
+        yield from self.take(self._follower.parse(text), now_s)
+
+    def take(self, page: Page, now_s: float) -> Iterator[Observation]:
+        """
+        As `read`, of a page that is parsed already.
+
+        Raises:
+            SourceMalformed: it shows no GPU.
+        """
         found = self._by_card(page)
         theirs = {key for key in (*found, *self._cards) if self._book.shows(key[1], now_s)}
         ours = {key: fields for key, fields in found.items() if key not in theirs}

@@ -139,7 +139,9 @@ class Dialect:
             name: moving.where for moving in engine.progress for name in _spellings(moving.names, engine.prefixes)
         }
         wanted = {name for row in self.rows for name in (*row.names, *row.over)}
-        self.parser = Parser(wanted | self.progress.keys())
+        self.wanted = frozenset(wanted | self.progress.keys())
+        self.parser = Parser(self.wanted)
+        self.strangers = engine.unless
         self._marks = _line_start(engine.marks)
         self._unless = _line_start(engine.unless)
 

@@ -21,13 +21,16 @@ def note_servers(checkpoints: Checkpoints, instances: Collection[str]) -> None:
     checkpoints.put(_CHECKPOINT, json.dumps(sorted(instances)[:_MAX_SERVERS]).encode())
 
 
-def local_ports(checkpoints: Checkpoints) -> frozenset[int]:
-    """Ports of the known servers of this machine."""
+def known_servers(checkpoints: Checkpoints) -> frozenset[str]:
+    """The known servers, by instance."""
     try:
         instances = json.loads(checkpoints.get(_CHECKPOINT) or b"[]")
     except ValueError:
         return frozenset()
-    if not isinstance(instances, list):
-        return frozenset()
-    ports = (str(each).removeprefix(_HERE) for each in instances if str(each).startswith(_HERE))
+    return frozenset(map(str, instances)) if isinstance(instances, list) else frozenset()
+
+
+def local_ports(checkpoints: Checkpoints) -> frozenset[int]:
+    """Ports of the known servers of this machine."""
+    ports = (each.removeprefix(_HERE) for each in known_servers(checkpoints) if each.startswith(_HERE))
     return frozenset(int(port) for port in ports if port.isdecimal() and 0 < int(port[:6]) < 2**16)

@@ -8,7 +8,7 @@ host. Numbers that node_exporter does not show by default (interrupts, cgroups, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from aiops.collect.exposition import Follower, Parser, Series
@@ -90,7 +90,7 @@ _FILESYSTEM: Final = (
 _SEGMENTS: Final = ("netstat_Tcp_OutSegs", "netstat_Tcp_RetransSegs")
 _CPU: Final = "cpu_seconds_total"
 _NAME: Final = "uname_info"
-_WANTED: Final = frozenset(
+WANTED: Final = frozenset(
     f"node_{name}"
     for name in (
         *(row[1] for row in (*_GAUGES, *_RATIOS, *_USED, *_RATES, *_SOCKETS)),
@@ -115,8 +115,8 @@ class NodePage:
     def __init__(self, host: str) -> None:
         self.host = host
         self._labels = Labels.of(host_name=host)
-        self._follower = Follower(Parser(_WANTED))
-        self._series: tuple[Series, ...] = ()
+        self._follower = Follower(Parser(WANTED))
+        self._series: Sequence[Series] = ()
         self._keys: list[tuple[str, tuple[str, str]]] = []
         self._since: dict[tuple[str, ...], Since] = {}
         self._writable: set[str] = set()
@@ -129,9 +129,23 @@ class NodePage:
             SourceMalformed: it is no page of node_exporter.
         """
         layout, values = self._follower.read(text)
-        if layout.series is not self._series:
-            self._keys = [(each.name.removeprefix("node_"), _key(each.labels)) for each in layout.series]
-            self._series = layout.series
+        yield from self.take(layout.series, values, now_s)
+
+    def take(self, series: Sequence[Series], values: Sequence[float], now_s: float) -> Iterator[Sample]:
+        """
+        What a page says that somebody else has read.
+
+        Args:
+            series: What stands on it; the same object as long as nothing else does.
+            values: Of *series*.
+            now_s: When it was read.
+
+        Raises:
+            SourceMalformed: it is no page of node_exporter.
+        """
+        if series is not self._series:
+            self._keys = [(each.name.removeprefix("node_"), _key(each.labels)) for each in series]
+            self._series = series
             self._notice_host()
         found: dict[str, dict[tuple[str, str], float]] = {}
         for (name, key), value in zip(self._keys, values, strict=True):

@@ -51,6 +51,8 @@ def decode_plugins(sections: Mapping[str, Node | None], table: Mapping[str, str]
     """
     The enabled plug-ins with their settings, in the order of *table*.
 
+    A `Config` may have a property ``configured``; while it is false there is nothing to do, and the plug-in costs nothing.
+
     Args:
         sections: The `collect` section: plug-in name to its settings; a plug-in not named there gets its defaults.
         table: Plug-in name to module.
@@ -67,7 +69,7 @@ def decode_plugins(sections: Mapping[str, Node | None], table: Mapping[str, str]
         except ConfigError as error:
             problems.extend(error.problems)
             continue
-        if config.enabled:
+        if config.enabled and getattr(config, "configured", True):
             plugins.append(Plugin(name, module, config))
     if problems:
         raise ConfigError(*problems)

@@ -66,8 +66,22 @@ class ServerPage:
             SourceMalformed: nothing of what this engine's page shows is there.
         """
         layout, found = self._follower.read(text)
-        if layout.series is not self._series or self._read_s is None:
-            self._replan(layout.series)
+        return self.take(layout.series, found, now_s)
+
+    def take(self, series: Sequence[Series], found: Sequence[float], now_s: float) -> list[Sample]:
+        """
+        The samples of a page that somebody else has read.
+
+        Args:
+            series: What stands on it; the same object as long as nothing else does.
+            found: The values of *series*.
+            now_s: When it was read.
+
+        Raises:
+            SourceMalformed: nothing of what this engine's page shows is there.
+        """
+        if series is not self._series or self._read_s is None:
+            self._replan(series)
         if not self._plan.names - _NO_PROOF:
             raise SourceMalformed(f"none of the metrics of {self.dialect.title} is on the page")
         values = self._plan.fill(found)

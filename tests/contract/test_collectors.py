@@ -14,6 +14,7 @@ from aiops.clock import SystemClock
 from aiops.collect import COLLECTORS
 from aiops.collect.plugins import Plugin, build_collectors, decode_plugins
 from aiops.collect.runner import Runner
+from aiops.document import parse
 from aiops.model import Observation, Sample, Sight
 from aiops.selfstat import SelfStat
 from tests.worlds import make_world
@@ -21,10 +22,21 @@ from tests.worlds import make_world
 CHILDREN = {"gpu_nvml", "journal"}
 """These start a program of this machine, which no empty root can hide; their own tests hand them another."""
 NAMES = sorted(COLLECTORS.keys() - CHILDREN)
+SETTINGS = {
+    "prometheus": "servers: [{url: 'http://127.0.0.1:1', queries: [{metric: business_success_ratio, query: up}]}]",
+}
+"""What those need that do not run unless they are told what to read."""
 
 
 def plugin(name: str) -> Plugin:
-    return decode_plugins({}, {name: COLLECTORS[name]})[0]
+    sections = {name: parse(SETTINGS[name], "settings")} if name in SETTINGS else {}
+    return decode_plugins(sections, {name: COLLECTORS[name]})[0]
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_a_collector_with_nothing_to_read_does_not_exist(name):
+    """What is not configured costs nothing, not even a tick."""
+    assert decode_plugins({}, {name: COLLECTORS[name]}) == ()
 
 
 def rounds(name: str, root: Path, count: int) -> list[list[Observation]]:

@@ -14,10 +14,13 @@ import pytest
 from aiops.cards import CardBook
 from aiops.catalog import CATALOG
 from aiops.collect import access_log, gpu_nvml, host, process
+from aiops.collect.addresses import Addresses
 from aiops.collect.dcgm_page import DcgmPage
 from aiops.collect.engines import dialects, gateways
 from aiops.collect.gateway import stub_status
 from aiops.collect.node_page import NodePage
+from aiops.collect.prometheus_api import answer
+from aiops.collect.scraped import Place, Scraped
 from aiops.collect.server_page import ServerPage
 from aiops.collect.server_page import gateway as gateway_page
 from aiops.collect.server_page import server as server_page
@@ -100,6 +103,16 @@ def read_gpu_nvml(case: Path, tmp: Path) -> Iterator[Observation]:
     yield from seen
 
 
+def read_prometheus(case: Path, _tmp: Path) -> Iterator[Observation]:
+    """Each answer of one server in turn; a status other than 200 stands in the file's name, when times begin in a file."""
+    begins = case / "begins"
+    shift_s = -float(begins.read_text()) if begins.exists() else 0.0
+    scraped, place = Scraped(), Place("n1", Addresses(), CardBook(), frozenset(), this_host=False)
+    for file in sorted(case.glob("[0-9]*.json")):
+        status = int(file.stem.partition(".")[2] or 200)
+        yield from scraped.read(answer(status, file.read_bytes()).series, shift_s, place)
+
+
 def read_tree(build: Callable[[World], Collector], case: Path, tmp: Path) -> Iterator[Observation]:
     """One collector on a root that becomes each tree of the case in turn, as /proc changes under a daemon."""
     root = tmp / "root"
@@ -156,6 +169,7 @@ READERS: dict[str, Reader] = {
     "inference": read_inference,
     "gateway": read_gateway,
     "node_exporter": read_node_exporter,
+    "prometheus": read_prometheus,
     "dcgm": read_dcgm,
     "gpu_nvml": read_gpu_nvml,
     "host": read_host,
