@@ -114,6 +114,11 @@ class Config:
         return self.above if self.above is not None else self.below if self.below is not None else math.nan
 
     @property
+    def end(self) -> float:
+        """The bound a firing alert has to be back past."""
+        return self.limit if self.clear is None else self.clear
+
+    @property
     def sign(self) -> int:
         """1 when more is worse, -1 when less is."""
         return 1 if self.above is not None else -1
@@ -153,7 +158,7 @@ class Threshold:
 
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
-        clear = config.limit if config.clear is None else config.clear
+        clear = config.end
         worst: dict[Labels, Breach] = {}
         for labels, at_s, value, moves in self._values(series, now_s):
             if (value - clear) * config.sign <= 0:
@@ -189,8 +194,7 @@ class Threshold:
                 if math.isfinite(value):
                     yield sample.labels, sample.at_s, value, True
             return
-        earlier_s = config.times_earlier.over if config.times_earlier else 0.0
-        start_s = now_s - max(config.over + earlier_s, config.max_age)
+        start_s = now_s - max(config.over, config.max_age)
         for window in series.window(config.metric.name, start_s, now_s, config.metric.match):
             last_s = float(window.at_s[-1])
             if now_s - last_s > config.max_age:
@@ -199,7 +203,7 @@ class Threshold:
             if divisors is not None:
                 value = _ratio(value, divisors.get(window.labels, 0.0))
             elif config.times_earlier is not None:
-                value /= self._earlier(window, now_s - config.over, config.times_earlier)
+                value = self._times(value, config.times_earlier, series, window.labels, now_s - config.over)
             if math.isfinite(value):
                 yield window.labels, last_s, value, not config.rising or self._moves(window, now_s)
 
@@ -228,12 +232,15 @@ class Threshold:
         added = _increase(values)
         return added if config.reduce is Reduce.INCREASE else added / float(times[-1] - times[0])
 
-    def _earlier(self, window: Window, end_s: float, earlier: Earlier) -> float:
-        """Mean of the time before the window; NaN when less than half of it is held."""
-        times, values = _within(window, end_s - earlier.over, end_s)
-        if times.size < 2 or times[0] > end_s - earlier.over / 2:
-            return math.nan
-        return max(_mean(values), earlier.at_least)
+    def _times(self, value: float, earlier: Earlier, series: SeriesReader, labels: Labels, end_s: float) -> float:
+        """*value* over the mean of the time before the window; NaN when less than half of that is held."""
+        if self.config.sign > 0 and value / earlier.at_least <= self.config.end:
+            return math.nan  # no past could make it a breach: spares reading the long one
+        start_s = end_s - earlier.over
+        for window in series.window(self.config.metric.name, start_s, end_s, dict(labels.pairs)):
+            if window.labels == labels and window.at_s.size >= 2 and window.at_s[0] <= end_s - earlier.over / 2:
+                return value / max(_mean(window.values), earlier.at_least)
+        return math.nan
 
     def _moves(self, window: Window, now_s: float) -> bool:
         """Whether the last third of the window lies beyond the first, in the bad direction."""
