@@ -267,8 +267,11 @@ _METRICS = (
     Metric("log_lines_read_total", _C, "lines", ("host_name", "source"), "Physical lines read of a log file or of standard input, those left out as binary included.", "aiops"),
     Metric("log_lines_skipped_total", _C, "lines", ("host_name", "source", "reason"), "Lines of a log that could not be used: malformed, oversize (read to 64 KiB), future, too_old, binary, flood (too many at once; read and skipped add up to written), overwritten; undated (written while nobody looked, without a time); backlog and rotated_away count occasions.", "aiops"),
     # business
-    Metric("business_success_ratio", _G, "ratio", ("service",), "API success rate as the business sees it.", "pushed"),
-    Metric("business_complaint_ratio", _G, "ratio", ("service",), "Complaints over users.", "pushed"),
+    Metric("business_success_ratio", _G, "ratio", ("service",), "API success rate as the business sees it.", "pushed or pulled"),
+    Metric("business_complaint_ratio", _G, "ratio", ("service",), "Complaints over users.", "pushed or pulled"),
+    Metric("business_request_rate", _G, "requests", ("service",), "Requests a second as the business counts them.", "pushed or pulled"),
+    Metric("business_revenue_per_second", _G, "currency", ("service",), "Revenue a second, in the business's own currency.", "pushed or pulled"),
+    Metric("business_lag_seconds", _G, "seconds", ("service", "metric"), "Age of a business metric's newest value when it arrived here.", "aiops"),
     # the error budget, kept from the gateway's counters for longer than memory holds them
     Metric("slo_objective_ratio", _G, "ratio", _GATEWAY, "Promised share of good answers.", "settings"),
     Metric("slo_error_budget_remaining_ratio", _G, "ratio", _GATEWAY, "Share left of the failures that the objective allows among the answers seen in the last 30 days; below 0: overspent; absent until an hour was seen.", "aiops"),

@@ -25,5 +25,6 @@ COLLECTORS: Mapping[str, str] = MappingProxyType(
         "journal": "aiops.collect.journal",
         "changes": "aiops.collect.changes",
         "prometheus": "aiops.collect.prometheus",
+        "business": "aiops.collect.business",
     }
 )

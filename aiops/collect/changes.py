@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from aiops.collect.addresses import read_addresses
+from aiops.collect.business_rows import lag
 from aiops.document import Duration, doc
 from aiops.model import Event, EventKind, Observation, Sample, Sight
 from aiops.ports import World
@@ -39,7 +40,10 @@ class Changes:
         drained = self._inbox.drain()
         yield from self._news("change events", _HOW_CHANGES, any(map(_is_change, drained)))
         yield from self._news("business metrics", _HOW_BUSINESS, any(isinstance(each, Sample) for each in drained))
-        yield from map(self._named, drained)
+        for observation in drained:
+            yield self._named(observation)
+            if isinstance(observation, Sample):
+                yield lag(observation.metric, observation.labels, observation.at_s, now_s)
 
     def _named(self, observation: Observation) -> Observation:
         """An event names its replica as our series do, however a deployment spells it."""

@@ -8,6 +8,8 @@ Whatever it does, the answer is a page of limited size or one of two errors, wit
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import httpx
 
@@ -42,8 +44,14 @@ def instance_of(url: str) -> str:
     return f"[{parsed.host}]:{port}" if ":" in parsed.host else f"{parsed.host}:{port}"
 
 
-async def fetch_page(
-    http: httpx.AsyncClient, url: str, *, deadline_s: float, limit_bytes: int = MAX_PAGE_BYTES, again: bool = False
+async def fetch_page(  # noqa: PLR0913 (all but two by name)
+    http: httpx.AsyncClient,
+    url: str,
+    *,
+    deadline_s: float,
+    limit_bytes: int = MAX_PAGE_BYTES,
+    again: bool = False,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """
     The body of the page at *url*.
@@ -55,6 +63,7 @@ async def fetch_page(
         limit_bytes: A larger page is refused as soon as it shows.
         again: Ask once more if the connection is cut. Servers drop idle connections after a few seconds, mostly five, which is
             just when the next reading comes; nobody should be told that a server is down because of that.
+        headers: Sent beside, or instead of, the usual ones.
 
     Raises:
         SourceUnavailable: nobody answers there, or not in time, or with 503: it is loading, or shutting down.
@@ -63,11 +72,11 @@ async def fetch_page(
     try:
         async with asyncio.timeout(deadline_s):
             try:
-                page = await _page(http, url, deadline_s, limit_bytes)
+                page = await _page(http, url, deadline_s, limit_bytes, {**_HEADERS, **headers})
             except CUT_OFF:
                 if not again:
                     raise
-                page = await _page(http, url, deadline_s, limit_bytes)
+                page = await _page(http, url, deadline_s, limit_bytes, {**_HEADERS, **headers})
     except (TimeoutError, httpx.TimeoutException) as error:
         raise SourceUnavailable(f"no answer within {deadline_s:g} s") from error
     except (httpx.ProtocolError, httpx.UnsupportedProtocol) as error:
@@ -79,8 +88,10 @@ async def fetch_page(
     return page
 
 
-async def _page(http: httpx.AsyncClient, url: str, deadline_s: float, limit_bytes: int) -> bytes:
-    async with http.stream("GET", url, headers=_HEADERS, timeout=deadline_s, follow_redirects=False) as response:
+async def _page(
+    http: httpx.AsyncClient, url: str, deadline_s: float, limit_bytes: int, headers: Mapping[str, str]
+) -> bytes:
+    async with http.stream("GET", url, headers=headers, timeout=deadline_s, follow_redirects=False) as response:
         _check_head(response, limit_bytes)
         return await _body(response, limit_bytes)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import httpx
 import msgspec
 
 from aiops.clock import Clock
+from aiops.collect.fetch import CUT_OFF
 from aiops.document import Secret
 from aiops.errors import SourceMalformed, SourceUnavailable
 
@@ -102,23 +104,27 @@ class Api:
             SourceMalformed: what answers is no such server, refuses us, or says too much.
         """
         form = {"query": query, "timeout": f"{deadline_s:.3f}"}
-        asked_s = self._clock.now_s()
         try:
-            async with (
-                asyncio.timeout(deadline_s),
-                self._http.stream(
-                    "POST", self._url, data=form, headers=self._headers, timeout=deadline_s, follow_redirects=False
-                ) as response,
-            ):
-                clock = _apart(response.headers.get("date", ""), asked_s, self._clock.now_s())
-                status, body = response.status_code, await _bounded(response)
+            async with asyncio.timeout(deadline_s):
+                try:
+                    return await self._ask_once(form, deadline_s)
+                except CUT_OFF:  # an idle connection that was dropped just now
+                    return await self._ask_once(form, deadline_s)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise SourceUnavailable(f"no answer within {deadline_s:g} s") from error
         except (httpx.ProtocolError, httpx.UnsupportedProtocol) as error:
             raise SourceMalformed("does not speak HTTP") from error
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             raise SourceUnavailable(f"cannot be reached ({type(error).__name__})") from error
-        return answer(status, body, clock)
+
+    async def _ask_once(self, form: Mapping[str, str], deadline_s: float) -> Answer:
+        asked_s = self._clock.now_s()
+        async with self._http.stream(
+            "POST", self._url, data=form, headers=self._headers, timeout=deadline_s, follow_redirects=False
+        ) as response:
+            clock = _apart(response.headers.get("date", ""), asked_s, self._clock.now_s())
+            body = await _bounded(response)
+        return answer(response.status_code, body, clock)
 
 
 async def _bounded(response: httpx.Response) -> bytes:

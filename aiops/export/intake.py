@@ -25,20 +25,17 @@ from starlette.responses import JSONResponse, Response
 from aiops.clock import Clock
 from aiops.errors import RequestError
 from aiops.model import Event, EventKind, Labels, Observation, Sample
+from aiops.model.business import AHEAD_S, BUSINESS, LATENESS_S, expected, is_sound
 from aiops.ports import Inbox
 from aiops.selfstat import SelfStat
 
 ACTIONS = ("deploy", "rollback", "config", "scale", "restart")
-BUSINESS_METRICS = ("business_success_ratio", "business_complaint_ratio")
-
 MAX_BODY_BYTES = 64 * 1024
 MAX_EVENTS = 100
 MAX_LABELS = 16
 MAX_LABEL_CHARS = 256
 MAX_MESSAGE_CHARS = 1_000
 _BODY_DEADLINE_S = 10.0
-_MAX_AHEAD_S = 300.0
-"""Clocks of a fleet differ by seconds; a sender five minutes ahead has a broken one."""
 _MAX_AGE_S = 7 * 86_400.0
 """Older than any history kept here by default."""
 _RETRY_AFTER_S = 5
@@ -91,20 +88,32 @@ def parse_events(body: bytes, now_s: float) -> list[Observation]:
 
 def parse_business(body: bytes, now_s: float) -> list[Observation]:
     """
-    The business reading in a request body, as a list of one.
+    The business readings of a request body: one JSON object or a list of them; oldest first.
 
     Raises:
-        RequestError: it is not as documented.
+        RequestError: anything in it is not as documented; nothing of it may be used.
     """
-    entry = _object(_json(body), "", {"metric", "service", "value", "time"})
-    metric = _text(entry, "metric", "", MAX_LABEL_CHARS)
-    if metric not in BUSINESS_METRICS:
-        raise RequestError(f"metric: expected one of {', '.join(BUSINESS_METRICS)}, found {_show(metric)}")
-    service = _text(entry, "service", "", MAX_LABEL_CHARS)
-    value = entry.get("value")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise RequestError(f"value: expected a number from 0 to 1, found {_show(value)}")
-    return [Sample(metric, Labels.of(service=service), _time_s(entry, "", now_s), float(value))]
+    data = _json(body)
+    entries = data if isinstance(data, list) else [data]
+    if not 1 <= len(entries) <= MAX_EVENTS:
+        raise RequestError(f"expected 1 to {MAX_EVENTS} readings, found {len(entries)}")
+    found = [_reading(entry, f"[{i}]." if isinstance(data, list) else "", now_s) for i, entry in enumerate(entries)]
+    return [*sorted(found, key=lambda sample: sample.at_s)]
+
+
+def _reading(entry: Any, where: str, now_s: float) -> Sample:
+    fields = _object(entry, where, {"metric", "service", "value", "time"})
+    metric = _text(fields, "metric", where, MAX_LABEL_CHARS)
+    if metric not in BUSINESS:
+        raise RequestError(f"{where}metric: expected one of {', '.join(BUSINESS)}, found {_show(metric)}")
+    service = _text(fields, "service", where, MAX_LABEL_CHARS)
+    value = fields.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_sound(metric, value):
+        raise RequestError(f"{where}value: expected {expected(metric)}, found {_show(value)}")
+    at_s = _time_s(fields, where, now_s)
+    if at_s < now_s - LATENESS_S:
+        raise RequestError(f"{where}time: is more than an hour ago")
+    return Sample(metric, Labels.of(service=service), at_s, float(value))
 
 
 def _json(body: bytes) -> Any:
@@ -176,7 +185,7 @@ def _time_s(fields: dict[str, Any], where: str, now_s: float) -> float:
         at_s = float(value)
     else:
         raise RequestError(f"{where}time: expected epoch seconds or an RFC 3339 time, found {_show(value)}")
-    if at_s > now_s + _MAX_AHEAD_S:
+    if at_s > now_s + AHEAD_S:
         hint = "; it looks like milliseconds, expected seconds" if abs(at_s / 1e3 - now_s) < _MAX_AGE_S else ""
         raise RequestError(f"{where}time: lies in the future{hint}")
     if at_s < now_s - _MAX_AGE_S:

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiops.export import intake
 from aiops.model import Alert, Incident, Labels, Sight
+from aiops.model.business import BUSINESS
 
 _REF = "#/components/schemas/"
 
@@ -163,16 +164,17 @@ def _pushing() -> dict[str, Any]:
     events = {"oneOf": [event, {**_list(event), "minItems": 1, "maxItems": intake.MAX_EVENTS}]}
     reading = _object(
         {
-            "metric": {"enum": list(intake.BUSINESS_METRICS)},
+            "metric": {"enum": list(BUSINESS)},
             "service": {**_TEXT, "maxLength": intake.MAX_LABEL_CHARS},
-            "value": {"type": "number", "minimum": 0, "maximum": 1},
+            "value": {"type": "number", "description": "Ratios: 0 to 1; a rate: 0 or more; revenue: any, a second."},
             "time": _TIME,
         },
         "metric", "service", "value",
     )  # fmt: skip
+    readings = {"oneOf": [reading, {**_list(reading), "minItems": 1, "maxItems": intake.MAX_EVENTS}]}
     return {
         "/api/v1/events": {"post": _push("Report changes: deploys, rollbacks, config, scaling, restarts", events)},
-        "/api/v1/business": {"post": _push("Push a business metric", reading)},
+        "/api/v1/business": {"post": _push("Push business metrics, up to an hour late", readings)},
     }
 
 

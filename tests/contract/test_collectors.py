@@ -23,6 +23,7 @@ CHILDREN = {"gpu_nvml", "journal"}
 """These start a program of this machine, which no empty root can hide; their own tests hand them another."""
 NAMES = sorted(COLLECTORS.keys() - CHILDREN)
 SETTINGS = {
+    "business": "json: [{url: 'http://127.0.0.1:1/', metric: business_success_ratio, service: chat, value: rate}]",
     "prometheus": "servers: [{url: 'http://127.0.0.1:1', queries: [{metric: business_success_ratio, query: up}]}]",
 }
 """What those need that do not run unless they are told what to read."""

@@ -30,7 +30,8 @@ def test_what_was_pushed_comes_once_and_in_order() -> None:
 
     seen = [each for each in collector.collect(NOW_S) if not isinstance(each, Sight)]
 
-    assert seen == [DEPLOY, SUCCESS]
+    how_late = Sample("business_lag_seconds", Labels.of(service="chat", metric="business_success_ratio"), NOW_S, 0.0)
+    assert seen == [DEPLOY, SUCCESS, how_late]
     assert list(collector.collect(NOW_S)) == []
 
 
