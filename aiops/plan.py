@@ -37,6 +37,7 @@ class Plan:
 
     settings: Settings
     alerts: tuple[AlertRule, ...]
+    """Without the text they were read from."""
     causes: tuple[CauseRule, ...]
     signatures: tuple[LogSignature, ...]
     plugins: tuple[Plugin, ...]
@@ -71,7 +72,7 @@ def make_plan(settings: Settings, *, proven: Collection[Path] = ()) -> Plan:
     urgent, steady = checked(lambda: build_detectors(alerts)) or ([], [])
     plan = Plan(
         settings=settings,
-        alerts=alerts,
+        alerts=tuple(rule.light() for rule in alerts),
         causes=checked(lambda: load_causes(dirs)),
         signatures=checked(lambda: load_signatures(dirs, proven=proven)),
         plugins=checked(lambda: tuple(decode_plugins(settings.collect))),

@@ -6,7 +6,7 @@ import argparse
 
 from aiops import settings
 from aiops.cli import run
-from aiops.cli.rules import tests_beside
+from aiops.cli.rules import sound_rules, tests_beside
 from aiops.errors import ConfigError
 
 
@@ -26,8 +26,9 @@ def main(args: argparse.Namespace) -> int:
         return 0
     path = run.settings_file(args.config)
     plan = make_plan(settings.load(path))
-    tests = tests_beside(plan.settings, plan.alerts)
-    if problems := tuple(failures(tests, plan.alerts)):
+    rules = sound_rules(plan.settings)
+    tests = tests_beside(plan.settings, rules)
+    if problems := tuple(failures(tests, rules)):
         raise ConfigError(*problems)
     source = str(path) if path else "built-in settings"
     print(

@@ -55,7 +55,7 @@ def _build(rule: AlertRule, table: Mapping[str, str]) -> Detector:
     where = f"{rule.alert}.{rule.detector}"
     config = decode(rule.method, module.Config, where)
     try:
-        detector: Detector = module.build(rule, config)
+        detector: Detector = module.build(rule.light(), config)
     except ValueError as error:  # the block is fine by itself, but not with the rest of the rule
         raise ConfigError(rule.place.problem(f"{rule.alert}: {error}")) from error
     return detector

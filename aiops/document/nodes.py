@@ -29,6 +29,10 @@ class Node:
         """Line of this node, from 1."""
         return int(self.yaml.start_mark.line) + 1
 
+    def bare(self) -> Node:
+        """This place without what stands there: a few bytes, good for complaints."""
+        return Node(self.file, yaml.ScalarNode("", "", self.yaml.start_mark, self.yaml.end_mark))
+
     def problem(self, text: str) -> Problem:
         """A complaint about this place."""
         return Problem(self.file, self.line, text)

@@ -114,6 +114,10 @@ class AlertRule(AlertHead):
     place: Node = field(repr=False, compare=False)
     """The rule in its file, for complaints."""
 
+    def light(self) -> AlertRule:
+        """The rule without the text it was read from, for whoever keeps it: that text takes ten kilobytes."""
+        return dataclasses.replace(self, method=self.method.bare(), place=self.place.bare())
+
     def words(self, values: Mapping[str, str]) -> str:
         """The summary with *values* filled in; a name nobody gave becomes "?"."""
         return self.summary.format_map({name: values.get(name, "?") for name in placeholders(self.summary)})
