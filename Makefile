@@ -24,8 +24,10 @@ FAULT ?= random
 demo: $(STAMP)
 	$(BIN)/aiops demo --fault $(FAULT)
 
+# most tests wait for real programs: more of them than there are cores
+JOBS ?= 4
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .
