@@ -272,6 +272,8 @@ _METRICS = (
     Metric("business_request_rate", _G, "requests", ("service",), "Requests a second as the business counts them.", "pushed or pulled"),
     Metric("business_revenue_per_second", _G, "currency", ("service",), "Revenue a second, in the business's own currency.", "pushed or pulled"),
     Metric("business_lag_seconds", _G, "seconds", ("service", "metric"), "Age of a business metric's newest value when it arrived here.", "aiops"),
+    # changes
+    Metric("change_feed_up", _G, "bool", (*_HOST, "feed"), "1 while a change would be seen: by kubernetes (its API answers), files (all can be read), replicas, replicas_elsewhere (every server, read here or by a Prometheus, tells when it started, and none restarted within an hour without telling why). Without one and without pushed events, no deploy seen means nothing.", "aiops"),
     # the error budget, kept from the gateway's counters for longer than memory holds them
     Metric("slo_objective_ratio", _G, "ratio", _GATEWAY, "Promised share of good answers.", "settings"),
     Metric("slo_error_budget_remaining_ratio", _G, "ratio", _GATEWAY, "Share left of the failures that the objective allows among the answers seen in the last 30 days; below 0: overspent; absent until an hour was seen.", "aiops"),

@@ -208,7 +208,7 @@ class EventReader(Protocol):
         ...
 
     def has_change_feed(self) -> bool:
-        """Whether anything ever reported a change here: without a feed, no deploy seen means nothing."""
+        """Whether anybody ever reported a change here; what this daemon saw of itself (``seen_by``) does not count."""
         ...
 
 

@@ -1,5 +1,5 @@
 """
-What was pushed to this daemon: change events and business samples, from the inbox into the next tick.
+What was told to this daemon: change events and business samples from the inbox, and events from files.
 
 The intake has checked and bounded everything; this collector only carries it, so that pushed things go the same way as
 things read; only the replica that an event names is called as our own series call it.
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from aiops.collect.addresses import read_addresses
 from aiops.collect.business_rows import lag
+from aiops.collect.event_files import EventFiles
 from aiops.document import Duration, doc
 from aiops.model import Event, EventKind, Observation, Sample, Sight
 from aiops.ports import World
@@ -24,6 +26,10 @@ class Config:
     enabled: bool = field(default=True, metadata=doc("take pushed change events and business metrics in"))
     interval: Duration = field(default=1.0, metadata=doc("time between looks into the inbox"))
     deadline: Duration = field(default=1.0, metadata=doc("a look that takes longer is given up"))
+    files: tuple[Path, ...] = field(
+        default=(),
+        metadata=doc("files of events, one JSON object a line as POST /api/v1/events takes it, or folders of such"),
+    )
 
 
 class Changes:
@@ -33,6 +39,7 @@ class Changes:
         self.interval_s = config.interval
         self.deadline_s = config.deadline
         self._inbox = world.inbox
+        self._files = EventFiles(config.files, world.root, world.host) if config.files else None
         self._addresses = read_addresses(world.root, world.host)
         self._seen: dict[str, bool | None] = {"change events": None, "business metrics": None}
 
@@ -40,6 +47,8 @@ class Changes:
         drained = self._inbox.drain()
         yield from self._news("change events", _HOW_CHANGES, any(map(_is_change, drained)))
         yield from self._news("business metrics", _HOW_BUSINESS, any(isinstance(each, Sample) for each in drained))
+        if self._files is not None:
+            yield from map(self._named, self._files.read(now_s))
         for observation in drained:
             yield self._named(observation)
             if isinstance(observation, Sample):

@@ -21,6 +21,7 @@ from aiops.collect.engines import Dialect, Dialects, Health, dialects
 from aiops.collect.fetch import fetch_page, instance_of
 from aiops.collect.health import HealthWatch, health_url
 from aiops.collect.known_servers import note_servers
+from aiops.collect.replica_changes import ReplicaChanges
 from aiops.collect.server_page import ServerPage, server
 from aiops.collect.version import VersionWatch
 from aiops.document import Duration, doc
@@ -113,6 +114,7 @@ class Inference:
         self._said = ""
         self._checkpoints = world.checkpoints
         self._noted: frozenset[str] | None = None
+        self._changes = ReplicaChanges(world.host)
         addresses = read_addresses(world.root, world.host)
         targets = [
             Target(target.url, addresses.instance(instance_of(target.url)), world.host, gpu=target.gpu)
@@ -135,7 +137,7 @@ class Inference:
             observations += self._take_look(self._look, now_s)
             self._look = None
         self._note_known()
-        return observations
+        return [*observations, *self._changes.look(observations), *self._changes.coverage(now_s)]
 
     def _note_known(self) -> None:
         """Let the collector of processes know whose processes to follow."""

@@ -21,6 +21,7 @@ from aiops.collect.addresses import read_addresses
 from aiops.collect.fetch import instance_of
 from aiops.collect.known_servers import known_servers
 from aiops.collect.prometheus_api import Answer, Api, Found, TooMany
+from aiops.collect.replica_changes import ReplicaChanges
 from aiops.collect.scraped import Place, Scraped, vocabulary
 from aiops.document import Duration, FieldError, Secret, doc
 from aiops.errors import SourceError
@@ -186,6 +187,7 @@ class Prometheus:
         self._checkpoints = world.checkpoints
         self._addresses = read_addresses(world.root, world.host)
         self._book = world.cards
+        self._changes = ReplicaChanges(world.host, "replicas_elsewhere")
 
     async def gather(self, now_s: float) -> Sequence[Observation]:
         known = known_servers(self._checkpoints)
@@ -208,7 +210,7 @@ class Prometheus:
             raise next(iter(failures.values()))
         for server, failure in failures.items():
             observations += _refusal(server, failure, now_s)
-        return observations
+        return [*observations, *self._changes.look(observations), *self._changes.coverage(now_s)]
 
     def close(self) -> None:
         """End what is under way."""

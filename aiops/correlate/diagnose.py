@@ -88,7 +88,7 @@ def _notes(scene: Scene) -> tuple[str, ...]:
     notes: list[str] = []
     if not scene.view.windows("http_server_requests_total", {"service": scene.context.service}):
         notes.append("No gateway log: 503 and 500 cannot be told apart, and demand is what the engines saw.")
-    if not scene.has_change_feed:
+    if not scene.sees_changes():
         notes.append("No deploy feed: a change cannot be seen. POST /api/v1/events takes them.")
     if not scene.view.windows("gen_ai_server_up"):
         notes.append("No page of an inference server is read.")

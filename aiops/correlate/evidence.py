@@ -15,7 +15,7 @@ from aiops.correlate.findings import Finding, clean, factor, name_all, stated, u
 from aiops.correlate.levels import metric_finding
 from aiops.correlate.pace import against_peers
 from aiops.correlate.rollout import AFTER_S, LOOK_AFTER_S, Rollout, rollout, version_of
-from aiops.correlate.scene import Scene
+from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts
 from aiops.correlate.topology import Place
 from aiops.correlate.view import cut_with_reference
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
@@ -152,9 +152,13 @@ def _followed(scene: Scene, place: Place) -> bool:
 
 
 def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place) -> list[Event]:
-    """Events of the kind on *place*, within the cause's lead, oldest first."""
+    """
+    Events of the kind on *place*, within the cause's lead, oldest first.
+
+    What a replica's own page shows of a rollout that was reported, too, is left out: the report names its beginning.
+    """
     start_s, end_s = scene.first_bad_s - rule.lead, min(scene.first_bad_s + AFTER_S, scene.now_s)
-    return [
+    found = [
         event
         for event in scene.events
         if event.kind is test.kind
@@ -162,6 +166,8 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
         and start_s <= event.at_s <= end_s
         and concerns(event, scene, place)
     ]
+    reported = [event for event in found if event.labels.get("seen_by") != SEEN_BY_REPLICAS]
+    return [event for event in found if event in reported or not any(is_of(event, each) for each in reported)]
 
 
 def concerns(event: Event, scene: Scene, place: Place) -> bool:
@@ -182,7 +188,7 @@ def event_finding(test: EventTest, rule: CauseRule, scene: Scene, place: Place) 
     found = matching_events(test, rule, scene, place)
     words = {"window": format_duration(rule.lead), "count": str(len(found))}
     if not found:
-        if test.kind is EventKind.CHANGE and not scene.has_change_feed:
+        if test.kind is EventKind.CHANGE and not scene.sees_changes(rule.lead):
             return unknown("no deploy feed")
         return Finding(EvidenceState.ABSENT, words)
     event = found[-1]
@@ -193,7 +199,7 @@ def event_finding(test: EventTest, rule: CauseRule, scene: Scene, place: Place) 
         "when": scene.when(onset),
         "who": name_all((e.labels for e in found), "instance") or clean(place.text),
     }
-    by_chance = 1.0 - math.exp(-scene.changes_a_second(besides=len(found)) * rule.lead)
+    by_chance = 1.0 - math.exp(-scene.changes_a_second(besides=len(rollouts(found))) * rule.lead)
     return Finding(EvidenceState.PRESENT, words, onset=onset, present_odds=_SURE_OF_EVENT / max(by_chance, 1e-6))
 
 
@@ -268,7 +274,7 @@ def _against_baseline(test: PaceTest, scene: Scene, place: Place, refs: tuple[Se
 
 def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
     """Replicas that a change covers against themselves before it, and against those it does not cover."""
-    if not scene.has_change_feed:
+    if not scene.sees_changes(rule.lead):
         return unknown("no deploy feed", refs)
     wanted = next((c.event for c in rule.evidence if c.event is not None), EventTest(EventKind.CHANGE))
     events = matching_events(wanted, rule, scene, place)

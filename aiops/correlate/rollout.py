@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from aiops.correlate.pace import batch_share
-from aiops.correlate.scene import Scene
+from aiops.correlate.scene import Scene, spelled
 from aiops.correlate.steps import level_step
 from aiops.correlate.topology import Place
 from aiops.model import Event, Onset
@@ -94,8 +94,8 @@ def covered(event: Event, scene: Scene, place: Place) -> frozenset[str]:
     if instance:
         return frozenset({instance})
     arrived = _arrivals(scene, place, event.at_s - _EARLY_S)
-    wanted = _spelled(event.labels.get("version"))
-    to_it = frozenset(name for name, version in arrived.items() if _spelled(version) == wanted)
+    wanted = spelled(event.labels.get("version"))
+    to_it = frozenset(name for name, version in arrived.items() if spelled(version) == wanted)
     return to_it or frozenset(arrived) or place.instances
 
 
@@ -114,8 +114,3 @@ def _arrivals(scene: Scene, place: Place, since_s: float) -> dict[str, str]:
             if version != before and at_s >= since_s:
                 found[name] = version
     return found
-
-
-def _spelled(version: str) -> str:
-    """A version as people and programs alike spell it: "v2.0" is "2.0"."""
-    return version.strip().lower().removeprefix("v")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from aiops.correlate.load import LoadAccount, account
 from aiops.correlate.pace import Pace, read_paces
 from aiops.correlate.topology import Topology, read_topology
-from aiops.correlate.view import View
+from aiops.correlate.view import View, cut
 from aiops.model import Alert, Event, EventKind, Onset
 from aiops.ports import EventReader, SeriesReader
 from aiops.units import format_duration
@@ -19,6 +19,31 @@ SIGHT_S = 900.0
 _DAY_S = 86_400.0
 _TOGETHER_S = 1.5
 """Closer than this to the first bad second is "as": buckets are a second long."""
+
+_FEED_STEP_S = 90.0
+"""A feed says at least once a minute that it is there."""
+_ROLLOUT_S = 600.0
+SEEN_BY_REPLICAS = "replicas"
+"""Value of the label ``seen_by`` of a change that nobody reported: a replica's page began to tell another version."""
+
+
+def spelled(version: str) -> str:
+    """A version as people and programs alike spell it: "v2.0" is "2.0"."""
+    return version.strip().lower().removeprefix("v")
+
+
+def is_of(seen: Event, reported: Event) -> bool:
+    """Whether what a replica's page showed is part of a change that was reported."""
+    versions = {spelled(event.labels.get("version")) for event in (seen, reported)} - {""}
+    return len(versions) < 2 and abs(seen.at_s - reported.at_s) <= SIGHT_S
+
+
+def rollouts(events: Iterable[Event]) -> set[tuple[str, float]]:
+    """What *events* are of: a version that reaches eight replicas within minutes is one change."""
+    return {
+        (version, event.at_s // _ROLLOUT_S) if (version := spelled(event.labels.get("version"))) else ("", event.at_s)
+        for event in events
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +84,7 @@ class Scene:
         self.view = View(series, context.first_bad_s - SIGHT_S, now_s)
         self.topology: Topology = read_topology(self.view, context.service)
         self.events: Sequence[Event] = events.events(context.first_bad_s - _DAY_S, now_s)
-        self.has_change_feed = events.has_change_feed()
+        self._changes_are_pushed = events.has_change_feed()
 
     @cached_property
     def paces(self) -> dict[str, Pace]:
@@ -78,10 +103,25 @@ class Scene:
         One a day is assumed before any was counted, so that the first deploy ever seen is not taken for a rarity.
 
         Args:
-            besides: Events that are being explained and do not count.
+            besides: Rollouts that are being explained and do not count.
         """
-        counted = sum(event.kind is EventKind.CHANGE for event in self.events) - besides
+        counted = len(rollouts(event for event in self.events if event.kind is EventKind.CHANGE)) - besides
         return (1.0 + max(counted, 0)) / (2 * _DAY_S)
+
+    def sees_changes(self, lead_s: float = SIGHT_S) -> bool:
+        """
+        Whether a change would be known: somebody pushes them, or a feed of ours saw everything for *lead_s* before.
+
+        Without that, no deploy seen means nothing.
+        """
+        start_s = self.first_bad_s - lead_s
+        return self._changes_are_pushed or any(
+            window.at_s[0] <= start_s + _FEED_STEP_S
+            and window.at_s[-1] >= min(self.first_bad_s, self.now_s) - _FEED_STEP_S
+            and bool((window.values > 0.0).all())
+            for feed in self.view.windows("change_feed_up")
+            if (window := cut(feed, start_s, self.first_bad_s + _FEED_STEP_S)).at_s.size
+        )
 
     def when(self, onset: Onset | None) -> str:
         """An onset against the first bad answer, in words."""

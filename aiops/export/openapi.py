@@ -12,8 +12,7 @@ import types
 import typing
 from typing import Any
 
-from aiops.export import intake
-from aiops.model import Alert, Incident, Labels, Sight
+from aiops.model import Alert, Incident, Labels, Sight, pushed
 from aiops.model.business import BUSINESS
 
 _REF = "#/components/schemas/"
@@ -149,29 +148,29 @@ def _pushing() -> dict[str, Any]:
     event = _object(
         {
             "kind": {"const": "change"},
-            "action": {"enum": list(intake.ACTIONS)},
-            "message": {**_TEXT, "maxLength": intake.MAX_MESSAGE_CHARS},
+            "action": {"enum": list(pushed.ACTIONS)},
+            "message": {**_TEXT, "maxLength": pushed.MAX_MESSAGE_CHARS},
             "labels": {
                 "type": "object",
                 "description": "What was changed: service, instance, version.",
-                "maxProperties": intake.MAX_LABELS,
-                "additionalProperties": {**_TEXT, "maxLength": intake.MAX_LABEL_CHARS},
+                "maxProperties": pushed.MAX_LABELS,
+                "additionalProperties": {**_TEXT, "maxLength": pushed.MAX_LABEL_CHARS},
             },
             "time": _TIME,
         },
         "action",
     )
-    events = {"oneOf": [event, {**_list(event), "minItems": 1, "maxItems": intake.MAX_EVENTS}]}
+    events = {"oneOf": [event, {**_list(event), "minItems": 1, "maxItems": pushed.MAX_EVENTS}]}
     reading = _object(
         {
             "metric": {"enum": list(BUSINESS)},
-            "service": {**_TEXT, "maxLength": intake.MAX_LABEL_CHARS},
+            "service": {**_TEXT, "maxLength": pushed.MAX_LABEL_CHARS},
             "value": {"type": "number", "description": "Ratios: 0 to 1; a rate: 0 or more; revenue: any, a second."},
             "time": _TIME,
         },
         "metric", "service", "value",
     )  # fmt: skip
-    readings = {"oneOf": [reading, {**_list(reading), "minItems": 1, "maxItems": intake.MAX_EVENTS}]}
+    readings = {"oneOf": [reading, {**_list(reading), "minItems": 1, "maxItems": pushed.MAX_EVENTS}]}
     return {
         "/api/v1/events": {"post": _push("Report changes: deploys, rollbacks, config, scaling, restarts", events)},
         "/api/v1/business": {"post": _push("Push business metrics, up to an hour late", readings)},

@@ -41,6 +41,8 @@ from aiops.store.history_sqlite import HistorySqlite
 
 log = structlog.get_logger(__name__)
 
+_PUSHED = "kind = 'change' AND document NOT LIKE '%\"seen_by\"%'"
+"""Changes that somebody reports here; what this daemon saw by itself says nothing about whether anybody does."""
 _EVENTS_KEPT = 5_000
 _EVENTS_KEPT_S = 86_400.0
 _CHECKPOINT_MAX_BYTES = 65_536
@@ -73,7 +75,7 @@ class StateSqlite:
         self._events: list[Event] = []
         self._known_events: set[Event] = set()
         self._events_lock = threading.Lock()
-        self._change_feed = bool(self._database.read("SELECT 1 FROM events WHERE kind = 'change' LIMIT 1"))
+        self._change_feed = bool(self._database.read(f"SELECT 1 FROM events WHERE {_PUSHED} LIMIT 1"))  # noqa: S608 (a constant)
         recent = self._database.read(
             "SELECT document FROM events WHERE at_s >= ? ORDER BY at_s DESC LIMIT ?",
             (now_s - _EVENTS_KEPT_S, _EVENTS_KEPT),
@@ -220,7 +222,7 @@ class StateSqlite:
         if not isfinite(event.at_s):
             return
         with self._events_lock:
-            self._change_feed = self._change_feed or event.kind is EventKind.CHANGE
+            self._change_feed = self._change_feed or _is_pushed(event)
             if event in self._known_events:
                 return
             self._known_events.add(event)
@@ -260,8 +262,8 @@ class StateSqlite:
             )
             # without the newest change, a quiet month would look like a node without a deploy feed
             connection.execute(
-                """DELETE FROM events WHERE at_s < ? AND id NOT IN (
-                    SELECT id FROM events WHERE kind = 'change' ORDER BY at_s DESC LIMIT 1)""",
+                f"""DELETE FROM events WHERE at_s < ? AND id NOT IN (
+                    SELECT id FROM events WHERE {_PUSHED} ORDER BY at_s DESC LIMIT 1)""",  # noqa: S608 (a constant)
                 (before_s,),
             )
         self._history.purge(before_s)
@@ -355,6 +357,10 @@ def _notification(row: Row) -> Notification | None:
     if message is None:
         return None
     return Notification(key, subject, receiver, created_at_s, message, attempts, last_error)
+
+
+def _is_pushed(event: Event) -> bool:
+    return event.kind is EventKind.CHANGE and not event.labels.get("seen_by")
 
 
 def _at_s(event: Event) -> float:

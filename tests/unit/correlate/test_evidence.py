@@ -165,6 +165,44 @@ def test_without_a_change_feed_no_deploy_seen_means_nothing():
     assert (found.state, found.missing) == (UNKNOWN, "no deploy feed")
 
 
+@pytest.mark.parametrize(
+    ("points", "state"),
+    [
+        ({BAD_S - 300.0: 1.0, BAD_S - 150.0: 1.0, BAD_S: 1.0}, ABSENT),
+        ({BAD_S - 300.0: 1.0, BAD_S - 150.0: 0.0, BAD_S: 1.0}, UNKNOWN),
+        ({BAD_S - 150.0: 1.0, BAD_S: 1.0}, UNKNOWN),
+        ({BAD_S - 300.0: 1.0, BAD_S - 150.0: 1.0}, UNKNOWN),
+    ],
+)
+def test_a_feed_of_ours_rules_deploys_out_only_for_the_time_it_saw(points, state):
+    """Whole, for all of the cause's lead and up to the first bad answer."""
+    node = Node()
+    node.feed = False
+    node.series.put("change_feed_up", Labels.of(host_name="n1", feed="replicas"), points)
+
+    assert event_finding(DEPLOY, a_rule(), *node.at(Scope.SERVICE, 0)).state is state
+
+
+def test_what_a_page_shows_of_a_reported_rollout_is_no_second_one():
+    """The report names when it began; the page, when it was seen."""
+    node, clause = Node(), Clause("c", "change", Odds(15, 0.02), "", ClauseText("{when}", ""), event=DEPLOY)
+    seen = deploy(BAD_S - 1.0, instance="r0", version="2.0", seen_by="replicas")
+    node.events = [deploy(BAD_S - 60.0, version="v2.0"), seen]
+    found = examine(clause, a_rule(clause), *node.at(Scope.SERVICE, 0))
+
+    assert found.text == "60 s before the first bad answer"
+    assert found.log_odds == pytest.approx(math.log(15))
+
+
+def test_without_a_report_what_a_page_shows_counts():
+    """Most nodes have no pipeline that reports."""
+    node, clause = Node(), Clause("c", "change", Odds(15, 0.02), "", ClauseText("{action}", ""), event=DEPLOY)
+    labels = Labels.of(instance="r0", version="2.0", seen_by="replicas")
+    node.events = [Event(EventKind.CHANGE, "deploy", BAD_S - 30.0, labels)]
+
+    assert examine(clause, a_rule(clause), *node.at(Scope.SERVICE, 0)).text == "deploy of version 2.0"
+
+
 def test_where_changes_are_frequent_one_more_says_little():
     """A node with a deploy every five minutes always has one before the incident."""
     quiet, busy = Node(), Node()

@@ -8,8 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from aiops.errors import RequestError
-from aiops.export.intake import BoundedInbox, parse_business, parse_events
+from aiops.export.intake import BoundedInbox
 from aiops.model import NO_LABELS, Event, EventKind, Labels, Sample
+from aiops.model.pushed import parse_business, parse_events
 from aiops.selfstat import SelfStat
 from tests.unit.export.conftest import NOW_S, TOKEN
 

@@ -410,3 +410,17 @@ def test_a_limit_counts_only_incidents_of_the_state_asked_for(state: StateSqlite
     assert [i.id for i in state.incidents(limit=1, state=IncidentState.OPEN)] == ["open"]
     assert [i.id for i in state.incidents(limit=2, state=IncidentState.RESOLVED)] == ["over2", "over1"]
     assert len(state.incidents()) == 4
+
+
+def test_what_the_daemon_saw_by_itself_is_no_feed(state: StateSqlite, path: Path):
+    """A version that changed on a page proves that deploys happen, not that anybody reports them."""
+    event = deploy(50.0)
+    seen = Event(event.kind, event.action, event.at_s, event.labels.merge(seen_by="replicas"))
+    state.commit(ChangeSet(events=(seen,)))
+    assert not state.has_change_feed()
+
+    again = reopened(state, path, now_s=60.0)
+
+    assert not again.has_change_feed()
+    assert again.events(0.0, 100.0) == [seen]
+    again.close()
