@@ -41,6 +41,7 @@ _SERVER = ("host_name", "instance", "model", "server")
 _GATEWAY = ("host_name", "service")
 _PROXY = ("host_name", "instance", "gateway")
 _CLUSTER = (*_PROXY, "cluster")
+_WORKLOAD = ("host_name", "namespace", "kind", "workload")
 
 _METRICS = (
     # host: /proc and /sys; in brackets: the cause of which it is a signature
@@ -274,6 +275,9 @@ _METRICS = (
     Metric("business_lag_seconds", _G, "seconds", ("service", "metric"), "Age of a business metric's newest value when it arrived here.", "aiops"),
     # changes
     Metric("change_feed_up", _G, "bool", (*_HOST, "feed"), "1 while a change would be seen: by kubernetes (its API answers), files (all can be read), replicas, replicas_elsewhere (every server, read here or by a Prometheus, tells when it started, and none restarted within an hour without telling why). Without one and without pushed events, no deploy seen means nothing.", "aiops"),
+    Metric("k8s_workload_pods_desired", _G, "pods", _WORKLOAD, "Pods a Deployment or StatefulSet should have.", "Kubernetes API"),
+    Metric("k8s_workload_pods_updated", _G, "pods", _WORKLOAD, "Pods that have its newest template: a rollout's progress.", "Kubernetes API"),
+    Metric("k8s_workload_pods_available", _G, "pods", _WORKLOAD, "Pods that are ready.", "Kubernetes API"),
     # the error budget, kept from the gateway's counters for longer than memory holds them
     Metric("slo_objective_ratio", _G, "ratio", _GATEWAY, "Promised share of good answers.", "settings"),
     Metric("slo_error_budget_remaining_ratio", _G, "ratio", _GATEWAY, "Share left of the failures that the objective allows among the answers seen in the last 30 days; below 0: overspent; absent until an hour was seen.", "aiops"),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from aiops.document import Duration, FieldError, Node, Ratio, Size, Unit, decode, doc
+from aiops.document import Duration, FieldError, Node, Ratio, Secret, Size, Unit, decode, doc
 from aiops.document import load as load_document
 
 
@@ -341,6 +341,8 @@ def _written(value: Any, hint: Any) -> str:
         return str(value.value)
     if isinstance(value, Path):
         return json.dumps(str(value))
+    if isinstance(value, Secret):
+        return json.dumps(value.reveal())  # a default, which is nobody's secret
     if isinstance(value, tuple | list | frozenset):
         element = (typing.get_args(hint) or (Any,))[0]
         return "[" + ", ".join(_written(each, element) for each in value) + "]"

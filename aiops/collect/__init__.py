@@ -26,5 +26,6 @@ COLLECTORS: Mapping[str, str] = MappingProxyType(
         "changes": "aiops.collect.changes",
         "prometheus": "aiops.collect.prometheus",
         "business": "aiops.collect.business",
+        "kubernetes": "aiops.collect.kubernetes",
     }
 )

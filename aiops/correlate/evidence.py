@@ -199,7 +199,7 @@ def event_finding(test: EventTest, rule: CauseRule, scene: Scene, place: Place) 
         "when": scene.when(onset),
         "who": name_all((e.labels for e in found), "instance") or clean(place.text),
     }
-    by_chance = 1.0 - math.exp(-scene.changes_a_second(besides=len(rollouts(found))) * rule.lead)
+    by_chance = 1.0 - math.exp(-scene.changes_a_second(besides=len(rollouts(found)), actions=test.action) * rule.lead)
     return Finding(EvidenceState.PRESENT, words, onset=onset, present_odds=_SURE_OF_EVENT / max(by_chance, 1e-6))
 
 

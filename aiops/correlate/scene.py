@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,7 +96,7 @@ class Scene:
         """The load accounting up to the first bad second."""
         return account(self.view, self.topology, self.paces, self.first_bad_s)
 
-    def changes_a_second(self, *, besides: int) -> float:
+    def changes_a_second(self, *, besides: int, actions: Collection[str] = ()) -> float:
         """
         How often this node sees a change event.
 
@@ -104,8 +104,10 @@ class Scene:
 
         Args:
             besides: Rollouts that are being explained and do not count.
+            actions: What counts; an autoscaler's scaling says nothing about how rare deploys are. Nothing means all.
         """
-        counted = len(rollouts(event for event in self.events if event.kind is EventKind.CHANGE)) - besides
+        changes = (event for event in self.events if event.kind is EventKind.CHANGE)
+        counted = len(rollouts(event for event in changes if not actions or event.action in actions)) - besides
         return (1.0 + max(counted, 0)) / (2 * _DAY_S)
 
     def sees_changes(self, lead_s: float = SIGHT_S) -> bool:
