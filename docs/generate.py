@@ -20,19 +20,10 @@ from aiops.catalog import CATALOG
 from aiops.collect import engines
 from aiops.document import plain
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
-from aiops.rulebook.causes import (
-    CauseRule,
-    Clause,
-    EventTest,
-    Limit,
-    LoadTest,
-    LogTest,
-    MetricTest,
-    PaceTest,
-    Reduce,
-    load_causes,
-)
+from aiops.rulebook.causes import CauseRule, Clause, load_causes
+from aiops.rulebook.clauses import Against, EventTest, Limit, LoadTest, LogTest, MetricTest, PaceTest
 from aiops.rulebook.places import shipped_rules
+from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass, load_signatures
 from aiops.selfstat import SelfStat
 from aiops.units import format_duration, format_quantity
@@ -109,10 +100,11 @@ def _scope(rule: CauseRule) -> str:
 
 
 def _clause(clause: Clause) -> tuple[str, ...]:
-    needed = f"necessary unless `{clause.unless}`" if clause.unless else "necessary"
+    needed = "necessary" + (f" unless {' or '.join(f'`{name}`' for name in clause.unless)}" if clause.unless else "")
     marks = [name for name, given in (("specific", clause.specific), (needed, clause.necessary)) if given]
     name = f"`{clause.id}`" + (f" (**{', '.join(marks)}**)" if marks else "")
-    return (name, _test(clause), clause.family, f"×{clause.odds.present:g}", f"×{clause.odds.absent:g}", clause.source)
+    test = ("not: " if clause.negated else "") + _test(clause)
+    return (name, test, clause.family, f"×{clause.odds.present:g}", f"×{clause.odds.absent:g}", clause.source)
 
 
 def _test(clause: Clause) -> str:
@@ -122,10 +114,12 @@ def _test(clause: Clause) -> str:
         return _metric_test(test)
     if isinstance(test, LogTest):
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
-        return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before"
+        jump = f", {test.jump:g} times as many as before" if test.jump else ""
+        return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{jump}"
     if isinstance(test, EventTest):
         actions = " or ".join(test.action) or "any action"
-        return f"{test.kind.value} event: {actions}"
+        within = f" since {format_duration(test.within)} before" if test.within else ""
+        return f"{test.kind.value} event: {actions}{within}"
     if isinstance(test, LoadTest):
         return f"share of {test.term.value} in the rise of load at least {format_quantity(test.share, 'ratio')}"
     return _pace_test(test)
@@ -133,6 +127,8 @@ def _test(clause: Clause) -> str:
 
 def _pace_test(test: PaceTest) -> str:
     against = {"change": "its own before the change", "baseline": "its own before", "peers": "that of its peers"}
+    if test.against is Against.CLOCK:
+        return f"seconds a token over {test.above:g} times its own before as measured, and level at equal clock"
     return f"seconds a token over {test.above:g} times {against[test.against.value]}, at equal clock and batch"
 
 
@@ -144,15 +140,16 @@ def _metric_test(test: MetricTest) -> str:
     how = {Reduce.LAST: "", Reduce.INCREASE: "increase of ", Reduce.RATE: "rate of "}.get(
         test.reduce, f"{test.reduce.value} of "
     )
-    ratio = "ratio" if test.divide_by else CATALOG[test.name].unit
     if test.ratio_to_baseline:
         held = f"{_limit(test.ratio_to_baseline, 'times')} its level before"
     elif test.ratio_to_peers:
         held = f"{_limit(test.ratio_to_peers, 'times')} the median of its peers"
+    elif test.trend:
+        held = f"grows steadily by {_limit(test.trend, 'ratio')} at level traffic"
     elif test.share:
         held = f"{_limit(test.share, 'ratio')} of the whole"
     else:
-        held = _limit(test.limit, ratio)
+        held = _limit(test.limit, test.unit)
     return f"{how}{what} {held}, since {format_duration(test.over)} before"
 
 

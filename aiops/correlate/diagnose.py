@@ -14,7 +14,8 @@ from aiops.correlate.scene import IncidentContext, Scene
 from aiops.correlate.verdicts import Bench
 from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
 from aiops.ports import EventReader, SeriesReader, TemplateReader
-from aiops.rulebook.causes import ROOT_SHARE, CauseRule, LoadTest, reachable
+from aiops.rulebook.causes import CauseRule, reachable
+from aiops.rulebook.clauses import ROOT_SHARE, LoadTest
 
 _STATES_AFTER_S = 20.0
 """A state may be named this long after the incident opened: by then triggers had time to show in the data."""

@@ -8,42 +8,34 @@ without a change feed, a pace without peers say nothing, and the text names what
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from aiops.correlate.findings import Finding, clean, factor, name_all, stated, unknown
 from aiops.correlate.levels import metric_finding
-from aiops.correlate.pace import against_peers
+from aiops.correlate.pace import against_peers, gone_at_equal_clock
 from aiops.correlate.rollout import AFTER_S, LOOK_AFTER_S, Rollout, rollout, version_of
 from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts
 from aiops.correlate.topology import Place
-from aiops.correlate.view import cut_with_reference
+from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
 from aiops.ports import Window
-from aiops.rulebook.causes import (
-    PLACEHOLDERS,
-    Against,
-    CauseRule,
-    Clause,
-    EventTest,
-    LoadTest,
-    LogTest,
-    MetricTest,
-    PaceTest,
-    Scope,
-    Term,
-)
+from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause, Scope
+from aiops.rulebook.clauses import Against, EventTest, LoadTest, LogTest, MetricTest, PaceTest, Term
 from aiops.stats import increase
 from aiops.units import format_duration
 
 _MAX_AGE_S = 600.0
+_SAME_PACE = math.log(1.1)
+"""A replica that is slower by less than this at an equal clock works as before."""
 _SURE_OF_EVENT = 0.98
 """Chance that a change which caused an incident is seen, where there is a change feed."""
 
 
 def examine(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Evidence:
     """The outcome of *clause* at *place*, with the log odds it would add by itself."""
-    finding = _find(clause, rule, scene, place)
+    finding = _outcome(clause, rule, scene, place)
     return Evidence(
         id=clause.id,
         state=finding.state,
@@ -55,6 +47,13 @@ def examine(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Evid
         onset=finding.onset,
         series=finding.series,
     )
+
+
+def _outcome(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Finding:
+    finding = _find(clause, rule, scene, place)
+    if not clause.negated or finding.state is EvidenceState.UNKNOWN:
+        return finding
+    return replace(finding, state=stated(holds=finding.state is EvidenceState.ABSENT), onset=None, present_odds=None)
 
 
 def _find(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Finding:
@@ -101,12 +100,15 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
         for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
         if _from_place(w, scene, place)
     ]
-    count, onset = 0.0, None
+    count, before, onset = 0.0, 0.0, None
     for window in windows:
         part = cut_with_reference(window, start_s, end_s)
         if part.at_s.size < 2:
             continue
         count += increase(part.values)
+        earlier = cut(window, scene.view.start_s, start_s)
+        if test.jump and earlier.at_s.size > 1:
+            before += increase(earlier.values) / float(np.ptp(earlier.at_s)) * float(np.ptp(part.at_s))
         moved = np.flatnonzero(np.diff(part.values) != 0)
         if moved.size:
             began = Onset(float(part.at_s[moved[0]]), float(part.at_s[moved[0] + 1]))
@@ -118,9 +120,10 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
         "when": scene.when(onset),
         "who": name_all((w.labels for w in windows), "instance") or "a log of this host",
     }
-    if count >= test.at_least:
+    words["ratio"] = factor(count / before) if before > 0 else "many times"
+    if count >= max(test.at_least, test.jump * before):
         return Finding(EvidenceState.PRESENT, words, onset=onset, series=refs)
-    if not _followed(scene, place):
+    if not count and not _followed(scene, place):
         return unknown(f"no log of {clean(place.text)} is followed", refs)
     return Finding(EvidenceState.ABSENT, words, series=refs)
 
@@ -153,11 +156,11 @@ def _followed(scene: Scene, place: Place) -> bool:
 
 def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place) -> list[Event]:
     """
-    Events of the kind on *place*, within the cause's lead, oldest first.
+    Events of the kind on *place*, within the clause's time or the cause's lead, oldest first.
 
     What a replica's own page shows of a rollout that was reported, too, is left out: the report names its beginning.
     """
-    start_s, end_s = scene.first_bad_s - rule.lead, min(scene.first_bad_s + AFTER_S, scene.now_s)
+    start_s, end_s = scene.first_bad_s - (test.within or rule.lead), min(scene.first_bad_s + AFTER_S, scene.now_s)
     found = [
         event
         for event in scene.events
@@ -186,10 +189,10 @@ def concerns(event: Event, scene: Scene, place: Place) -> bool:
 def event_finding(test: EventTest, rule: CauseRule, scene: Scene, place: Place) -> Finding:
     """Whether something happened to *place* shortly before; rated by how often such things happen here."""
     found = matching_events(test, rule, scene, place)
-    words = {"window": format_duration(rule.lead), "count": str(len(found))}
+    words = {"window": format_duration(test.within or rule.lead), "count": str(len(found))}
     if not found:
-        if test.kind is EventKind.CHANGE and not scene.sees_changes(rule.lead):
-            return unknown("no deploy feed")
+        if not scene.sees(test.kind, test.within or rule.lead):
+            return unknown("no deploy feed" if test.kind is EventKind.CHANGE else f"nobody tells of {test.kind} events")
         return Finding(EvidenceState.ABSENT, words)
     event = found[-1]
     onset = Onset(event.at_s - 1.0, event.at_s)
@@ -199,7 +202,9 @@ def event_finding(test: EventTest, rule: CauseRule, scene: Scene, place: Place) 
         "when": scene.when(onset),
         "who": name_all((e.labels for e in found), "instance") or clean(place.text),
     }
-    by_chance = 1.0 - math.exp(-scene.changes_a_second(besides=len(rollouts(found)), actions=test.action) * rule.lead)
+    besides = len(rollouts(found)) if test.kind is EventKind.CHANGE else len(found)
+    rate = scene.events_a_second(test.kind, test.action, besides=besides)
+    by_chance = 1.0 - math.exp(-rate * (test.within or rule.lead))
     return Finding(EvidenceState.PRESENT, words, onset=onset, present_odds=_SURE_OF_EVENT / max(by_chance, 1e-6))
 
 
@@ -241,6 +246,8 @@ def pace_finding(test: PaceTest, rule: CauseRule, scene: Scene, place: Place) ->
         return _against_peers(test, scene, place, refs)
     if test.against is Against.BASELINE:
         return _against_baseline(test, scene, place, refs)
+    if test.against is Against.CLOCK:
+        return _at_equal_clock(test, rule, scene, place, refs)
     return _since_change(test, rule, scene, place, refs)
 
 
@@ -270,6 +277,24 @@ def _against_baseline(test: PaceTest, scene: Scene, place: Place, refs: tuple[Se
     }
     onset = worst.step.onset if worst.step is not None and holds else None
     return Finding(stated(holds=holds), words, onset=onset, series=refs)
+
+
+def _at_equal_clock(
+    test: PaceTest, rule: CauseRule, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]
+) -> Finding:
+    """Slower as measured, and no longer once the SM clock is allowed for: the clock is what slows it down."""
+    paces = [scene.paces[name] for name in sorted(place.instances) if name in scene.paces]
+    known = [pace for pace in paces if pace.clock_known]
+    if not known:
+        return unknown("SM clocks are not known", refs)
+    earliest_s, latest_s = scene.first_bad_s - rule.lead, scene.first_bad_s + AFTER_S
+    slow = [f for pace in known if (f := gone_at_equal_clock(pace, earliest_s=earliest_s, latest_s=latest_s))]
+    if not slow:
+        return Finding(EvidenceState.ABSENT, {"ratio": factor(1.0), "limit": factor(test.above)}, series=refs)
+    measured, left, onset = max(slow, key=lambda found: found[0])
+    holds = measured >= math.log(test.above) and left <= _SAME_PACE
+    words = {"ratio": factor(math.exp(measured)), "baseline": factor(math.exp(left)), "limit": factor(test.above)}
+    return Finding(stated(holds=holds), words, onset=onset if holds else None, series=refs)
 
 
 def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:

@@ -1,5 +1,5 @@
 """
-Metric clauses: a window of a metric against a level, its own baseline, its peers, or the whole.
+Metric clauses: a window of a metric against a level, its own baseline, its peers, the whole, or growing steadily.
 
 The window starts `over` before the first bad second and ends now. Several series can lie at one place (three replicas
 of a service); the one that speaks loudest for the clause is taken, and named.
@@ -18,12 +18,13 @@ from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
 from aiops.correlate.scene import Scene
 from aiops.correlate.steps import level_step
 from aiops.correlate.topology import Place
+from aiops.correlate.trends import steady_growth, traffic_was_level
 from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import NOBODY, Labels, Onset, SeriesRef
 from aiops.ports import Window
-from aiops.rulebook.causes import MetricTest
+from aiops.rulebook.clauses import MetricTest
 from aiops.rulebook.reduce import Reduce
-from aiops.stats import Floats, increase, median, rate_points
+from aiops.stats import Floats, increase, median, rate_points, steps
 from aiops.units import format_duration, format_quantity
 
 _GUARD_S = 15.0
@@ -51,6 +52,7 @@ class _Reading:
     value: float
     baseline: float = math.nan
     onset: Onset | None = None
+    growth: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -78,6 +80,9 @@ class _Case:
 
     def finding(self) -> Finding:
         """Present, absent or unknown."""
+        if not self._own and self._nothing_counted():
+            zero = _Reading(self._place.where, 0.0)
+            return self._loudest([zero], lambda reading: reading.value, "")
         if not self._own:
             about = f" for {self._place.text}" if self._windows else ""
             return unknown(f"no {self._test.name}{about}")
@@ -87,7 +92,17 @@ class _Case:
             return self._against_peers()
         if self._test.ratio_to_baseline is not None:
             return self._against_baseline()
-        return self._against_level()
+        return self._against_level() if self._test.trend is None else self._growth()
+
+    def _nothing_counted(self) -> bool:
+        """Whether somebody looks, so that the missing series means that there was nothing to count."""
+        watched = self._test.watched_by
+        if watched is None or not self._test.counts:
+            return False
+        label = self._test.bound_by
+        windows = _of_service(watched.name, self._scene.view.windows(watched.name, watched.match), self._scene)
+        bound = label if label in CATALOG[watched.name].labels else ""
+        return any(not bound or self._place.holds(bound, w.labels.get(bound)) for w in windows)
 
     # --- against a level --------------------------------------------------------------------------------------------
 
@@ -102,7 +117,7 @@ class _Case:
     def _crossing(self, window: Window) -> Onset | None:
         """When the bound was first crossed; for increases, when the counter first moved."""
         part = cut_with_reference(window, self._start_s, self._end_s)
-        if self._test.reduce in {Reduce.INCREASE, Reduce.RATE}:
+        if self._test.counts:
             crossed = np.flatnonzero(np.diff(part.values) != 0) + 1
         else:
             limit = self._test.limit
@@ -126,7 +141,7 @@ class _Case:
         """A series at its step inside the window; without a step, its last seconds against all before."""
         part = cut(window, self._scene.view.start_s, self._end_s)
         at_s, values = part.at_s, part.values
-        if CATALOG[self._test.name].kind is MetricKind.COUNTER:
+        if CATALOG[self._test.name].kind is MetricKind.COUNTER and not self._test.divide_by:
             at_s, values = at_s[1:], rate_points(at_s, values)
         first_bad_s = self._scene.first_bad_s
         if not at_s.size or first_bad_s - float(at_s[0]) < _MIN_BASELINE_S:
@@ -142,6 +157,25 @@ class _Case:
         if not past.size or not recent.size:
             return None
         return _Reading(window.labels, median(recent), median(past))
+
+    # --- steady growth ----------------------------------------------------------------------------------------------
+
+    def _growth(self) -> Finding:
+        start_s, first_bad_s = self._start_s, self._scene.first_bad_s
+        level = traffic_was_level(self._scene, start_s, first_bad_s)
+        if level is None:
+            return unknown("no count of arrivals, so that growth cannot be told from more traffic", self._refs)
+        readings = []
+        for window in self._own:
+            part = cut(window, start_s, first_bad_s)
+            grown = steady_growth(part.at_s, part.values)
+            if grown is not None:
+                baseline = float(part.values[0])
+                value = float(part.values[-1]) if level else baseline
+                readings.append(
+                    _Reading(window.labels, value, baseline, Onset(-math.inf, float(part.at_s[0])), grown * level)
+                )
+        return self._loudest(readings, lambda reading: reading.growth, f"too little history of {self._test.name}")
 
     # --- against others ---------------------------------------------------------------------------------------------
 
@@ -192,7 +226,7 @@ class _Case:
     # --- common -----------------------------------------------------------------------------------------------------
 
     def _reduced(self, window: Window) -> float | None:
-        if self._test.reduce in {Reduce.INCREASE, Reduce.RATE}:
+        if self._test.counts:
             part = cut_with_reference(window, self._start_s, self._end_s)
             if part.at_s.size < 2:
                 return None
@@ -208,14 +242,13 @@ class _Case:
         test, limit = self._test, self._test.limit
         ordered = sorted(readings, key=number, reverse=limit.above is not None)
         passing = [reading for reading in ordered if limit.holds(number(reading))]
-        unit = "ratio" if test.divide_by else CATALOG[test.name].unit
         first = ordered[0]
         plain = test.above is not None or test.below is not None
         words = {
-            "value": format_quantity(first.value, unit),
-            "limit": format_quantity(limit.value, unit) if plain else factor(limit.value),
-            "baseline": "unknown" if math.isnan(first.baseline) else format_quantity(first.baseline, unit),
-            "ratio": factor(number(first)),
+            "value": format_quantity(first.value, test.unit),
+            "limit": format_quantity(limit.value, test.unit) if plain else factor(limit.value),
+            "baseline": "unknown" if math.isnan(first.baseline) else format_quantity(first.baseline, test.unit),
+            "ratio": f"{number(first) * 100:.0f} %" if test.trend else factor(number(first)),
             "who": name_all((reading.labels for reading in passing or [first]), test.bound_by),
             "window": format_duration(test.over),
             "count": f"{len(passing)} of {len(readings)}",
@@ -225,23 +258,44 @@ class _Case:
 
 
 def _windows(test: MetricTest, scene: Scene) -> Sequence[Window]:
-    windows = scene.view.windows(test.name, test.match)
-    if "service" in CATALOG[test.name].labels:
-        windows = [w for w in windows if w.labels.get("service") == scene.context.service]
+    windows = _of_service(test.name, scene.view.windows(test.name, test.match), scene)
     return _quotients(test, scene, windows) if test.divide_by else windows
+
+
+def _of_service(metric: str, windows: Sequence[Window], scene: Scene) -> Sequence[Window]:
+    if "service" not in CATALOG[metric].labels:
+        return windows
+    return [w for w in windows if w.labels.get("service") == scene.context.service]
 
 
 def _quotients(test: MetricTest, scene: Scene, windows: Iterable[Window]) -> list[Window]:
     """Each series over the divisor that shares its labels."""
     names = [name for name in CATALOG[test.divide_by].labels if name in CATALOG[test.name].labels]
     divisors = {w.labels.only(names): w for w in scene.view.windows(test.divide_by)}
-    quotients: list[Window] = []
-    for window in windows:
-        divisor = divisors.get(window.labels.only(names))
-        if divisor is not None and bool((divisor.values > 0).all()):
-            values = window.values / np.interp(window.at_s, divisor.at_s, divisor.values)
-            quotients.append(Window(window.labels, window.at_s, values))
-    return quotients
+    counters = MetricKind.COUNTER is CATALOG[test.name].kind is CATALOG[test.divide_by].kind
+    quotient = _of_gains if counters else _of_readings
+    return [
+        found
+        for window in windows
+        if (divisor := divisors.get(window.labels.only(names))) is not None
+        and (found := quotient(window, divisor)) is not None
+    ]
+
+
+def _of_readings(window: Window, divisor: Window) -> Window | None:
+    if not bool((divisor.values > 0).all()):
+        return None
+    return Window(window.labels, window.at_s, window.values / np.interp(window.at_s, divisor.at_s, divisor.values))
+
+
+def _of_gains(window: Window, divisor: Window) -> Window | None:
+    """What one counter gained over what the other did, from reading to reading: seconds a request, hits a query."""
+    at_s, mine, others = np.intersect1d(window.at_s, divisor.at_s, return_indices=True)
+    if at_s.size < 2:
+        return None
+    gained, by = steps(window.values[mine]), steps(divisor.values[others])
+    moved = by > 0
+    return Window(window.labels, at_s[1:][moved], gained[moved] / by[moved]) if moved.any() else None
 
 
 def _earliest(onsets: Iterable[Onset | None]) -> Onset | None:

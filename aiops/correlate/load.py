@@ -24,7 +24,7 @@ from aiops.correlate.terms import MIN_BASELINE_S, SEARCH_S, TermChange, of_servi
 from aiops.correlate.topology import Topology
 from aiops.correlate.view import View
 from aiops.model import SeriesRef
-from aiops.rulebook.causes import Term
+from aiops.rulebook.clauses import Term
 from aiops.stats import Floats, median
 
 _SETTLE_S = 60.0

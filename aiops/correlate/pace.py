@@ -14,7 +14,7 @@ byte stands in for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,8 @@ class Pace:
     """ln(requests running), same times; empty when not known."""
     clock_known: bool
     series: SeriesRef
+    log_clock: Floats = field(default_factory=lambda: np.empty(0))
+    """ln of the SM clock over its median, same times, already in `log_s`; empty when not known."""
 
     def between(self, start_s: float, end_s: float) -> Floats:
         """Readings of (start_s, end_s]."""
@@ -86,16 +88,17 @@ def _from_page(sums: Window, counts: Window, running: Window | None, clock: Wind
         return None
     times = at_s[1:][good]
     log_s = np.log(seconds[good] / tokens[good])
+    log_clock = np.empty(0)
     if clock is not None:
-        hertz = np.interp(times, clock.at_s, clock.values)
-        log_s = log_s + np.log(hertz / median(clock.values))
+        log_clock = np.log(np.interp(times, clock.at_s, clock.values) / median(clock.values))
+        log_s = log_s + log_clock
     batch = np.empty(0)
     if running is not None:
         ends = np.interp(times, running.at_s, running.values)
         starts = np.interp(at_s[:-1][good], running.at_s, running.values)
         batch = np.log(np.maximum((starts + ends) / 2, 0.5))
     ref = SeriesRef(_SUM, sums.labels)
-    return Pace(sums.labels.get("instance"), times, log_s, batch, clock is not None, ref)
+    return Pace(sums.labels.get("instance"), times, log_s, batch, clock is not None, ref, log_clock)
 
 
 def _from_gateway(view: View, topology: Topology) -> dict[str, Pace]:
@@ -162,6 +165,23 @@ def pace_shift(pace: Pace, *, earliest_s: float, latest_s: float, demand: Demand
         return PaceShift(pace.instance, 0.0, None)
     raw = step.after - step.before
     return PaceShift(pace.instance, raw - batch_share(pace, step.onset, raw, demand), step)
+
+
+def gone_at_equal_clock(pace: Pace, *, earliest_s: float, latest_s: float) -> tuple[float, float, Onset] | None:
+    """
+    A slowdown as measured, what is left of it at an equal SM clock (logarithms), and its onset; None without one.
+
+    Args:
+        pace: One replica's readings, clock known.
+        earliest_s: The first slow reading may not be older.
+        latest_s: … nor newer.
+    """
+    measured = pace.log_s - pace.log_clock
+    step = level_step(pace.at_s, measured, earliest_s=earliest_s, latest_s=latest_s, floor=_SPREAD_FLOOR / 2)
+    if step is None or step.after <= step.before:
+        return None
+    since = pace.at_s >= step.onset.by_s
+    return step.after - step.before, median(pace.log_s[since]) - median(pace.log_s[~since]), step.onset
 
 
 def batch_share(pace: Pace, onset: Onset, raw: float, demand: Demand) -> float:

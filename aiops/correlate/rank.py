@@ -105,7 +105,7 @@ def spare(rule: CauseRule, evidence: Sequence[Evidence]) -> list[Evidence]:
     """*evidence*, with clauses not necessary here for which another one stands in, or may: it is not absent."""
     absent = {e.id for e in evidence if e.state is EvidenceState.ABSENT}
     return [
-        replace(e, necessary=False) if clause.unless and clause.unless not in absent else e
+        replace(e, necessary=False) if clause.unless and not absent.issuperset(clause.unless) else e
         for clause, e in zip(rule.evidence, evidence, strict=True)
     ]
 

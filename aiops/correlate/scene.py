@@ -96,19 +96,26 @@ class Scene:
         """The load accounting up to the first bad second."""
         return account(self.view, self.topology, self.paces, self.first_bad_s)
 
-    def changes_a_second(self, *, besides: int, actions: Collection[str] = ()) -> float:
+    def events_a_second(self, kind: EventKind, actions: Collection[str] = (), *, besides: int) -> float:
         """
-        How often this node sees a change event.
+        How often this node sees such an event.
 
         One a day is assumed before any was counted, so that the first deploy ever seen is not taken for a rarity.
 
         Args:
-            besides: Rollouts that are being explained and do not count.
+            kind: Of the events; of changes, a rollout counts once.
             actions: What counts; an autoscaler's scaling says nothing about how rare deploys are. Nothing means all.
+            besides: Events, or rollouts, that are being explained and do not count.
         """
-        changes = (event for event in self.events if event.kind is EventKind.CHANGE)
-        counted = len(rollouts(event for event in changes if not actions or event.action in actions)) - besides
-        return (1.0 + max(counted, 0)) / (2 * _DAY_S)
+        seen = [e for e in self.events if e.kind is kind and (not actions or e.action in actions)]
+        counted = len(rollouts(seen)) if kind is EventKind.CHANGE else len(seen)
+        return (1.0 + max(counted - besides, 0)) / (2 * _DAY_S)
+
+    def sees(self, kind: EventKind, lead_s: float = SIGHT_S) -> bool:
+        """Whether an event of *kind* would be known; without that, none seen means nothing."""
+        if kind is EventKind.CHANGE:
+            return self.sees_changes(lead_s)
+        return bool(self.view.windows("process_uptime_seconds" if kind is EventKind.PROCESS else "hw_gpu_up"))
 
     def sees_changes(self, lead_s: float = SIGHT_S) -> bool:
         """

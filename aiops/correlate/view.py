@@ -30,6 +30,7 @@ class View:
         self.now_s = now_s
         self._series = series
         self._held: dict[str, tuple[Window, ...]] = {}
+        self._matched: dict[tuple[object, ...], Sequence[Window]] = {}
 
     def windows(self, metric: str, match: Mapping[str, str] | None = None) -> Sequence[Window]:
         """All series of *metric* in sight whose labels match; a wanted value may name alternatives with ``|``."""
@@ -39,12 +40,20 @@ class View:
             self._held[metric] = held
         if not match:
             return held
-        wanted = {name: frozenset(value.split("|")) for name, value in match.items()}
-        return [w for w in held if all(w.labels.get(name) in values for name, values in wanted.items())]
+        key = (metric, *match.items())
+        found = self._matched.get(key)
+        if found is None:
+            found = self._matched[key] = _matching(held, match)
+        return found
 
     def labels(self, metric: str) -> list[Labels]:
         """Label sets of *metric* in sight."""
         return [window.labels for window in self.windows(metric)]
+
+
+def _matching(windows: Sequence[Window], match: Mapping[str, str]) -> Sequence[Window]:
+    wanted = {name: frozenset(value.split("|")) for name, value in match.items()}
+    return [w for w in windows if all(w.labels.get(name) in values for name, values in wanted.items())]
 
 
 def cut(window: Window, start_s: float, end_s: float) -> Window:

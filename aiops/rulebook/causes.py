@@ -1,10 +1,9 @@
 """
 Cause files: what a fault looks like in the data, as YAML that a person can review.
 
-A cause lists clauses. Each clause is one test on data (`metric`, `log`, `event`, `load` or `pace`) with the odds that
-its outcome shifts: how much likelier it is under this cause than without it, when present and when absent. Everything
-that can be wrong in such a file is found here, with file and line, before anything runs; `correlate` reads the result
-and never sees YAML.
+A cause lists clauses. Each clause is one test on data (see `clauses`) with the odds that its outcome shifts: how much
+likelier it is under this cause than without it, when present and when absent. Everything that can be wrong in such a
+file is found here, with file and line, before anything runs; `correlate` reads the result and never sees YAML.
 """
 
 from __future__ import annotations
@@ -17,16 +16,12 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from aiops.catalog import CATALOG
-from aiops.document import Duration, FieldError, Node, Quantity, Ratio, decode, doc, load
+from aiops.document import Duration, FieldError, Node, Ratio, decode, doc, load
 from aiops.errors import ConfigError, Problem
-from aiops.model import CauseLevel, EventKind
-from aiops.rulebook.reduce import Reduce
-from aiops.rulebook.signatures import LogClass
+from aiops.model import CauseLevel
+from aiops.rulebook.clauses import EventTest, LoadTest, LogTest, MetricTest, PaceTest
 
 ANY_SYMPTOM = "any"
-ROOT_SHARE = 0.6
-"""Of the rise of load: a term that holds as much is where the root is looked for."""
 PLACEHOLDERS = frozenset(
     {
         "place",
@@ -58,28 +53,6 @@ class Scope(StrEnum):
     HOST = "host"
 
 
-class Term(StrEnum):
-    """What can make load outgrow capacity."""
-
-    ARRIVALS = "arrivals"
-    WORK = "work"
-    """Tokens a request."""
-    PACE = "pace"
-    """Seconds a token, at equal batch."""
-    CAPACITY = "capacity"
-
-
-class Against(StrEnum):
-    """What a replica's pace is held against."""
-
-    CHANGE = "change"
-    """Its own pace before the change event that covers it."""
-    BASELINE = "baseline"
-    """Its own pace before the incident."""
-    PEERS = "peers"
-    """The other replicas of the service, at least two."""
-
-
 @dataclass(frozen=True, slots=True)
 class Odds:
     """Likelihood ratios of a clause: P(outcome | this cause) over P(outcome | not this cause); unknown counts as 1."""
@@ -98,115 +71,6 @@ class Odds:
                 "one must be above 1, the other between 0 and 1"
             )
             raise ValueError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A bound; exactly one side."""
-
-    above: Quantity | None = None
-    below: Quantity | None = None
-
-    def __post_init__(self) -> None:
-        if (self.above is None) == (self.below is None):
-            raise ValueError("expected either above or below")
-
-    @property
-    def value(self) -> float:
-        """The bound itself."""
-        if self.above is not None:
-            return self.above
-        assert self.below is not None  # noqa: S101 - __post_init__ saw to it
-        return self.below
-
-    def holds(self, value: float) -> bool:
-        """Whether *value* lies on the named side of the bound."""
-        return value > self.value if self.above is not None else value < self.value
-
-
-@dataclass(frozen=True, slots=True)
-class MetricTest:
-    """A metric's window against a level, its own baseline, its peers, or the whole."""
-
-    name: str = field(metadata=doc("a metric of the catalogue"))
-    over: Duration = field(metadata=doc("how long before the first bad second the window starts; it ends now"))
-    match: dict[str, str] = field(default_factory=dict, metadata=doc("label values; alternatives with |"))
-    by: str = field(default="", metadata=doc("label that binds a series to the place; default from the catalogue"))
-    reduce: Reduce = Reduce.LAST
-    divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
-    above: Quantity | None = None
-    below: Quantity | None = None
-    ratio_to_baseline: Limit | None = field(default=None, metadata=doc("against before the onset"))
-    ratio_to_peers: Limit | None = field(default=None, metadata=doc("against the median of at least two others"))
-    share: Limit | None = field(default=None, metadata=doc("of the whole over all places, at least two"))
-
-    def __post_init__(self) -> None:
-        for key, name in (("name", self.name), ("divide_by", self.divide_by)):
-            if name not in CATALOG and (name or key == "name"):
-                raise FieldError(key, f"unknown metric {name}")
-        labels = CATALOG[self.name].labels
-        for key, label in (*(("match", name) for name in self.match), ("by", self.by)):
-            if label and label not in labels:
-                raise FieldError(key, f"{self.name} has no label {label}; it has {', '.join(labels)}")
-        level = self.above is not None or self.below is not None
-        chosen = [level, *(limit is not None for limit in (self.ratio_to_baseline, self.ratio_to_peers, self.share))]
-        if sum(chosen) != 1:
-            raise ValueError("expected exactly one of above/below, ratio_to_baseline, ratio_to_peers, share")
-
-    @property
-    def limit(self) -> Limit:
-        """The bound, whatever the value is held against."""
-        against = self.ratio_to_baseline or self.ratio_to_peers or self.share
-        return against if against is not None else Limit(self.above, self.below)
-
-    @property
-    def bound_by(self) -> str:
-        """Label that says which place a series belongs to."""
-        if self.by:
-            return self.by
-        labels = CATALOG[self.name].labels
-        return next((name for name in ("upstream", "gpu", "instance", "service") if name in labels), "")
-
-
-@dataclass(frozen=True, slots=True)
-class LogTest:
-    """At least so many lines of a class."""
-
-    log_class: LogClass = field(metadata=doc("one of the closed list", key="class"))
-    within: Duration = field(metadata=doc("how long before the first bad second lines count; until now", key="in"))
-    at_least: int = 1
-
-    def __post_init__(self) -> None:
-        if self.at_least < 1:
-            raise FieldError("at_least", f"expected 1 or more, found {self.at_least}")
-
-
-@dataclass(frozen=True, slots=True)
-class EventTest:
-    """An event on the place within the cause's lead."""
-
-    kind: EventKind
-    action: tuple[str, ...] = field(default=(), metadata=doc("any of these; empty means all"))
-
-
-@dataclass(frozen=True, slots=True)
-class LoadTest:
-    """A term of the load accounting holds at least this share of the rise."""
-
-    term: Term
-    share: Ratio = ROOT_SHARE
-
-
-@dataclass(frozen=True, slots=True)
-class PaceTest:
-    """Seconds a token, normalised by SM clock and batch, against something; the ratio must pass `above`."""
-
-    against: Against
-    above: float = field(metadata=doc("ratio; 1.2 is 20 % slower"))
-
-    def __post_init__(self) -> None:
-        if self.above <= 1.0:
-            raise FieldError("above", f"expected more than 1, found {self.above:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +102,8 @@ class Clause:
     text: ClauseText
     specific: bool = field(default=False, metadata=doc("shows this cause and hardly any other"))
     necessary: bool = field(default=False, metadata=doc("when tested and absent, the cause is ruled out"))
-    unless: str = field(default="", metadata=doc("id of a clause that can stand in for this necessary one"))
+    unless: tuple[str, ...] = field(default=(), metadata=doc("ids of clauses that can stand in for this necessary one"))
+    negated: bool = field(default=False, metadata=doc("present when what it tests is absent, and the other way round"))
     metric: MetricTest | None = None
     log: LogTest | None = None
     event: EventTest | None = None
@@ -286,8 +151,9 @@ class CauseRule:
         if len(set(ids)) != len(ids):
             raise FieldError("evidence", "an id stands twice")
         for clause in self.evidence:
-            if clause.unless and (clause.unless not in ids or clause.unless == clause.id or not clause.necessary):
-                raise FieldError("evidence", f"{clause.id}: unless names another clause, beside a necessary one")
+            others = {name for name in ids if name != clause.id}
+            if clause.unless and not (clause.necessary and others.issuperset(clause.unless)):
+                raise FieldError("evidence", f"{clause.id}: unless names other clauses, beside a necessary one")
         if len({clause.family for clause in self.evidence}) < 2:
             raise FieldError("evidence", "expected at least two families, a root needs two")
         if not any(clause.specific for clause in self.evidence):
@@ -304,7 +170,8 @@ def load_causes(folders: Iterable[Path]) -> tuple[CauseRule, ...]:
     All causes in ``causes/*.yaml`` of every folder, sorted by id.
 
     Raises:
-        ConfigError: every problem of every file; also a cause given twice, or one leading to a cause nobody wrote.
+        ConfigError: every problem of every file; also a cause given twice, one leading to a cause nobody wrote, or one
+            that leads back to itself.
     """
     problems: list[Problem] = []
     read: dict[str, tuple[CauseRule, Node]] = {}
@@ -319,7 +186,7 @@ def load_causes(folders: Iterable[Path]) -> tuple[CauseRule, ...]:
             continue
         read[rule.cause] = (rule, root)
     if not problems:  # a file that could not be read may be the one that is missed
-        problems.extend(_dangling(read))
+        problems.extend(_dangling(read) or _cycles(read))
     if problems:
         raise ConfigError(*problems)
     return tuple(read[cause][0] for cause in sorted(read))
@@ -349,6 +216,19 @@ def _dangling(read: Mapping[str, tuple[CauseRule, Node]]) -> list[Problem]:
             if cause not in read:
                 place = places["leads_to"].elements()[index]
                 problems.append(place.problem(f"leads_to: no cause {cause}; known: {', '.join(sorted(read))}"))
+    return problems
+
+
+def _cycles(read: Mapping[str, tuple[CauseRule, Node]]) -> list[Problem]:
+    """A cause that brings itself about would have no root."""
+    leads = reachable([rule for rule, _ in read.values()])
+    problems: list[Problem] = []
+    for rule, root in read.values():
+        places = {name: value for name, _, value in root.items()}
+        for index, following in enumerate(rule.leads_to):
+            if following == rule.cause or rule.cause in leads[following]:
+                place = places["leads_to"].elements()[index]
+                problems.append(place.problem(f"leads_to: {following} leads back to {rule.cause}"))
     return problems
 
 

@@ -11,17 +11,8 @@ from aiops.correlate.evidence import event_finding, examine, log_finding
 from aiops.correlate.levels import metric_finding
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels
-from aiops.rulebook.causes import (
-    CauseRule,
-    Clause,
-    ClauseText,
-    EventTest,
-    Limit,
-    LogTest,
-    MetricTest,
-    Odds,
-    Scope,
-)
+from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
+from aiops.rulebook.clauses import Against, EventTest, Limit, LogTest, MetricTest, PaceTest, Watched
 from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 from tests.fakes import FakeEvents, FakeSeries
@@ -315,3 +306,116 @@ def test_a_counter_that_restarted_is_not_a_fall():
 
     found = metric_finding(test, *node.at(Scope.INSTANCE, 0))
     assert (found.state, found.words["value"]) == (PRESENT, "48")
+
+
+def test_a_quotient_of_counters_is_of_what_both_gained():
+    """Prompt tokens a request now, not over the life of the server."""
+    test = MetricTest("gen_ai_server_prompt_tokens_total", 60.0, divide_by="gen_ai_server_requests_finished_total",
+                      by="instance", ratio_to_baseline=Limit(above=2.0))  # fmt: skip
+    node = Node(2)
+    for index, late in enumerate((300.0, 110.0)):
+        times = np.arange(BAD_S - 120, BAD_S + 20, 5.0)
+        tokens = np.cumsum(np.where(times < BAD_S - 30, 100.0, late))
+        labels = Labels.of(instance=f"r{index}")
+        node.series.put("gen_ai_server_prompt_tokens_total", labels, dict(zip(times.tolist(), tokens, strict=True)))
+        finished = {float(t): 900.0 + i for i, t in enumerate(times)}
+        node.series.put("gen_ai_server_requests_finished_total", labels, finished)
+
+    found = metric_finding(test, *node.at(Scope.INSTANCE, 0))
+    assert (found.state, found.words["ratio"], found.words["baseline"]) == (PRESENT, "3.0 times", "100")
+    assert metric_finding(test, *node.at(Scope.INSTANCE, 1)).state is ABSENT
+
+
+def test_a_count_that_never_began_is_zero_where_somebody_looks():
+    """A gateway that never refused has no series of refusals; without its log nobody knows."""
+    looked = Watched("http_server_requests_total", {"answered_by": "gateway|upstream"})
+    test = MetricTest("http_server_refusals_total", 30.0, match={"reason": "rate_limited"}, by="service",
+                      reduce=Reduce.INCREASE, above=5, watched_by=looked)  # fmt: skip
+    node = Node()
+
+    assert metric_finding(test, *node.at(Scope.SERVICE, 0)).state is UNKNOWN
+    node.counter("http_server_requests_total", 1.0, service="search", outcome="ok", answered_by="upstream")
+    assert metric_finding(test, *node.at(Scope.SERVICE, 0)).state is UNKNOWN
+    node.counter("http_server_requests_total", 1.0, service="chat", outcome="ok", answered_by="upstream")
+    assert metric_finding(test, *node.at(Scope.SERVICE, 0)).state is ABSENT
+    node.counter("http_server_refusals_total", 3.0, service="chat", reason="rate_limited", upstream="none")
+    assert metric_finding(test, *node.at(Scope.SERVICE, 0)).state is PRESENT
+
+
+@pytest.mark.parametrize(("before", "state"), [(0.0, PRESENT), (0.5, PRESENT), (4.0, ABSENT)])
+def test_lines_that_are_everyday_count_only_when_there_are_many_more_of_them(before, state):
+    """A client that names no cause is in every log; ten times as many of it are news."""
+    test = LogTest(LogClass.NETWORK, within=10.0, jump=5.0)
+    node = Node(1)
+    follow(node, "r0")
+    times = np.arange(BAD_S - 120, BAD_S + 20, 1.0)
+    counts = np.cumsum(np.where(times < BAD_S - 10, before, 8.0))
+    labels = Labels.of(instance="r0", log_class="network")
+    node.series.put("log_records_total", labels, dict(zip(times.tolist(), counts.tolist(), strict=True)))
+
+    assert log_finding(test, *node.at(Scope.INSTANCE, 0)).state is state
+
+
+@pytest.mark.parametrize("kind", [EventKind.PROCESS, EventKind.HARDWARE])
+def test_an_event_that_nobody_would_tell_of_is_unknown(kind):
+    """Without a watched process or card, silence is not peace."""
+    rule = a_rule()
+    node = Node(1)
+
+    assert event_finding(EventTest(kind), rule, *node.at(Scope.INSTANCE, 0)).state is UNKNOWN
+    node.gauge("process_uptime_seconds", 900.0, instance="r0", process="server")
+    node.gauge("hw_gpu_up", 1.0, gpu="0")
+    assert event_finding(EventTest(kind), rule, *node.at(Scope.INSTANCE, 0)).state is ABSENT
+
+
+def test_an_event_clause_may_look_less_far_back_than_its_cause():
+    """A process that ended ten minutes ago did not end just now."""
+    node = Node(1)
+    node.events.append(Event(EventKind.PROCESS, "exit", BAD_S - 200, Labels.of(instance="r0")))
+    node.gauge("process_uptime_seconds", 900.0, instance="r0", process="server")
+    scene, place = node.at(Scope.INSTANCE, 0)
+
+    assert event_finding(EventTest(EventKind.PROCESS), a_rule(), scene, place).state is PRESENT
+    assert event_finding(EventTest(EventKind.PROCESS, within=60.0), a_rule(), scene, place).state is ABSENT
+
+
+@pytest.mark.parametrize(
+    ("lines_a_second", "followed", "state"), [(1.0, True, ABSENT), (0.0, True, PRESENT), (0.0, False, UNKNOWN)]
+)
+def test_a_negated_clause_turns_present_and_absent_round_and_leaves_unknown(lines_a_second, followed, state):
+    """ "No traceback" is evidence only where one would have been seen."""
+    clause = Clause("quiet", "log", Odds(3, 0.2), "", ClauseText("quiet", "loud"), negated=True, log=OOM)
+    node = Node(1)
+    if followed:
+        follow(node, "r0")
+    if lines_a_second:
+        lines(node, lines_a_second, instance="r0")
+
+    found = examine(clause, a_rule(scope=Scope.INSTANCE), *node.at(Scope.INSTANCE, 0))
+
+    assert found.state is state
+    if state is not UNKNOWN:
+        assert found.text == ("quiet" if state is PRESENT else "loud")
+        assert found.log_odds == pytest.approx(math.log(3 if state is PRESENT else 0.2))
+
+
+@pytest.mark.parametrize(
+    ("clock", "slower", "state"),
+    [(0.6, 1 / 0.6, PRESENT), (0.6, 3.0, ABSENT), (1.0, 1.7, ABSENT), (0.6, 1.0, ABSENT), (None, 1.7, UNKNOWN)],
+    ids=["by the clock alone", "by more than the clock", "at full clock", "clock cut and not slower", "clock unknown"],
+)
+def test_a_slowdown_is_of_the_clock_when_it_is_gone_at_an_equal_clock(clock, slower, state):
+    """Design rule 2: thermal throttling is what the SM clock explains."""
+    node = Node(2)
+    times = np.arange(BAD_S - 120, BAD_S + 20, 5.0)
+    wobble = 1 + 0.01 * np.sin(times)
+    seconds = np.cumsum(np.where(times < BAD_S - 30, 1.0, slower) * wobble)
+    labels = Labels.of(instance="r0")
+    node.series.put("gen_ai_server_time_per_output_token_seconds_sum", labels, dict(zip(times, seconds, strict=True)))
+    tokens = {float(t): 40.0 * i for i, t in enumerate(times)}
+    node.series.put("gen_ai_server_time_per_output_token_seconds_count", labels, tokens)
+    if clock is not None:
+        node.gauge("hw_gpu_clock_hertz", 1.9e9, then=1.9e9 * clock, at_s=BAD_S - 35, gpu="0")
+    clause = Clause("c", "pace", Odds(3, 0.2), "", ClauseText("{ratio}", ""), pace=PaceTest(Against.CLOCK, 1.1))
+
+    assert examine(clause, a_rule(scope=Scope.GPU), *node.at(Scope.GPU, 0)).state is state

@@ -15,7 +15,7 @@ from aiops.correlate.terms import TermChange
 from aiops.correlate.topology import read_topology
 from aiops.correlate.view import View
 from aiops.model import Labels
-from aiops.rulebook.causes import Term
+from aiops.rulebook.clauses import Term
 from tests.fakes import FakeSeries
 
 FIRST_BAD_S = 1_000.0

@@ -13,7 +13,8 @@ from aiops.correlate.rank import MAX_SHOWN, Weighed, order, spare, vote
 from aiops.correlate.topology import Place, Topology
 from aiops.correlate.verdicts import Bench
 from aiops.model import CauseLevel, Evidence, EvidenceState, Labels, Onset, Verdict
-from aiops.rulebook.causes import CauseRule, Clause, ClauseText, LoadTest, Odds, Scope, Term
+from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
+from aiops.rulebook.clauses import LoadTest, Term
 
 SYMPTOM = Onset(99.0, 101.0)
 ODDS = [Odds(20, 0.1), Odds(4, 0.3), Odds(0.3, 1.5), Odds(2, 0.9)]
@@ -154,13 +155,31 @@ def test_ruled_out_needs_a_necessary_clause_that_was_tested():
 def test_a_necessary_clause_that_another_stands_in_for_rules_out_only_when_both_are_absent(other, necessary):
     """ "An allocation failed, or another process took the memory": one silence is not both."""
     whole = rule("x")
-    either = replace(whole, evidence=(replace(whole.evidence[0], unless="c1"), whole.evidence[1]))
+    either = replace(whole, evidence=(replace(whole.evidence[0], unless=("c1",)), whole.evidence[1]))
     found = weighed("x", first=EvidenceState.ABSENT, second=other).evidence
 
     told = spare(either, found)
 
     assert [e.necessary for e in told] == [necessary, False]
     assert Weighed(either, Place(Scope.SERVICE, Labels(), "p", "s"), tuple(told), 0.0, 1.0).ruled_out is necessary
+
+
+@pytest.mark.parametrize("third", [EvidenceState.ABSENT, EvidenceState.UNKNOWN])
+def test_of_several_that_may_stand_in_one_that_is_not_known_absent_is_enough(third):
+    """An Xid, a lost card or an ECC error: any of them makes a broken card."""
+    names = ("one", "two", "three")
+    clauses = tuple(
+        Clause(name, name, ODDS[0], "", ClauseText("", ""), specific=True, load=LoadTest(Term.WORK)) for name in names
+    )
+    broken = replace(
+        rule("x"), evidence=(replace(clauses[0], necessary=True, unless=("two", "three")), clauses[1], clauses[2])
+    )
+    states = (EvidenceState.ABSENT, EvidenceState.ABSENT, third)
+    found = [
+        Evidence(name, state, "", name, necessary=name == "one") for name, state in zip(names, states, strict=True)
+    ]
+
+    assert spare(broken, found)[0].necessary is (third is EvidenceState.ABSENT)
 
 
 def test_a_state_is_a_consequence_of_the_trigger_that_leads_to_it():

@@ -72,6 +72,13 @@ def test_shipped_causes_are_sound():
         ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m}", 22, "exactly one of above/below"),
         ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, above: 1, share: {above: 50%}}", 22, "exactly one of above/below"),
         ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, share: {above: 1, below: 2}}", 22, "either above or below"),
+        ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, above: 1, trend: {above: 5%}}", 22, "exactly one of above/below"),
+        ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, reduce: increase, above: 1}", 22, "increase is for counters"),
+        ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, above: 1, divide_by: no_such}", 22, "unknown metric no_such"),
+        ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, above: 1, watched_by: {name: no_such}}", 22, "unknown metric no_such"),
+        ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, above: 1, watched_by: {name: hw_gpu_up, match: {color: red}}}", 22, "has no label color"),
+        ("in: 5m}", "in: 5m, jump: 0.5}", 22, "more than 1"),
+        ("log: {class: vram_exhaustion, in: 5m}", "event: {kind: change, in: long}", 22, "expected a duration"),
         ("in: 5m}", "in: five}", 22, "expected a duration"),
         ("in: 5m}", "in: 5m, at_least: 0}", 22, "1 or more"),
         ("log: {class", "pace: {against: peers, above: 0.9}\n    log: {class", 22, "more than 1"),
@@ -85,15 +92,16 @@ def test_shipped_causes_are_sound():
         ("family: log", "family: load", 10, "two families"),
         ("    specific: true\n", "", 10, "one specific clause"),
         ("id: two", "id: one", 10, "stands twice"),
-        ("id: two", "id: two\n    unless: one", 10, "beside a necessary one"),
-        ("id: two", "id: two\n    necessary: true\n    unless: three", 10, "unless names another clause"),
-        ("id: two", "id: two\n    necessary: true\n    unless: two", 10, "unless names another clause"),
+        ("id: two", "id: two\n    unless: [one]", 10, "beside a necessary one"),
+        ("id: two", "id: two\n    necessary: true\n    unless: [three]", 10, "unless names other clauses"),
+        ("id: two", "id: two\n    necessary: true\n    unless: [two]", 10, "unless names other clauses"),
         ("id: two", "id: Two", 17, "snake_case"),
         ("prior: 10%", "prior: 100%", 7, "between 0 and 1"),
         ("explains: [any]", "explains: []", 4, "at least one"),
         ("scope: service", "scope: planet", 5, "one of gpu, instance, service, host"),
         ("advice: do something", "advise: do something", 23, "unknown key"),
         ("leads_to: []", "leads_to: [some_cause, nowhere]", 8, "no cause nowhere"),
+        ("leads_to: []", "leads_to: [some_cause]", 8, "some_cause leads back to some_cause"),
         ("cause: some_cause", "cause: other_cause", 1, "as the file is named"),
     ],
 )  # fmt: skip
@@ -135,10 +143,24 @@ def test_an_empty_file_is_refused(tmp_path):
     assert "void.yaml:1: expected a cause" in complaint(tmp_path)
 
 
-def test_what_a_cause_leads_to_is_followed_nearest_first_and_never_round(tmp_path):
-    """The chain that is shown, and a cycle must not hang the daemon."""
+def test_what_a_cause_leads_to_is_followed_nearest_first(tmp_path):
+    """The chain that is shown."""
     write(tmp_path, "aa", ("leads_to: []", "leads_to: [bb]"))
     write(tmp_path, "bb", ("leads_to: []", "leads_to: [cc]"))
-    write(tmp_path, "cc", ("leads_to: []", "leads_to: [aa]"))
+    write(tmp_path, "cc")
 
     assert reachable(load_causes([tmp_path]))["aa"] == ("bb", "cc")
+
+
+def test_causes_that_lead_round_in_a_circle_are_refused_each_with_its_line(tmp_path):
+    """Of three that bring one another about none would be the root."""
+    paths = [
+        write(tmp_path, name, ("leads_to: []", f"leads_to: [{following}]"))
+        for name, following in (("aa", "bb"), ("bb", "cc"), ("cc", "aa"))
+    ]
+    write(tmp_path, "dd", ("leads_to: []", "leads_to: [aa]"))
+
+    told = complaint(tmp_path)
+
+    assert [f"{path}:8: leads_to: " in told for path in paths] == [True] * 3
+    assert "dd.yaml" not in told

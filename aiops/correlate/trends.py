@@ -1,0 +1,73 @@
+"""
+Leaks: a series that grows steadily while traffic is level.
+
+A leak is told from a step (a batch that became larger, another process that came) by its steadiness: cut into pieces
+of equal time, no single step between two of them makes up most of the growth, and hardly one of them goes back. What
+grows because more is asked for is none either, so a trend is only stated where arrivals are known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from aiops.correlate.scene import Scene
+from aiops.correlate.terms import of_service
+from aiops.ports import Window
+from aiops.stats import Floats, increase, median
+
+_PIECES = 6
+_MIN_SPAN_S = 90.0
+_MAX_STEP_SHARE = 0.5
+"""Of the whole growth, between two neighbouring pieces: steady growth has a fifth."""
+_LEVEL = 1.3
+"""The second half of the window may see this many times the traffic of the first."""
+
+
+def steady_growth(at_s: Floats, values: Floats) -> float | None:
+    """
+    How much a series grew, as a share of what it was, if it did so steadily; 0.0 if it did not.
+
+    Args:
+        at_s: Times in seconds, shape (n,), increasing.
+        values: Readings, same shape.
+
+    Returns:
+        (last piece − first piece) / first piece, by medians; None when there are too few readings to tell.
+    """
+    if at_s.size < _PIECES or float(at_s[-1] - at_s[0]) < _MIN_SPAN_S:
+        return None
+    edges = np.linspace(float(at_s[0]), float(at_s[-1]), _PIECES + 1)
+    cuts = np.searchsorted(at_s, edges[1:-1])
+    pieces = [median(piece) for piece in np.split(values, cuts) if piece.size]
+    if len(pieces) < _PIECES:
+        return None
+    steps = np.diff(pieces)
+    grown = pieces[-1] - pieces[0]
+    back = int((np.sign(steps) == -np.sign(grown)).sum())
+    if grown == 0 or pieces[0] <= 0 or back > 1 or float(np.abs(steps).max()) > _MAX_STEP_SHARE * abs(grown):
+        return 0.0
+    return grown / pieces[0]
+
+
+def traffic_was_level(scene: Scene, start_s: float, end_s: float) -> bool | None:
+    """Whether the second half of a time saw hardly more arrivals than the first; None where none are counted."""
+    middle_s = (start_s + end_s) / 2
+    counted = scene.view.windows("http_server_arrival_rate", {"service": scene.context.service})
+    if counted:
+        early, late = _sum(counted, start_s, middle_s), _sum(counted, middle_s, end_s)
+    else:
+        finished = of_service(scene.view, scene.topology, "gen_ai_server_requests_finished_total")
+        early, late = _gain(finished, start_s, middle_s), _gain(finished, middle_s, end_s)
+    return None if early <= 0 else late <= _LEVEL * early + 2.0 * math.sqrt(early)
+
+
+def _sum(windows: Sequence[Window], start_s: float, end_s: float) -> float:
+    return sum(float(w.values[(w.at_s >= start_s) & (w.at_s < end_s)].sum()) for w in windows)
+
+
+def _gain(windows: Sequence[Window], start_s: float, end_s: float) -> float:
+    parts = (w.values[(w.at_s >= start_s) & (w.at_s < end_s)] for w in windows)
+    return sum(increase(part) for part in parts if part.size > 1)

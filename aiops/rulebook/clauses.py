@@ -1,0 +1,194 @@
+"""
+The tests of clauses: what a cause file may ask of the data, as YAML that is checked when it is read.
+
+A metric against a level, its own past, its peers, the whole, or growing at level traffic; lines of a log class; an
+event; a term of the load accounting; the pace of replicas. How each is answered stands in `correlate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from aiops.catalog import CATALOG, MetricKind
+from aiops.document import Duration, FieldError, Quantity, Ratio, doc
+from aiops.model import EventKind
+from aiops.rulebook.reduce import Reduce
+from aiops.rulebook.signatures import LogClass
+
+ROOT_SHARE = 0.6
+"""Of the rise of load: a term that holds as much is where the root is looked for."""
+
+
+class Term(StrEnum):
+    """What can make load outgrow capacity."""
+
+    ARRIVALS = "arrivals"
+    WORK = "work"
+    """Tokens a request."""
+    PACE = "pace"
+    """Seconds a token, at equal batch."""
+    CAPACITY = "capacity"
+
+
+class Against(StrEnum):
+    """What a replica's pace is held against."""
+
+    CHANGE = "change"
+    """Its own pace before the change event that covers it."""
+    BASELINE = "baseline"
+    """Its own pace before the incident."""
+    PEERS = "peers"
+    """The other replicas of the service, at least two."""
+    CLOCK = "clock"
+    """Its own pace before, as measured; present where that is slower, and no longer once the SM clock is allowed for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound; exactly one side."""
+
+    above: Quantity | None = None
+    below: Quantity | None = None
+
+    def __post_init__(self) -> None:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("expected either above or below")
+
+    @property
+    def value(self) -> float:
+        """The bound itself."""
+        if self.above is not None:
+            return self.above
+        assert self.below is not None  # noqa: S101 - __post_init__ saw to it
+        return self.below
+
+    def holds(self, value: float) -> bool:
+        """Whether *value* lies on the named side of the bound."""
+        return value > self.value if self.above is not None else value < self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The metric that is there whenever somebody looks: where it is, a series that is missing counts as 0."""
+
+    name: str = field(metadata=doc("a metric of the catalogue"))
+    match: dict[str, str] = field(default_factory=dict, metadata=doc("label values; alternatives with |"))
+
+    def __post_init__(self) -> None:
+        _require_metric("name", self.name)
+        _require_labels(self.name, ("match", *self.match))
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTest:
+    """A metric's window against a level, its own baseline, its peers, the whole, or its own growth at level traffic."""
+
+    name: str = field(metadata=doc("a metric of the catalogue"))
+    over: Duration = field(metadata=doc("how long before the first bad second the window starts; it ends now"))
+    match: dict[str, str] = field(default_factory=dict, metadata=doc("label values; alternatives with |"))
+    by: str = field(default="", metadata=doc("label that binds a series to the place; default from the catalogue"))
+    reduce: Reduce = Reduce.LAST
+    divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
+    above: Quantity | None = None
+    below: Quantity | None = None
+    ratio_to_baseline: Limit | None = field(default=None, metadata=doc("against before the onset"))
+    ratio_to_peers: Limit | None = field(default=None, metadata=doc("against the median of at least two others"))
+    share: Limit | None = field(default=None, metadata=doc("of the whole over all places, at least two"))
+    trend: Limit | None = field(default=None, metadata=doc("steady growth over the window, while traffic was level"))
+    watched_by: Watched | None = field(default=None, metadata=doc("where this is seen, no series means 0"))
+
+    def __post_init__(self) -> None:
+        _require_metric("name", self.name)
+        if self.divide_by:
+            _require_metric("divide_by", self.divide_by)
+        _require_labels(self.name, ("match", *self.match), ("by", self.by))
+        against = [limit for limit in (self.ratio_to_baseline, self.ratio_to_peers, self.share, self.trend) if limit]
+        if len(against) + (self.above is not None or self.below is not None) != 1:
+            raise ValueError("expected exactly one of above/below, ratio_to_baseline, ratio_to_peers, share, trend")
+        if self.counts and (self.divide_by or CATALOG[self.name].kind is not MetricKind.COUNTER):
+            raise FieldError("reduce", f"{self.reduce.value} is for counters, and {self.name} here is none")
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is about what a counter added."""
+        return self.reduce in {Reduce.INCREASE, Reduce.RATE}
+
+    @property
+    def unit(self) -> str:
+        """Of the value: a ratio where like is divided by like, and tokens for tokens a request."""
+        unit = CATALOG[self.name].unit
+        return "ratio" if self.divide_by and CATALOG[self.divide_by].unit == unit else unit
+
+    @property
+    def limit(self) -> Limit:
+        """The bound, whatever the value is held against."""
+        against = self.ratio_to_baseline or self.ratio_to_peers or self.share or self.trend
+        return against if against is not None else Limit(self.above, self.below)
+
+    @property
+    def bound_by(self) -> str:
+        """Label that says which place a series belongs to."""
+        if self.by:
+            return self.by
+        labels = CATALOG[self.name].labels
+        return next((name for name in ("upstream", "gpu", "instance", "service") if name in labels), "")
+
+
+@dataclass(frozen=True, slots=True)
+class LogTest:
+    """At least so many lines of a class."""
+
+    log_class: LogClass = field(metadata=doc("one of the closed list", key="class"))
+    within: Duration = field(metadata=doc("how long before the first bad second lines count; until now", key="in"))
+    at_least: int = 1
+    jump: float = field(default=0.0, metadata=doc("times as many as in as long a time before; 0 does not ask"))
+
+    def __post_init__(self) -> None:
+        if self.at_least < 1:
+            raise FieldError("at_least", f"expected 1 or more, found {self.at_least}")
+        if self.jump and self.jump <= 1.0:
+            raise FieldError("jump", f"expected more than 1, found {self.jump:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class EventTest:
+    """An event on the place, before the first bad second or as it came."""
+
+    kind: EventKind
+    action: tuple[str, ...] = field(default=(), metadata=doc("any of these; empty means all"))
+    within: Duration = field(default=0.0, metadata=doc("how long before; the cause's lead unless given", key="in"))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTest:
+    """A term of the load accounting holds at least this share of the rise."""
+
+    term: Term
+    share: Ratio = ROOT_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class PaceTest:
+    """Seconds a token, normalised by SM clock and batch, against something; the ratio must pass `above`."""
+
+    against: Against
+    above: float = field(metadata=doc("ratio; 1.2 is 20 % slower"))
+
+    def __post_init__(self) -> None:
+        if self.above <= 1.0:
+            raise FieldError("above", f"expected more than 1, found {self.above:g}")
+
+
+def _require_metric(key: str, name: str) -> None:
+    if name not in CATALOG:
+        raise FieldError(key, f"unknown metric {name}")
+
+
+def _require_labels(metric: str, *wanted: tuple[str, ...]) -> None:
+    """*wanted*: the field that names labels, then the labels."""
+    known = CATALOG[metric].labels
+    for key, *names in wanted:
+        for label in names:
+            if label and label not in known:
+                raise FieldError(key, f"{metric} has no label {label}; it has {', '.join(known)}")

@@ -1,0 +1,71 @@
+"""Leaks: steady growth at level traffic, and nothing that only looks like it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from aiops.correlate.levels import metric_finding
+from aiops.correlate.trends import steady_growth
+from aiops.model import EvidenceState, Labels
+from aiops.rulebook.causes import Scope
+from aiops.rulebook.clauses import Limit, MetricTest
+from tests.unit.correlate.test_evidence import BAD_S, Node
+
+PRESENT, ABSENT, UNKNOWN = EvidenceState.PRESENT, EvidenceState.ABSENT, EvidenceState.UNKNOWN
+TIMES = np.arange(0.0, 300.0, 5.0)
+NOISE = np.random.default_rng(1).normal(0, 0.01, TIMES.size)
+
+
+@pytest.mark.parametrize(
+    ("values", "growth"),
+    [
+        (1.0 + TIMES / 300 + NOISE, 0.75),
+        (2.0 - TIMES / 300 + NOISE, -0.4),
+        (1.0 + (TIMES > 140) + NOISE, 0.0),
+        (1.0 + np.sin(TIMES / 20) / 2, 0.0),
+        (np.zeros(TIMES.size), 0.0),
+        (np.ones(TIMES.size), 0.0),
+    ],
+    ids=["rise", "fall", "step", "wave", "zero", "constant"],
+)
+def test_only_what_grows_all_the_time_is_a_trend(values, growth):
+    """A batch that became larger, or a process that came, is a step and no leak."""
+    found = steady_growth(TIMES, values)
+
+    assert found is not None
+    assert math.isclose(found, growth, abs_tol=0.15)
+
+
+@pytest.mark.parametrize("points", [0, 1, 5, 12])
+def test_too_little_history_is_no_verdict(points):
+    """A minute says nothing of a leak."""
+    assert steady_growth(TIMES[:points], TIMES[:points]) is None
+
+
+TEST = MetricTest("process_memory_anonymous_bytes", 110.0, by="instance", trend=Limit(above=0.2))
+
+
+def leaking(arrivals: float | None = 10.0, then: float | None = None) -> Node:
+    node = Node(1)
+    values = {float(t): 1e9 * (1 + (t - BAD_S + 120) / 120) for t in np.arange(BAD_S - 120, BAD_S + 20, 5.0)}
+    node.series.put("process_memory_anonymous_bytes", Labels.of(instance="r0", process="engine"), values)
+    if arrivals is not None:
+        node.gauge("http_server_arrival_rate", arrivals, then=then, at_s=BAD_S - 55, service="chat")
+    return node
+
+
+@pytest.mark.parametrize(
+    ("node", "state"),
+    [(leaking(), PRESENT), (leaking(10.0, 30.0), ABSENT), (leaking(None), UNKNOWN)],
+    ids=["level", "more traffic", "arrivals unknown"],
+)
+def test_what_grows_with_traffic_does_not_leak(node, state):
+    """More requests hold more memory; and where nobody counts them, growth proves nothing."""
+    found = metric_finding(TEST, *node.at(Scope.INSTANCE, 0))
+
+    assert found.state is state
+    if state is PRESENT:
+        assert found.words["ratio"].endswith(" %")
