@@ -185,6 +185,35 @@ def hung_sources(result: dict) -> Iterator[str]:
     yield from measured(result)
 
 
+def soak(result: dict) -> Iterator[str]:
+    settings, speed = result["settings"], result["settings"]["speed"]
+    yield f"## Soak, {'real time' if speed == 1 else f'{speed:g} times as fast'}"
+    yield ""
+    yield (
+        f"The daemon on the reference node for {settings['hours_of_its_time']:g} hours"
+        + (
+            " of real time."
+            if speed == 1
+            else f" of its own time: its clock and event loop run {speed:g} times as fast, and so do logs and pages."
+        )
+        + " Every hour one server's model gets another name. Changes are between the medians of the second and the last quarter of the run."
+    )
+    yield ""
+    held = result["held"]
+    rows = [
+        ["RSS at most", mib(result["rss_bytes_max"])],
+        ["RSS slope (Theil-Sen)", f"{result['rss_slope_bytes_per_hour'] / 2**20:+.2f} MiB an hour"],
+        ["RSS change", f"{result['rss_change_bytes'] / 2**20:+.2f} MiB" + ("" if held["rss"] else " (**more than 1 MiB**)")],
+        ["its children", f"{result['children_rss_change_bytes'] / 2**20:+.2f} MiB"],
+        ["descriptors: at most, change", f"{result['descriptors_max']}, {result['descriptors_change']:+g}"],
+        ["threads: at most, change", f"{result['threads_max']}, {result['threads_change']:+g}"],
+        ["CPU of one core", f"{result['cpu_share']:.2%}"],
+        ["series", f"{result['series']:,}"],
+    ]  # fmt: skip
+    yield from table(["", ""], rows)
+    yield from measured(result)
+
+
 LOG_WAYS = {
     "batch_20000": "batch path, 20,000 lines at a time",
     "batch_2000": "batch path, 2,000 lines at a time",
@@ -409,6 +438,9 @@ SECTIONS = {
     "time_to_page": time_to_page,
     "footprint": footprint,
     "incident_cost": incident_cost,
+    "hung_sources": hung_sources,
+    "soak_1x": soak,
+    "soak_100x": soak,
     "exposition": exposition,
     "logs": logs,
     "flood": flood,
