@@ -109,7 +109,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.3)
     monkeypatch.setattr(module, "_FAREWELL_S", 0.05)
 
 
