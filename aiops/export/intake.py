@@ -20,12 +20,15 @@ from starlette.responses import JSONResponse, Response
 
 from aiops.clock import Clock
 from aiops.errors import RequestError
+from aiops.export.hooks import is_signed, parse_hook
 from aiops.model import Observation
 from aiops.model.pushed import parse_business, parse_events
 from aiops.ports import Inbox
 from aiops.selfstat import SelfStat
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_HOOK_BYTES = 256 * 1024
+"""A webhook describes its repository and its sender at length."""
 _BODY_DEADLINE_S = 10.0
 _RETRY_AFTER_S = 5
 
@@ -64,7 +67,7 @@ Parser = Callable[[bytes, float], list[Observation]]
 
 class Intake:
     """
-    The two POST endpoints.
+    The POST endpoints.
 
     Args:
         inbox: Takes what was accepted.
@@ -85,17 +88,23 @@ class Intake:
         """``POST /api/v1/business``."""
         return await self._take(request, parse_business)
 
+    async def git_hook(self, request: Request) -> Response:
+        """``POST /api/v1/hooks/git``."""
+        body = await _body_or_refusal(request, MAX_HOOK_BYTES)
+        if isinstance(body, Response):
+            return body
+        if not is_signed(request.headers, body, self._token):
+            return refuse(401, "sign the body with the token of state.dir/token as the webhook's secret")
+        return self._parsed(body, lambda text, now_s: parse_hook(text, request.query_params, now_s))
+
     async def _take(self, request: Request, parse: Parser) -> Response:
         if not self._may_write(request):
             text = "send the token of state.dir/token as 'Authorization: Bearer TOKEN'"
             return refuse(401, text, {"WWW-Authenticate": "Bearer"})
-        try:
-            async with asyncio.timeout(_BODY_DEADLINE_S):
-                body = await _body(request)
-        except (TimeoutError, ClientDisconnect):
-            return refuse(408, f"the body did not arrive within {_BODY_DEADLINE_S:.0f} s")
-        if body is None:
-            return refuse(413, f"the body: expected at most {MAX_BODY_BYTES} bytes")
+        body = await _body_or_refusal(request, MAX_BODY_BYTES)
+        return body if isinstance(body, Response) else self._parsed(body, parse)
+
+    def _parsed(self, body: bytes, parse: Parser) -> Response:
         try:
             observations = parse(body, self._clock.now_s())
         except RequestError as error:
@@ -116,15 +125,24 @@ class Intake:
         return JSONResponse({"accepted": len(observations)}, 202)
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body_or_refusal(request: Request, limit: int) -> bytes | Response:
+    try:
+        async with asyncio.timeout(_BODY_DEADLINE_S):
+            body = await _body(request, limit)
+    except (TimeoutError, ClientDisconnect):
+        return refuse(408, f"the body did not arrive within {_BODY_DEADLINE_S:.0f} s")
+    return refuse(413, f"the body: expected at most {limit} bytes") if body is None else body
+
+
+async def _body(request: Request, limit: int) -> bytes | None:
     """The whole body, or None as soon as it is too large."""
     announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced[:12]) > MAX_BODY_BYTES:
+    if not announced.isdecimal() or int(announced[:12]) > limit:
         return None
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
-        if len(received) > MAX_BODY_BYTES:
+        if len(received) > limit:
             return None
     return bytes(received)
 

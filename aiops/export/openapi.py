@@ -33,7 +33,11 @@ def document(version: str) -> dict[str, Any]:
         },
         "paths": {**_reading(), **_pushing(), **_operations()},
         "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "signature": {"type": "apiKey", "in": "header", "name": "X-Hub-Signature-256"},
+                "secret": {"type": "apiKey", "in": "header", "name": "X-Gitlab-Token"},
+            },
             "schemas": {**schemas, "Error": _object({"error": _TEXT, "accepted": {"type": "integer"}}, "error")},
         },
     }
@@ -173,6 +177,12 @@ def _pushing() -> dict[str, Any]:
     readings = {"oneOf": [reading, {**_list(reading), "minItems": 1, "maxItems": pushed.MAX_EVENTS}]}
     return {
         "/api/v1/events": {"post": _push("Report changes: deploys, rollbacks, config, scaling, restarts", events)},
+        "/api/v1/hooks/git": {
+            "post": {
+                **_push("Deployment webhooks of GitHub and GitLab, their secret the token", {"type": "object"}),
+                "security": [{"signature": []}, {"secret": []}],
+            },
+        },
         "/api/v1/business": {"post": _push("Push business metrics, up to an hour late", readings)},
     }
 

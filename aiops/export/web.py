@@ -69,6 +69,7 @@ def create_app(deps: WebDeps) -> Starlette:
             Route("/api/v1/openapi.json", api.openapi),
             Route("/api/v1/events", intake.events, methods=["POST"]),
             Route("/api/v1/business", intake.business, methods=["POST"]),
+            Route("/api/v1/hooks/git", intake.git_hook, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, hosts=_own_names(deps))],
         exception_handlers={

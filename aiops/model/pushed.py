@@ -112,11 +112,15 @@ def _checked(value: Any, where: str, limit: int) -> str:
         raise RequestError(f"{where}: expected text, found {_show(value)}")
     if len(value) > limit:
         raise RequestError(f"{where}: expected at most {limit} characters, found {len(value)}")
-    # one line, so that nobody can forge a second one in a timeline or a log
-    cleaned = _CONTROL.sub(" ", value).strip()
-    if not cleaned:
+    text = cleaned(value)
+    if not text:
         raise RequestError(f"{where}: expected text, found nothing")
-    return cleaned
+    return text
+
+
+def cleaned(text: str) -> str:
+    """*text* as one line, so that nobody can forge a second one in a timeline or a log."""
+    return _CONTROL.sub(" ", text).strip()
 
 
 def _labels(fields: dict[str, Any], where: str) -> Labels:
