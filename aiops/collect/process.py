@@ -118,20 +118,23 @@ class Processes:
             if identity not in self._followed:
                 # what ran before us is no news, nor is another name for the same process
                 news = seconds(identity[1]) >= self._first_s and identity not in renamed
-                yield from self._follow(member, now_s, news=news)
+                yield from self._follow(member, uptime_s, now_s, news=news)
         yield from self._sights(wanted.values(), found.refused, first=first)
         if (_FIRST_PROCESS not in processes) != self._others_hidden:
             self._others_hidden = not self._others_hidden
             seen, detail = not self._others_hidden, "hidden (hidepid)" if self._others_hidden else "visible"
             yield Sight(_NAME, "other users' processes", seen=seen, detail=detail, hint="" if seen else _RIGHTS)
 
-    def _follow(self, member: Member, now_s: float, *, news: bool) -> Iterator[Observation]:
+    def _follow(self, member: Member, uptime_s: float, now_s: float, *, news: bool) -> Iterator[Observation]:
         identity = _identity(member.process)
         slot, again = self._slots.take(member.instance, member.role, identity)
         self._followed[identity] = Followed(self._root / "proc", member, slot, self._files)
         if news and (again or member.role != "child"):
             what = f"{slot.labels.get('process')} of {member.instance} ({member.engine}, pid {identity[0]})"
             yield Event(EventKind.PROCESS, "start", now_s, slot.labels, f"{what} started{' again' if again else ''}")
+        before, slot.command = slot.command, member.process.command
+        if news and again and member.role == "server" and before != slot.command:
+            yield _other_command(member, before, now_s - max(uptime_s - seconds(identity[1]), 0.0), self._host)
 
     def _ended(self, identity: Identity, uptime_s: float, now_s: float) -> Iterator[Observation]:
         followed = self._followed.pop(identity)
@@ -194,6 +197,18 @@ def _lives(identity: Identity, processes: Mapping[int, Process]) -> bool:
     """Whether that very process is listed, and no later one under its id."""
     process = processes.get(identity[0])
     return process is not None and _identity(process) == identity
+
+
+def _other_command(member: Member, before: tuple[str, ...], at_s: float, host: Labels) -> Event:
+    """
+    A server was started anew with another command line: another program is a deploy, other arguments are settings.
+
+    Which they are is not told: keys are among them.
+    """
+    action = "config" if before[:1] == member.process.command[:1] else "deploy"
+    labels = host.merge(instance=member.instance, seen_by="replicas")
+    message = f"the server at {member.instance} ({member.engine}) was started with another command line"
+    return Event(EventKind.CHANGE, action, at_s, labels, message)
 
 
 def _identity(process: Process) -> Identity:

@@ -36,6 +36,8 @@ class Slot:
     holder: Identity | None
     restarts: int = 0
     ended_s: float = 0.0
+    command: tuple[str, ...] = ()
+    """The command line of its last holder; never shown, it may hold keys."""
 
 
 class Slots:

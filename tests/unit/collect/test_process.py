@@ -20,7 +20,7 @@ from aiops.collect.process_files import OpenFiles
 from aiops.collect.process_servers import MAX_PROCESSES
 from aiops.collect.process_table import ProcessTable
 from aiops.errors import SourceUnavailable
-from aiops.model import Event, Observation, Sample, Sight
+from aiops.model import Event, EventKind, Observation, Sample, Sight
 from tests.fakes import FakeCheckpoints
 from tests.worlds import make_world
 
@@ -242,6 +242,28 @@ def test_a_dead_server_s_series_end_and_its_count_stays_for_an_hour(machine, loo
     assert followed(seen) == {}
     assert counters(seen, "process_restarts_total") == {"server": 0.0}
     assert counters(look(seconds=4_000.0), "process_restarts_total") == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "actions"),
+    [
+        ("vllm serve x --port 8001", []),
+        ("vllm serve x --port 8001 --max-num-seqs 8 --api-key s3cret", ["config"]),
+        ("/opt/v2/bin/vllm serve x --port 8001", ["deploy"]),
+    ],
+)
+def test_a_server_started_anew_with_another_command_line_is_a_change(machine, look, command, actions):
+    """Most settings are nowhere else; what they are may be a secret."""
+    machine.start(100, "vllm serve x --port 8001")
+    look()
+    machine.end(100)
+    look()
+    machine.start(101, command)
+    seen = [o for o in look() if isinstance(o, Event) and o.kind is EventKind.CHANGE]
+
+    assert [event.action for event in seen] == actions
+    assert all(event.labels.get("instance") == "127.0.0.1:8001" for event in seen)
+    assert "s3cret" not in repr(seen)
 
 
 def test_children_come_and_go_without_a_word_and_names_are_used_again(machine, look):
