@@ -69,7 +69,9 @@ class Changes:
             yield Sight("changes", subject, seen=False, detail="none pushed yet", hint=how)
 
 
-_HOW_CHANGES = "let deployments POST /api/v1/events with the token; without them no deploy can be ruled out"
+_HOW_CHANGES = (
+    "let deployments POST /api/v1/events with the token; without them a deploy is known only if replicas show it"
+)
 _HOW_BUSINESS = "POST success and complaint ratios to /api/v1/business with the token"
 
 

@@ -11,11 +11,18 @@ from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from aiops.cards import CardBook
+from aiops.catalog import CATALOG
 from aiops.clock import ManualClock
 from aiops.collect import prometheus
+from aiops.collect.addresses import Addresses
 from aiops.collect.known_servers import note_servers
 from aiops.collect.prometheus import Config, Prometheus, QueryConfig, ServerConfig, build
+from aiops.collect.prometheus_api import answer
+from aiops.collect.scraped import Place, Scraped, vocabulary
 from aiops.document import Secret
 from aiops.errors import SourceError
 from aiops.model import Labels, Observation, Sample, Sight
@@ -246,3 +253,39 @@ def test_settings_that_cannot_work_are_refused():
     ):
         with pytest.raises(ValueError, match=r"expected|no such|has no label"):
             wrong()
+
+
+_TEXTS = st.sampled_from(["", "1", "NaN", "+Inf", "-1e308", "nonsense", "vllm:num_requests_running", "up", "x" * 300])
+_SERIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "metric": st.dictionaries(
+            st.sampled_from(
+                ["__name__", "job", "instance", "le", "gpu", "UUID", "exported_instance", "exported_", "mode"]
+            ),
+            _TEXTS | st.sampled_from(vocabulary().wanted),
+        ),
+        "values": st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), _TEXTS), max_size=4),
+        "value": st.tuples(st.integers(), _TEXTS),
+        "histograms": st.none(),
+    },
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.binary(max_size=200) | st.lists(_SERIES, max_size=12).map(lambda r: json.dumps(_success("matrix", r)).encode())
+)
+def test_no_answer_raises_anything_but_a_source_error(body: bytes):
+    """Whatever a server, or something in its place, says."""
+    scraped, place = Scraped(), Place("n1", Addresses(), CardBook(), frozenset(), this_host=False)
+    try:
+        for _ in range(2):
+            seen = list(scraped.read(answer(200, body).series, 0.0, place))
+            assert all(o.metric in CATALOG for o in seen if isinstance(o, Sample))
+    except SourceError:
+        pass
+
+
+def _success(kind: str, result: object) -> dict[str, Any]:
+    return {"status": "success", "data": {"resultType": kind, "result": result}}

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from aiops.cards import CardBook
 from aiops.catalog import CATALOG
-from aiops.collect import access_log, gpu_nvml, host, process
+from aiops.collect import access_log, business, gpu_nvml, host, process
 from aiops.collect.addresses import Addresses
 from aiops.collect.dcgm_page import DcgmPage
 from aiops.collect.engines import dialects, gateways
@@ -113,6 +114,32 @@ def read_prometheus(case: Path, _tmp: Path) -> Iterator[Observation]:
         yield from scraped.read(answer(status, file.read_bytes()).series, shift_s, place)
 
 
+def read_business(case: Path, tmp: Path) -> Iterator[Observation]:
+    """Each page of JSON, or state of a file of CSV, in turn; times count from the first reading."""
+    settings = json.loads((case / "settings.json").read_text())
+    pages = sorted(case.glob("[0-9].*"))
+    body = b""
+
+    async def scene() -> list[Observation]:
+        nonlocal body
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
+        if pages[0].suffix == ".json":
+            config = business.Config(json=(business.JsonConfig("http://shop/kpi", **settings),))
+        else:
+            config = business.Config(csv=(business.CsvConfig(Path("/kpi.csv"), **settings),))
+        collector = business.build(config, make_world(root=tmp, http=httpx.AsyncClient(transport=transport)))
+        seen: list[Observation] = []
+        for number, page in enumerate(pages):
+            body = page.read_bytes()
+            (tmp / "kpi.csv").write_bytes(body)
+            seen += await collector.gather(LOG_BEGIN_S + 60.0 * number)
+        collector.close()
+        return seen
+
+    for seen in asyncio.run(scene()):
+        yield replace(seen, at_s=seen.at_s - LOG_BEGIN_S) if isinstance(seen, Sample) else seen
+
+
 def read_tree(build: Callable[[World], Collector], case: Path, tmp: Path) -> Iterator[Observation]:
     """One collector on a root that becomes each tree of the case in turn, as /proc changes under a daemon."""
     root = tmp / "root"
@@ -170,6 +197,7 @@ READERS: dict[str, Reader] = {
     "gateway": read_gateway,
     "node_exporter": read_node_exporter,
     "prometheus": read_prometheus,
+    "business": read_business,
     "dcgm": read_dcgm,
     "gpu_nvml": read_gpu_nvml,
     "host": read_host,
