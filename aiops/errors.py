@@ -10,6 +10,7 @@ Every exception of aiops, in one place.
     │   ├── ChildTimeout        it did not answer before its deadline
     │   └── ChildResting        it failed a moment ago and is not started again yet
     ├── StateError            the state file cannot be read or written
+    ├── DataError             a file of data given to a command cannot be used; carries file:line
     ├── RequestError          a pushed body is not what the API takes; answered with 400
     ├── ListenError           the web port cannot be opened
     │   └── PortTaken           another program has it
@@ -78,6 +79,19 @@ class ChildResting(ChildError):
 
 class StateError(AiopsError):
     """The state file cannot be opened, read or written."""
+
+
+class DataError(AiopsError):
+    """
+    A file of data given to a command cannot be used.
+
+    Args:
+        problem: Where, what was found, and what was expected.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 class RequestError(AiopsError):

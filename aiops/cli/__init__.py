@@ -22,6 +22,10 @@ COMMANDS = {
     "top": ("aiops.cli.top", "what the daemon sees, live in this terminal"),
     "once": ("aiops.cli.once", "one round of collection, printed"),
     "logs": ("aiops.cli.logs", "what a log says: its templates, or the class of every line"),
+    "explain": (
+        "aiops.cli.explain",
+        "root cause from a file of series: which service and which series left their normal",
+    ),
     "rules": ("aiops.cli.rules", "test the alert rules; write them as Prometheus rules"),
     "incidents": ("aiops.cli.incidents", "list and show incidents"),
     "notify": ("aiops.cli.notify", "send a real test message to a receiver"),

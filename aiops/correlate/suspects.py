@@ -1,0 +1,117 @@
+"""
+The ranker that needs no cause file, for series that lie side by side: who left its normal, how far and how early.
+
+With a symptom known, a second question is asked. Trouble travels along calls: of the signals of the symptom's own kind
+(latency for latency) those that move with it lie on its way, however little they moved, and one that moved far by
+itself does not. Resources (processor, memory, disk, network) hurt without being of that kind, so they are still judged
+by how far they went. All other signals say that something hurts, not where; they count half.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aiops.correlate.departures import (
+    GUARD_S,
+    Departures,
+    Flags,
+    Integers,
+    Split,
+    alikeness,
+    measure,
+    onsets,
+    split_rows,
+)
+from aiops.correlate.turning import CLEAR, find_turn
+from aiops.stats import Floats
+
+_RESOURCE = re.compile(
+    r"(?:^|[^a-z])(?:cpu|mem|rss|heap|swap|oom|disk|fs|io(?![a-z])|sys|net|nic|sock|fd|file|thread|gpu|vram|power|temp|throttl)"
+)
+"""How a word of a metric's name begins, in lower case, that names what machines and processes use up."""
+_HALF = 3.0
+"""Scales at which a resource's movement counts half as much as perfect likeness (three sigma)."""
+_OTHER = 0.5
+_EARLY = 1.2
+"""What began before the alert counts a little more: causes come before consequences, but so do many coincidences."""
+_LOOK_BACK_S = 900.0
+"""An alert is never later than this."""
+_SURE_PAST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """
+    Every series judged, in the order given.
+
+    Args:
+        score: High is suspicious; scales from normal, or 0 to 1 where a symptom is known; NaN where too little is known.
+        onset_s: When it left its normal; NaN where it did not.
+        found: How far each went.
+        split: Which rows were compared.
+    """
+
+    score: Floats
+    onset_s: Floats
+    found: Departures
+    split: Split
+
+
+def suspect(
+    at_s: Floats, values: Floats, metrics: Sequence[str], alert_s: float, symptom: int | None = None
+) -> Suspicion:
+    """
+    Judge every series.
+
+    Args:
+        at_s: Times, shape (n,), increasing, n at least 2.
+        values: Readings, shape (m, n), NaN where missing.
+        metrics: What each series measures, m names; series of one name are of one kind and unit.
+        alert_s: When the alert fired; the fault may have begun earlier.
+        symptom: Number of the series that alerted, if one did; it is given, so it gets no score.
+    """
+    family = families(metrics)
+    split = _before_the_turn(at_s, values, family, split_rows(at_s, alert_s), alert_s)
+    recent = values[:, split.recent_from : split.recent_until]
+    found = measure(values[:, split.past_from : split.past_until], recent, family)
+    since = slice(split.past_until, split.recent_until)
+    onset_s = onsets(at_s[since], values[:, since], found)
+    score = found.score * np.where(onset_s <= alert_s, _EARLY, 1.0)
+    if symptom is not None:
+        alike = alikeness(values, values[symptom], split)
+        score = _along(score, alike, family == family[symptom], resources(metrics))
+        score[symptom] = np.nan
+    return Suspicion(score, onset_s, found, split)
+
+
+def families(metrics: Sequence[str]) -> Integers:
+    """Numbers for names: one a name, from 0."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in metrics], dtype=np.intp)
+
+
+def resources(metrics: Sequence[str]) -> Flags:
+    """Which of the metrics are something used up, by their names."""
+    lower = [name.lower() for name in metrics]
+    return np.array([_RESOURCE.search(name) is not None for name in lower], dtype=np.bool_)
+
+
+def _along(score: Floats, alike: Floats, same: Flags, resource: Flags) -> Floats:
+    """Scores from 0 to 1, where a symptom is known; a series of its kind that moves against it is none of its cause."""
+    moved = score / (score + _HALF)
+    other = np.where(resource, moved, _OTHER * np.abs(alike) * moved)
+    return np.where(np.isnan(score), np.nan, np.where(same, np.maximum(alike, 0.0), other))
+
+
+def _before_the_turn(at_s: Floats, values: Floats, family: Integers, split: Split, alert_s: float) -> Split:
+    """*split*, with the normal time ended where all series clearly turned, if that was before the guard."""
+    turn = find_turn(values[:, split.past_from : split.recent_until], family)
+    if turn is None or turn.strength < CLEAR:
+        return split
+    row = split.past_from + turn.row
+    early = turn.row >= _SURE_PAST and alert_s - _LOOK_BACK_S <= at_s[row] < alert_s - GUARD_S
+    return replace(split, past_until=row) if early and row < split.past_until else split

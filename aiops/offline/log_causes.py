@@ -1,0 +1,143 @@
+"""
+What a log alone can say of causes: the clauses that ask for log lines, weighed as the daemon weighs them.
+
+A cause file asks for metrics of the catalogue, a gateway's log, deploys, peers. Columns of a CSV file are called
+anything, so nothing of that can be tested here; each such clause is unknown and says so. One kind of evidence never
+makes a root: what is listed is what the log speaks for, with the probability of prior and log, and no more.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aiops.correlate.departures import GUARD_S
+from aiops.correlate.rank import MAX_SHOWN, spare, vote
+from aiops.logs.classify import Classifier
+from aiops.model import Evidence, EvidenceState
+from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause, LogTest
+from aiops.rulebook.signatures import LogClass
+from aiops.stamps import Stamps
+from aiops.units import format_duration
+
+_AFTER_S = 600.0
+"""Lines written later are of the repair (as `correlate.evidence`)."""
+_MAX_TIMES = 1_000_000
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Lines of one class."""
+
+    times: array[float] = field(default_factory=lambda: array("d"))
+    undated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogCause:
+    """
+    A cause the log speaks for.
+
+    Args:
+        rule: The cause file.
+        probability: Of its prior and its log clauses, against its not being at work; 0 to `rank.MAX_SHOWN`.
+        evidence: Every clause; those on anything but the log are unknown.
+    """
+
+    rule: CauseRule
+    probability: float
+    evidence: tuple[Evidence, ...]
+
+
+class LogTally:
+    """
+    Counts the lines of each class of trouble, and when they were written. Guesses of the text model do not count.
+
+    Args:
+        classifier: Says what a line means.
+        stamps: Reads when it was written.
+    """
+
+    def __init__(self, classifier: Classifier, stamps: Stamps) -> None:
+        self._classifier, self._stamps = classifier, stamps
+        self._seen: dict[LogClass, _Seen] = {}
+        self._last_s: float | None = None
+        self._dated: tuple[float, float] | None = None
+
+    @property
+    def span_s(self) -> tuple[float, float] | None:
+        """Earliest and latest time of a line; None where no line says when it was written."""
+        return self._dated
+
+    def take(self, lines: Sequence[str]) -> None:
+        """The next lines of the log."""
+        for line, answer in zip(lines, self._classifier.classify(lines), strict=True):
+            at_s = self._stamps.at_s(line)
+            if at_s is not None:
+                self._last_s = at_s
+                low, high = self._dated or (at_s, at_s)
+                self._dated = min(low, at_s), max(high, at_s)
+            if answer.guess or answer.log_class is LogClass.BENIGN:
+                continue
+            seen = self._seen.setdefault(answer.log_class, _Seen())
+            # the middle of a traceback has no time of its own, but that of the line above
+            if self._last_s is None or len(seen.times) >= _MAX_TIMES:
+                seen.undated += 1
+            else:
+                seen.times.append(self._last_s)
+
+    def count(self, test: LogTest, at_s: float) -> tuple[int, float | None]:
+        """Lines of a class near the alert, and the time of the first that has one."""
+        seen = self._seen.get(test.log_class, _Seen())
+        near = [t for t in seen.times if at_s - GUARD_S - test.within <= t <= at_s + _AFTER_S]
+        return len(near) + seen.undated, min(near, default=None)
+
+
+def log_causes(causes: Iterable[CauseRule], tally: LogTally, at_s: float) -> tuple[LogCause, ...]:
+    """The causes for which a log clause is present, likeliest first."""
+    found = []
+    for rule in causes:
+        tested = [_examine(clause, rule, tally, at_s) for clause in rule.evidence]
+        if any(e.state is EvidenceState.PRESENT for e in tested):
+            evidence, votes = vote(spare(rule, tested))
+            odds = math.log(rule.prior / (1.0 - rule.prior)) + votes
+            found.append(LogCause(rule, min(1.0 / (1.0 + math.exp(-odds)), MAX_SHOWN), evidence))
+    return tuple(sorted(found, key=lambda cause: -cause.probability))
+
+
+def place_of(rule: CauseRule) -> str:
+    """Where the cause is, as far as a log without labels tells."""
+    return {"host": "this host", "service": "this service", "gpu": "a GPU of this log"}.get(
+        rule.scope.value, f"the {rule.scope.value} of this log"
+    )
+
+
+def _examine(clause: Clause, rule: CauseRule, tally: LogTally, at_s: float) -> Evidence:
+    state, log_odds, text = (
+        EvidenceState.UNKNOWN,
+        0.0,
+        "Not testable here: only a log and a table of series were given.",
+    )
+    if clause.log is not None:
+        count, first_s = tally.count(clause.log, at_s)
+        present = count >= clause.log.at_least
+        state = EvidenceState.PRESENT if present else EvidenceState.ABSENT
+        log_odds = math.log(clause.odds.present if present else clause.odds.absent)
+        words = _words(rule, clause.log, count, first_s, at_s)
+        text = (clause.text.present if present else clause.text.absent).format(**words)
+    return Evidence(
+        clause.id, state, text, clause.family, log_odds, specific=clause.specific, necessary=clause.necessary
+    )
+
+
+def _words(rule: CauseRule, test: LogTest, count: int, first_s: float | None, at_s: float) -> Mapping[str, str]:
+    when = "at an unknown time"
+    if first_s is not None:
+        away = format_duration(abs(at_s - first_s))
+        when = f"{away} before the alert" if first_s < at_s else f"{away} after the alert"
+    return dict.fromkeys(PLACEHOLDERS, "?") | {
+        "place": place_of(rule), "count": f"{count:,}", "window": format_duration(test.within), "when": when,
+        "who": "the log",
+    }  # fmt: skip
