@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiops.correlate.departures import GUARD_S
+from aiops.correlate.findings import stated
 from aiops.correlate.rank import MAX_SHOWN, spare, vote
 from aiops.logs.classify import Classifier
 from aiops.model import Evidence, EvidenceState
-from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause, LogTest
+from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause
+from aiops.rulebook.clauses import LogTest
 from aiops.rulebook.signatures import LogClass
 from aiops.stamps import Stamps
 from aiops.units import format_duration
@@ -33,6 +35,24 @@ class _Seen:
 
     times: array[float] = field(default_factory=lambda: array("d"))
     undated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    What a clause about the log found.
+
+    Args:
+        state: Whether it holds.
+        count: Lines near the alert, and those without a time.
+        before: Lines in as long a time before that.
+        first_s: Time of the first of them that has one.
+    """
+
+    state: EvidenceState
+    count: int
+    before: int
+    first_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +108,30 @@ class LogTally:
             else:
                 seen.times.append(self._last_s)
 
-    def count(self, test: LogTest, at_s: float) -> tuple[int, float | None]:
-        """Lines of a class near the alert, and the time of the first that has one."""
+    def find(self, test: LogTest, at_s: float) -> Found:
+        """Lines of a class near the alert."""
         seen = self._seen.get(test.log_class, _Seen())
-        near = [t for t in seen.times if at_s - GUARD_S - test.within <= t <= at_s + _AFTER_S]
-        return len(near) + seen.undated, min(near, default=None)
+        start_s = at_s - GUARD_S - test.within
+        near = [t for t in seen.times if start_s <= t <= at_s + _AFTER_S]
+        lasted_s = GUARD_S + test.within + _AFTER_S
+        before = sum(start_s - lasted_s <= t < start_s for t in seen.times)
+        enough = len(near) + seen.undated >= max(test.at_least, test.jump * before)
+        # a jump is one against earlier times, and lines without a time have none
+        state = stated(holds=enough) if not (test.jump and seen.undated) else EvidenceState.UNKNOWN
+        return Found(state, len(near) + seen.undated, before, min(near, default=None))
 
 
 def log_causes(causes: Iterable[CauseRule], tally: LogTally, at_s: float) -> tuple[LogCause, ...]:
-    """The causes for which a log clause is present, likeliest first."""
-    found = []
+    """The causes for which lines of the log speak, likeliest first."""
+    told = []
     for rule in causes:
-        tested = [_examine(clause, rule, tally, at_s) for clause in rule.evidence]
-        if any(e.state is EvidenceState.PRESENT for e in tested):
+        found = [_find(clause, tally, at_s) for clause in rule.evidence]
+        if any(each is not None and each.state is EvidenceState.PRESENT for each in found):
+            tested = [_told(*pair, rule, at_s) for pair in zip(rule.evidence, found, strict=True)]
             evidence, votes = vote(spare(rule, tested))
             odds = math.log(rule.prior / (1.0 - rule.prior)) + votes
-            found.append(LogCause(rule, min(1.0 / (1.0 + math.exp(-odds)), MAX_SHOWN), evidence))
-    return tuple(sorted(found, key=lambda cause: -cause.probability))
+            told.append(LogCause(rule, min(1.0 / (1.0 + math.exp(-odds)), MAX_SHOWN), evidence))
+    return tuple(sorted(told, key=lambda cause: -cause.probability))
 
 
 def place_of(rule: CauseRule) -> str:
@@ -114,30 +141,37 @@ def place_of(rule: CauseRule) -> str:
     )
 
 
-def _examine(clause: Clause, rule: CauseRule, tally: LogTally, at_s: float) -> Evidence:
+def _find(clause: Clause, tally: LogTally, at_s: float) -> Found | None:
+    return tally.find(clause.log, at_s) if clause.log is not None else None
+
+
+def _told(clause: Clause, found: Found | None, rule: CauseRule, at_s: float) -> Evidence:
     state, log_odds, text = (
         EvidenceState.UNKNOWN,
         0.0,
         "Not testable here: only a log and a table of series were given.",
     )
-    if clause.log is not None:
-        count, first_s = tally.count(clause.log, at_s)
-        present = count >= clause.log.at_least
-        state = EvidenceState.PRESENT if present else EvidenceState.ABSENT
+    if clause.log is not None and found is not None and found.state is not EvidenceState.UNKNOWN:
+        present = (found.state is EvidenceState.PRESENT) != clause.negated
+        state = stated(holds=present)
         log_odds = math.log(clause.odds.present if present else clause.odds.absent)
-        words = _words(rule, clause.log, count, first_s, at_s)
+        words = _words(rule, clause.log, found, at_s)
         text = (clause.text.present if present else clause.text.absent).format(**words)
     return Evidence(
         clause.id, state, text, clause.family, log_odds, specific=clause.specific, necessary=clause.necessary
     )
 
 
-def _words(rule: CauseRule, test: LogTest, count: int, first_s: float | None, at_s: float) -> Mapping[str, str]:
+def _words(rule: CauseRule, test: LogTest, found: Found, at_s: float) -> Mapping[str, str]:
     when = "at an unknown time"
-    if first_s is not None:
-        away = format_duration(abs(at_s - first_s))
-        when = f"{away} before the alert" if first_s < at_s else f"{away} after the alert"
+    if found.first_s is not None:
+        away = format_duration(abs(at_s - found.first_s))
+        when = f"{away} before the alert" if found.first_s < at_s else f"{away} after the alert"
     return dict.fromkeys(PLACEHOLDERS, "?") | {
-        "place": place_of(rule), "count": f"{count:,}", "window": format_duration(test.within), "when": when,
+        "place": place_of(rule),
+        "count": f"{found.count:,}",
+        "window": format_duration(test.within),
+        "when": when,
         "who": "the log",
-    }  # fmt: skip
+        "ratio": f"{found.count / found.before:.3g} times" if found.before else "many times",
+    }
