@@ -9,6 +9,7 @@ not run at all.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from aiops.ports import World
 _NAME = "kubernetes"
 _ACCOUNT = Path("var/run/secrets/kubernetes.io/serviceaccount")
 _ADDRESS = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+_LEAST_S = 5.0
+"""Between two questions, in haste too: every node of a cluster may be in haste at once."""
 _OLDEST_S = 600.0
 _MAX_EVENTS = 200
 """Of one round; a crash loop of a whole node says the same over and over."""
@@ -45,7 +48,7 @@ class Config:
     """Settings of the collector of Kubernetes' changes."""
 
     enabled: bool = field(default=True, metadata=doc("watch the namespace, in a pod or where api is set"))
-    interval: Duration = field(default=10.0, metadata=doc("time between questions; 1s while an incident is open"))
+    interval: Duration = field(default=10.0, metadata=doc("time between questions; 5s while an incident is open"))
     deadline: Duration = field(default=5.0, metadata=doc("an answer that takes longer is given up"))
     api: str = field(default="", metadata=doc("address of the API server; in a pod it is found"))
     token: Secret = field(default=Secret(""), metadata=doc("of a service account; in a pod it is found"))
@@ -119,9 +122,25 @@ class Kubernetes:
         self._events = Watched("", Happening, {})
         self._feed = Labels.of(host_name=world.host, feed=_NAME)
         self._said = ""
+        self._asked_s = -math.inf
+        self._failed = ""
         self._closing: asyncio.Future[None] | None = None
 
     async def gather(self, now_s: float) -> Sequence[Observation]:
+        if 0.0 <= now_s - self._asked_s < min(self.interval_s, _LEAST_S) - 0.5:
+            if self._failed:  # not to have asked is no sign of recovery
+                raise SourceUnavailable(self._failed)
+            return ()
+        self._asked_s = now_s
+        try:
+            observations = await self._ask(now_s)
+        except SourceError as error:
+            self._failed = str(error)
+            raise
+        self._failed = ""
+        return observations
+
+    async def _ask(self, now_s: float) -> list[Observation]:
         api = self._api or self._open()
         asked = [*(watched for watched, _ in self._workloads), self._events]
         answers = await asyncio.gather(*(_answer(watched, api, self._config.deadline) for watched in asked))

@@ -24,7 +24,7 @@ from aiops.collect.prometheus_api import Answer, Api, Found, TooMany
 from aiops.collect.replica_changes import ReplicaChanges
 from aiops.collect.scraped import Place, Scraped, vocabulary
 from aiops.document import Duration, FieldError, Secret, doc
-from aiops.errors import SourceError
+from aiops.errors import SourceError, SourceUnavailable
 from aiops.model import Labels, Observation, Sample, Sight
 from aiops.ports import World
 
@@ -35,6 +35,8 @@ _MAX_ROWS = 200
 """Series of one of the user's own queries."""
 _MAX_LABEL = 200
 _PATIENCE_S = 2.0
+_LEAST_S = 5.0
+"""Between two questions, in haste too: it scrapes no faster, and every node of a fleet may be in haste at once."""
 _FIRST_S = 60.0
 _LONGEST_S = 300.0
 """What is asked for after a pause: Prometheus itself takes older series for stale."""
@@ -89,7 +91,7 @@ class Config:
     """Settings of the collector of what Prometheus scraped."""
 
     enabled: bool = field(default=True, metadata=doc("ask the servers that are named"))
-    interval: Duration = field(default=15.0, metadata=doc("time between questions; 1s while an incident is open"))
+    interval: Duration = field(default=15.0, metadata=doc("time between questions; 5s while an incident is open"))
     deadline: Duration = field(default=10.0, metadata=doc("an answer that takes longer is given up"))
     servers: tuple[ServerConfig, ...] = field(default=(), metadata=doc("whom to ask; none means that nothing is run"))
 
@@ -113,7 +115,7 @@ class Server:
         self.scraped = Scraped()
         self.shift_s = 0.0
         self.asking: asyncio.Task[list[Observation]] | None = None
-        self.answered_s = -math.inf
+        self.asked_s = self.answered_s = -math.inf
         self.said = ""
         self._api = Api(world.http, config.url, config.token, world.clock)
 
@@ -187,27 +189,37 @@ class Prometheus:
         self._checkpoints = world.checkpoints
         self._addresses = read_addresses(world.root, world.host)
         self._book = world.cards
+        self._failed: dict[Server, SourceError] = {}
+        """Servers whose last answer was none."""
         self._changes = ReplicaChanges(world.host, "replicas_elsewhere")
 
     async def gather(self, now_s: float) -> Sequence[Observation]:
         known = known_servers(self._checkpoints)
         place = Place(self._host, self._addresses, self._book, known, this_host=False)
         for server in self._servers:
-            if server.asking is None:
+            if server.asking is None and not 0.0 <= now_s - server.asked_s < min(self.interval_s, _LEAST_S) - 0.5:
+                server.asked_s = now_s
                 server.asking = asyncio.create_task(server.round(now_s, self._answer_deadline_s, place))
-        await asyncio.wait([s.asking for s in self._servers if s.asking is not None], timeout=_PATIENCE_S)
+        if asking := [server.asking for server in self._servers if server.asking is not None]:
+            await asyncio.wait(asking, timeout=_PATIENCE_S)
         observations: list[Observation] = []
         failures: dict[Server, SourceError] = {}
+        answered: set[Server] = set()
         for server in self._servers:
             if server.asking is None or not server.asking.done():
                 continue
-            asking, server.asking = server.asking, None
+            ended, server.asking = server.asking, None
+            answered.add(server)
             try:
-                observations += asking.result()
+                observations += ended.result()
             except SourceError as error:
                 failures[server] = error
-        if len(failures) == len(self._servers) and not any(isinstance(each, TooMany) for each in failures.values()):
-            raise next(iter(failures.values()))
+        self._failed = {server: failures[server] for server in self._servers if server in failures} | {
+            server: error for server, error in self._failed.items() if server not in answered
+        }
+        if len(self._failed) == len(self._servers) and not any(isinstance(e, TooMany) for e in self._failed.values()):
+            # also in a round in which none was asked or has answered: that is no sign of recovery
+            raise SourceUnavailable(str(next(iter(self._failed.values()))))
         for server, failure in failures.items():
             observations += _refusal(server, failure, now_s)
         return [*observations, *self._changes.look(observations), *self._changes.coverage(now_s)]

@@ -68,10 +68,10 @@ class ReplicaChanges:
         """Whether a deploy would have been seen."""
         if 0.0 <= now_s - self._told_s < _REPEAT_S:
             return
-        self._told_s = now_s
         for instance in [name for name, each in self._replicas.items() if not abs(now_s - each.seen_s) < _FORGET_S]:
             del self._replicas[instance]
         if self._replicas:
+            self._told_s = now_s
             clear = all(
                 each.started_s is not None and not 0.0 <= now_s - each.unclear_s < _UNCLEAR_S
                 for each in self._replicas.values()

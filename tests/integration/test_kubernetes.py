@@ -61,7 +61,7 @@ def rounds(fake: FakeCluster, url: str, ca: Path | None) -> list[list[Observatio
             fake.put("deployments", workload("vllm", "vllm:1"))
             first = list(await collector.gather(NOW_S))
             fake.put("deployments", workload("vllm", "vllm:2"))
-            return [first, list(await collector.gather(NOW_S))]
+            return [first, list(await collector.gather(NOW_S + 10.0))]
         finally:
             collector.close()
             await asyncio.sleep(0.05)  # the connection is closed by the loop

@@ -23,7 +23,7 @@ from aiops.collect.node_page import NodePage
 from aiops.collect.server_page import server
 from aiops.model import Sample, Sight
 from tests.integration.conftest import require_program
-from tests.integration.daemon import fetch, wait_for
+from tests.integration.daemon import Daemon, fetch, wait_for
 from tests.integration.nginx import free_ports
 from tests.integration.prometheus_server import scraping
 from tests.integration.recorder import Recorder
@@ -119,8 +119,38 @@ def test_what_prometheus_scraped_equals_direct_reading(tmp_path, exporter):
         for each in (vllm, dcgm, node):
             each.close()
 
-    ours = [s for s in samples if not s.metric.startswith(("aiops_", "gen_ai_server_up", "gen_ai_server_ready"))]
+    ours = [s for s in samples if not s.metric.startswith(("aiops_", "change_", "gen_ai_server_up", "gen_ai_server_ready"))]
     assert len({s.at_s for s in ours if s.metric == "hw_gpu_count"}) >= SCRAPES - 1
     assert table(ours).keys() ^ table(direct).keys() == set()
     assert table(ours) == pytest.approx(table(direct), rel=1e-12)
     assert [(s.seen, s.detail) for s in sights] == [(True, "GPU exporter: 1, host: 1, vLLM: 1")]
+
+
+def test_a_daemon_shows_what_prometheus_scraped_elsewhere(tmp_path):
+    """From a page through Prometheus and the daemon to its own page."""
+    vllm = Recorder(lambda number: moving("inference/vllm_two_engines", number))
+    queries = [{"metric": "business_success_ratio", "query": "vector(0.75)", "labels": {"service": "chat"}}]
+    (tmp_path / "prometheus").mkdir()
+    try:
+        with scraping(tmp_path / "prometheus", {"vllm": vllm.address}) as url:
+            source = {"servers": [{"url": url, "queries": queries}], "interval": "5s"}
+            daemon = Daemon(tmp_path / "daemon", collect={"inference": {"enabled": False}, "prometheus": source})
+            daemon.start()
+            try:
+                wait_for(lambda: shown(daemon, "gen_ai_server_requests_running"), 60.0, "the daemon asks")
+                (line,) = shown(daemon, "gen_ai_server_requests_running")
+                ratio = shown(daemon, "business_success_ratio")
+                feeds = shown(daemon, "change_feed_up")
+            finally:
+                daemon.close()
+    finally:
+        vllm.close()
+
+    assert f'instance="{vllm.address}"' in line
+    assert [each.split()[:2] for each in ratio] == [['business_success_ratio{service="chat"}', "0.75"]]
+    assert any("replicas_elsewhere" in each for each in feeds)
+
+
+def shown(daemon: Daemon, metric: str) -> list[str]:
+    page = fetch(f"{daemon.url}/metrics")[1].decode()
+    return [line for line in page.splitlines() if line.startswith((f"{metric}{{", f"{metric} "))]

@@ -31,14 +31,17 @@ class Scene:
         self.world = world or make_world()
         values = {"api": "https://k8s:6443", "token": Secret(TOKEN), "namespace": "chat", **config}
         transport = httpx.MockTransport(self._answer)
+        self.now_s = NOW_S - 10.0
         self.collector = Kubernetes(Config(**values), self.world, lambda _: httpx.AsyncClient(transport=transport))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         status, body = self.cluster.answer(str(request.url.raw_path, "ascii"), request.headers["authorization"])
         return httpx.Response(status, content=body)
 
-    def round(self, now_s: float = NOW_S) -> list[Observation]:
-        return list(asyncio.run(self.collector.gather(now_s)))
+    def round(self) -> list[Observation]:
+        """The next question, ten seconds after the last; the first is at NOW_S."""
+        self.now_s += 10.0
+        return list(asyncio.run(self.collector.gather(self.now_s)))
 
 
 def events(observations: Sequence[Observation]) -> list[tuple[str, float, str]]:
