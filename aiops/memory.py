@@ -2,7 +2,7 @@
 What keeps the resident process small: settings of the C allocator and of libraries, made before they are loaded.
 
 Python's own objects are counted to the byte elsewhere; this is about what lies around them. Measured on an idle daemon of
-75 MB: 2 MB for one heap instead of one for each thread, 2 MB given back after the start, 4 MB where rich is installed.
+75 MB: 2 MB for one heap instead of one for each thread, 2 MB given back after the start, 5 MB where rich and pygments are installed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def be_frugal() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     # numpy's library for matrices starts a thread with buffers for every core of the node; we multiply none
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # structlog loads rich wherever it is installed, for coloured tracebacks that the daemon does not write
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    # structlog loads rich for coloured tracebacks, httpx pygments for its command line, wherever they are installed
+    for name in ("rich", "pygments"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def give_back() -> None:
