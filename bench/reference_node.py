@@ -82,7 +82,7 @@ def open_node(folder: Path, pages: Path, speed: float = 1.0) -> Iterator[Node]:
     sleep = shutil.which("sleep") or "/bin/sleep"
     idle = [subprocess.Popen([sleep, "7200"]) for _ in range(max(0, PROCESSES - here))]
     try:
-        yield Node(folder, tuple(ports.get(timeout=10) for _ in recorded), log, access_log)
+        yield Node(folder, tuple(ports.get(timeout=60) for _ in recorded), log, access_log)
     finally:
         for actor in actors:
             actor.terminate()
@@ -131,6 +131,7 @@ def serve(recorded: Path, ports: multiprocessing.Queue, speed: float) -> None:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # an agent that ends breaks off what it was reading
     ports.put(server.server_address[1])
     server.serve_forever()
 
