@@ -120,6 +120,8 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
         "when": scene.when(onset),
         "who": name_all((w.labels for w in windows), "instance") or "a log of this host",
     }
+    if count and test.jump and not _followed_since(start_s - test.within / 2, scene):
+        return unknown("too little of the log before to tell what is usual", refs)
     words["ratio"] = factor(count / before) if before > 0 else "many times"
     if count >= max(test.at_least, test.jump * before):
         return Finding(EvidenceState.PRESENT, words, onset=onset, series=refs)
@@ -149,6 +151,10 @@ def _followed(scene: Scene, place: Place) -> bool:
     if place.scope in {Scope.SERVICE, Scope.HOST}:
         return bool(sources)
     return any(w.labels.get("instance") in place.instances for w in sources)
+
+
+def _followed_since(start_s: float, scene: Scene) -> bool:
+    return any(w.at_s[0] <= start_s for w in scene.view.windows("log_source_up"))
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ _DEFAULT_ELASTICITY = 0.5
 _ELASTICITY_RANGE = (0.1, 0.9)
 """A fit outside is noise: the batch is read at an instant, tokens over an interval, which pulls slopes to 0."""
 _MIN_FIT_POINTS = 12
+_REACHED = 0.95
+"""Quantile of its clock that a card is taken to reach; the highest reading may be an odd one."""
 _IDLE_RATIO = 0.05
 """A card that works less lets its clock rest and wake as it likes, which slows nothing down."""
 
@@ -55,7 +57,7 @@ class Pace:
     clock_known: bool
     series: SeriesRef
     log_clock: Floats = field(default_factory=lambda: np.empty(0))
-    """ln of the SM clock over its median, same times, already in `log_s`; empty when not known."""
+    """ln of the SM clock over the full clock, same times, already in `log_s`; empty when not known."""
 
     def between(self, start_s: float, end_s: float) -> Floats:
         """Readings of (start_s, end_s]."""
@@ -90,7 +92,7 @@ def _from_page(sums: Window, counts: Window, running: Window | None, clock: Wind
     log_s = np.log(seconds[good] / tokens[good])
     log_clock = np.empty(0)
     if clock is not None:
-        log_clock = np.log(np.interp(times, clock.at_s, clock.values) / median(clock.values))
+        log_clock = np.log(np.interp(times, clock.at_s, clock.values))
         log_s = log_s + log_clock
     batch = np.empty(0)
     if running is not None:
@@ -115,16 +117,28 @@ def _from_gateway(view: View, topology: Topology) -> dict[str, Pace]:
 
 
 def _clocks(view: View, topology: Topology) -> Mapping[str, Window]:
-    """The SM clock of each replica's card; replicas on several cards, and cards that idle, are left out."""
+    """
+    The SM clock of each replica's card over its full clock; replicas on several cards, and cards that idle, are left out.
+
+    The full clock is the card's own limit; where that is not told, what it reaches: a card that was cut for most of the
+    time must not be taken for one that always was like that.
+    """
     load = view.windows("hw_gpu_utilization_ratio")
     idle = {window.labels.get("gpu") for window in load if median(window.values) < _IDLE_RATIO}
     clocks = [window for window in view.windows("hw_gpu_clock_hertz") if bool((window.values > 0).all())]
-    by_gpu = {gpu: window for window in clocks if (gpu := window.labels.get("gpu")) not in idle}
+    limits = {w.labels.get("gpu"): float(w.values[-1]) for w in view.windows("hw_gpu_clock_limit_hertz")}
+    by_gpu = {gpu: _over(window, limits.get(gpu)) for window in clocks if (gpu := window.labels.get("gpu")) not in idle}
     found: dict[str, Window] = {}
     for instance, gpus in topology.gpus_of.items():
         if len(gpus) == 1 and (window := by_gpu.get(next(iter(gpus)))) is not None:
             found[instance] = window
     return found
+
+
+def _over(clock: Window, limit: float | None) -> Window:
+    reached = float(np.quantile(clock.values, _REACHED))
+    full = limit if limit is not None and limit >= reached else reached
+    return Window(clock.labels, clock.at_s, clock.values / full)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ class Scenario:
     series: tuple[Track, ...] = ()
     events: tuple[Happening, ...] = ()
     without: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     feed: bool = True
     outcome: str = "503"
 
@@ -116,7 +117,7 @@ def build_world(scenario: Scenario, seed: str) -> World:
             tracks[track.metric, labels] = track
     series = FakeSeries()
     for (metric, labels), track in tracks.items():
-        if metric not in scenario.without:
+        if metric not in scenario.without and (not scenario.only or metric in scenario.only):
             series.put(metric, labels, _points(track, scenario, random.Random(f"{seed} {metric} {labels}")))
     events = [Event(h.kind, h.action, START_S + h.at, Labels.from_mapping(h.labels)) for h in scenario.events]
     return World(series, FakeEvents(events, feed=scenario.feed))

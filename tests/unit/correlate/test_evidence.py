@@ -347,6 +347,8 @@ def test_lines_that_are_everyday_count_only_when_there_are_many_more_of_them(bef
     """A client that names no cause is in every log; ten times as many of it are news."""
     test = LogTest(LogClass.NETWORK, within=10.0, jump=5.0)
     node = Node(1)
+    unfollowed = node.at(Scope.INSTANCE, 0)
+    assert log_finding(test, *unfollowed).state is UNKNOWN
     follow(node, "r0")
     times = np.arange(BAD_S - 120, BAD_S + 20, 1.0)
     counts = np.cumsum(np.where(times < BAD_S - 10, before, 8.0))
