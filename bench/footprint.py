@@ -147,6 +147,10 @@ def main() -> None:
     args = parser.parse_args()
     # as an installed package is; a checkout may forbid Python to write compiled files at its first import
     compileall.compile_dir(str(Path(__file__).parents[1] / "aiops"), quiet=1)
+    versions = {
+        "node_exporter": machine.version_of("prometheus-node-exporter"),
+        "netdata": machine.version_of("netdata", "-v"),
+    }
     with tempfile.TemporaryDirectory(prefix="aiops-bench-") as name:
         folder = Path(name)
         with open_node(folder, args.pages) as node:
@@ -154,6 +158,7 @@ def main() -> None:
                 "settings": {"gpus": GPUS, "processes": PROCESSES, "lines_per_s": LINES_PER_S, "requests_per_s": REQUESTS_PER_S,
                              "warm_up_s": WARM_UP_S, "default_scrape_s": DEFAULT_SCRAPE_S},
                 "goals": GOALS,
+                "versions": versions,
                 "starts_s": starts(node, folder),
                 "phases": {"default": phase(node, folder / "default", None, args.seconds, with_peers=False)},
             }  # fmt: skip
@@ -163,10 +168,6 @@ def main() -> None:
             for interval_s in INTERVALS_S:
                 at = phase(node, folder / f"at{interval_s:g}", interval_s, args.seconds, with_peers=True)
                 result["phases"][f"{interval_s:g}"] = at
-    result["versions"] = {
-        "node_exporter": machine.version_of("prometheus-node-exporter"),
-        "netdata": machine.version_of("netdata"),
-    }
     result["reached"] = verdict(result)
     for seconds, costs in result["phases"].items():
         for name, cost in costs.items():

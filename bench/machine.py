@@ -30,8 +30,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def version_of(program: str) -> str:
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+def version_of(program: str, option: str = "--version") -> str:
+    done = subprocess.run([program, option], capture_output=True, text=True, check=True)
     return (done.stdout or done.stderr).splitlines()[0].strip()
 
 
