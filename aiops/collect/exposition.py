@@ -141,7 +141,9 @@ class Parser:
             if name not in self._wanted:
                 return _Line(line[: quoted.end() + 1])
             return self._reading(name, line, after=quoted.end())
-        name = head.rstrip(b"{").split(None, 1)[0] if head[:1] not in _NAMELESS else b""
+        # a line may be blank in more ways than the format knows (form feeds): then there is no word on it
+        words = head.rstrip(b"{").split(None, 1) if head[:1] not in _NAMELESS else ()
+        name = words[0] if words else b""
         begins = line[: len(name) + 1] if name and len(line) > len(name) else b""
         return self._reading(name, line) if name in self._wanted else _Line(begins)
 

@@ -86,7 +86,13 @@ def test_a_flood_of_wanted_readings_is_refused():
         Parser(["a"]).parse(page)
 
 
-@given(st.binary(max_size=2_000))
+@pytest.mark.parametrize("blank", [b"\x0b", b"\x0c", b"\x0c{", b"\x0b\x0c", b"\x0c 1", b"\x1c"])
+def test_a_line_of_nothing_but_odd_blanks_is_no_name(blank):
+    """Python splits at more characters than the format knows."""
+    assert parsed(b"a 1\n" + blank + b"\na 2") == [({}, 1.0), ({}, 2.0)]
+
+
+@given(st.binary(max_size=2_000) | st.text("\t\n\v\f\r {}ab1", max_size=200).map(str.encode))
 def test_any_bytes_are_survived(noise):
     """A port may answer with anything."""
     page = Parser(["a", "b"]).parse(noise + b"\na{" + noise + b'\na{x="' + noise + b"\nb 2.5\n")
