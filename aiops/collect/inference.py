@@ -193,7 +193,8 @@ class Inference:
     def _read(self, target: Target, page: bytes) -> list[Sample]:
         known = target.server
         if known is None or not known.dialect.name or not target.healthy:
-            dialect = self._dialects.recognise(page) or self._dialects.unknown
+            # a page that is nobody's leaves a server what it was: its series must show that it is down, not end
+            dialect = self._dialects.recognise(page) or (known.dialect if known else self._dialects.unknown)
             if known is None or known.dialect is not dialect:
                 known = self._meet(target, dialect)
         samples = known.read(page, target.asked_s)
