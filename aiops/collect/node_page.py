@@ -7,7 +7,7 @@ host. Numbers that node_exporter does not show by default (interrupts, cgroups, 
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -26,6 +26,8 @@ _MIN_SEGMENTS = 100
 _FULL_RATIO = 0.95
 _SCALE = 1e6
 """Totals are kept as whole millionths, so that seconds and counts are compared alike."""
+_TOO_LARGE = 1e30
+"""No host has as much of anything, and sums and millionths of such numbers could be infinite."""
 _NO_DATA: Final = frozenset(
     {"tmpfs", "devtmpfs", "ramfs", "rootfs", "overlay", "squashfs", "iso9660", "erofs", "efivarfs", "autofs", "nsfs"}
 )
@@ -149,7 +151,7 @@ class NodePage:
             self._notice_host()
         found: dict[str, dict[tuple[str, str], float]] = {}
         for (name, key), value in zip(self._keys, values, strict=True):
-            if math.isfinite(value) and value >= 0.0:
+            if 0.0 <= value < _TOO_LARGE:  # no number at all is neither
                 found.setdefault(name, {})[key] = value
         if not found:
             raise SourceMalformed("not a page of node_exporter")
@@ -246,8 +248,8 @@ class NodePage:
                 yield Sample("system_network_tcp_retransmit_ratio", self._labels, now_s, ratio)
 
     def _disks(self, found: Values, now_s: float) -> Iterator[Sample]:
-        for device, totals in _whole_rows(found, _DISK):
-            if NO_DISK.fullmatch(device.encode()) or not any(totals):
+        for device, totals in _whole_rows(found, _DISK, NO_DISK):
+            if not any(totals):
                 continue
             if (change := self._change(now_s, ("disk", device), *totals)) is None:
                 continue
@@ -268,9 +270,7 @@ class NodePage:
                 yield Sample("system_disk_await_seconds", labels, now_s, (read_s + write_s) / (reads + writes))
 
     def _cards(self, found: Values, now_s: float) -> Iterator[Sample]:
-        for device, totals in _whole_rows(found, _NETWORK):
-            if VIRTUAL_LINK.fullmatch(device.encode()):
-                continue
+        for device, totals in _whole_rows(found, _NETWORK, VIRTUAL_LINK):
             if (change := self._change(now_s, ("card", device), *totals)) is None:
                 continue
             labels = self._labels.merge(device=device)
@@ -306,9 +306,21 @@ def _key(labels: Mapping[str, str]) -> tuple[str, str]:
     return labels.get("cpu", labels.get("device", ""))[:_MAX_LABEL], labels.get("mode", "")
 
 
-def _whole_rows(found: Values, names: tuple[str, ...]) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Devices, or file systems, of which all *names* are shown, and their values; the first ones of many."""
+def _whole_rows(
+    found: Values, names: tuple[str, ...], left_out: re.Pattern[bytes] | None = None
+) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """
+    Devices, or file systems, of which all *names* are shown, and their values; the first ones of many.
+
+    Devices called like *left_out* take nobody's place: a node of a cluster has a hundred of them.
+    """
     columns = [found.get(name, {}) for name in names]
-    keys = [key for key in columns[0] if key != _ALONE and all(key in column for column in columns)]
+    keys = [
+        key
+        for key in columns[0]
+        if key != _ALONE
+        and all(key in column for column in columns)
+        and not (left_out is not None and left_out.fullmatch(key[0].encode("utf-8", "replace")))
+    ]
     for key in keys[:_MAX_ROWS]:
         yield key[0], tuple(column[key] for column in columns)

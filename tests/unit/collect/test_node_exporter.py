@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiops.catalog import CATALOG
+from aiops.collect import node_page
 from aiops.collect.node_exporter import Config, build
 from aiops.collect.node_page import NodePage
 from aiops.errors import SourceMalformed
@@ -121,6 +122,33 @@ def test_any_page_gives_catalogued_numbers_or_the_own_error(lines):
             continue
         assert {sample.metric for sample in samples} <= CATALOG.keys()
         assert all(math.isfinite(sample.value) for sample in samples)
+
+
+def test_a_number_that_no_host_has_is_left_out():
+    """Its millionths would be infinite, and the other hosts' pages are read in the same round."""
+    text = 'node_cpu_seconds_total{cpu="0",mode="idle"} 1e308\nnode_load1 2\n'
+    assert [(s.metric, s.value) for s in NodePage("h").read(text.encode(), 0.0)] == [
+        ("system_cpu_load_average_1m", 2.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "virtual", "real"),
+    [
+        (("network_receive_bytes_total", "network_transmit_bytes_total"), "cali%03d", "eth0"),
+        (node_page._DISK, "loop%d", "sda"),
+    ],
+)
+def test_a_hundred_virtual_devices_take_no_real_one_s_place(names, virtual, real):
+    """An exporter sorts by name, and a node's containers come first."""
+    devices = [*(virtual % number for number in range(100)), real]
+
+    def text(total: int) -> bytes:
+        return "".join(f'node_{name}{{device="{device}"}} {total}\n' for name in names for device in devices).encode()
+
+    reader = NodePage("h")
+    list(reader.read(text(1), 0.0))
+    assert {s.labels.get("device") for s in reader.read(text(2), 10.0)} == {real}
 
 
 def test_a_share_of_time_stays_one_when_waiting_for_disks_runs_backwards():
