@@ -221,7 +221,7 @@ class DcgmPage:
         for name in (_XIDS_IN_ALL, _XIDS_IN_WINDOW):
             for reading in page.readings.get(name, ()):
                 code, key = reading.labels.get("xid", ""), _key(reading)
-                if key not in self._cards or not code.isdecimal() or not 0 < int(code[:6]) < _MAX_CODE:
+                if key not in self._cards or not (code.isdecimal() and len(code) <= 6 and 0 < int(code) < _MAX_CODE):
                     continue
                 counts = found.setdefault(key, {})
                 if len(counts) < _MAX_CODES:

@@ -129,6 +129,7 @@ def counted(source: str, **counts: float) -> bytes:
         ("TOTAL", [{"x31": 5}, {"x31": 5}, {"x31": 6}, {"x31": 1}, {"x31": 1}], [0, 0, 1, 1, 0]),
         ("TOTAL", [{}, {"x79": 1}, {"x79": 1, "x48": 1}, {}, {"x79": 1}], [0, 1, 1, 0, 1]),
         ("COUNT", [{}, {"x0": 1}, {"xabc": 1}, {"x99999": 1}, {"x7²": 1}, {"x": 1}], [0, 0, 0, 0, 0, 0]),
+        ("TOTAL", [{}, {"x000001" + "9" * 5_000: 1}, {"x00000131": 1}], [0, 0, 0]),
     ],
 )
 def test_where_the_exporter_counts_xids_a_rise_is_an_event(source, pages, told):
