@@ -90,7 +90,7 @@ class Processes:
         for identity, followed in list(self._followed.items()):
             try:
                 yield from followed.read(uptime_s, now_s, slow=slow)
-            except OSError:
+            except (FileNotFoundError, ProcessLookupError):
                 yield from self._ended(identity, uptime_s, now_s)
         if slow:
             yield from self._groups_and_counts(uptime_s, now_s)

@@ -131,7 +131,9 @@ class Followed:
                 yield from self._readings.seldom(uptime_s, now_s)
                 yield from self._busiest(stat, uptime_s, now_s)
             self.hidden -= {"state", _ODD_STATE}
-        except PermissionError:
+        except (FileNotFoundError, ProcessLookupError):
+            raise
+        except OSError:  # hidden from us, or we have no file left to open: it may well live
             self.hidden.add("state")
         except (ValueError, ArithmeticError, IndexError):
             self.hidden.add(_ODD_STATE)

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiops.catalog import CATALOG
-from aiops.collect import process
+from aiops.collect import process, process_followed
 from aiops.collect.known_servers import local_ports, note_servers
-from aiops.collect.process_files import OpenFiles
+from aiops.collect.process_files import OpenFiles, Stat
 from aiops.collect.process_servers import MAX_PROCESSES
 from aiops.collect.process_table import ProcessTable
 from aiops.errors import SourceUnavailable
@@ -320,6 +320,21 @@ def test_what_another_user_hides_is_a_blind_spot_said_once(machine, look, monkey
     assert len(news) == 1
     assert "open files" in news[0].detail
     assert "CAP_SYS_PTRACE" in news[0].hint
+
+
+def test_that_we_have_no_file_left_to_open_ends_no_server(machine, look, monkeypatch: pytest.MonkeyPatch):
+    """It happens on the machine where everybody runs out of files, and an end is evidence for a crash."""
+
+    def refuse(path: str) -> Stat:
+        raise OSError(24, "Too many open files", path)
+
+    machine.start(100, "vllm serve x --port 8001")
+    look()
+    with monkeypatch.context() as patch:
+        patch.setattr(process_followed, "read_stat", refuse)
+        seen = look()
+    assert events(seen) == []
+    assert set(followed(look())) == {("127.0.0.1:8001", "server")}
 
 
 def test_without_proc_the_source_is_missing(tmp_path):
