@@ -232,7 +232,10 @@ class GpuNvml:
         """Which card this is; one that is lost may not even say its UUID, and is then known by its number."""
         number, uuid = str(card["index"]), str(card.get("uuid", ""))
         at_number = (key for key, known in self._cards.items() if known.labels.get("gpu") == number)
-        key = uuid or next(at_number, f"number {number}")
+        nameless = f"number {number}"
+        key = uuid or next(at_number, nameless)
+        if uuid:  # a card that was lost before it told its name has come back
+            self._cards.pop(nameless, None)
         known = self._cards.get(key)
         if known is None:
             labels = self._labels.merge(gpu=number, hw_id=uuid)

@@ -604,6 +604,16 @@ def test_a_card_lost_before_the_start_is_known_by_its_number(machine: Machine) -
     assert events(seen) == [("gpu_lost", "1")]
 
 
+def test_a_card_lost_before_the_start_that_comes_back_is_no_second_card(machine: Machine) -> None:
+    """A reset brought it back: nobody may be told for ever that one of three cards is missing."""
+    first, later = machine.rounds((0.0, ("count=2", "nohandle=1")), (120.0, ("count=2",)))
+
+    assert value(first, "hw_gpus_expected") == 2.0
+    assert value(later, "hw_gpus_expected") == 2.0
+    assert value(later, "hw_gpu_count") == 2.0
+    assert value(later, "hw_gpu_up", gpu="1") == 1.0
+
+
 def test_a_card_missing_from_the_list_is_lost_though_numbers_shift(machine: Machine) -> None:
     """Some cards fall off the bus without a word; the others then move up, and must not be taken for them."""
     machine.set("count=2", "uuid.0=100", "uuid.1=200")
