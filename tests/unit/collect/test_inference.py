@@ -49,10 +49,10 @@ def found(url: str, body: bytes) -> Found:
 
 @contextlib.asynccontextmanager
 async def collector_of(
-    *targets: TargetConfig, discovery: FakeDiscovery | None = None, deadline_s: float = 0.8, health: bool = True
+    *targets: TargetConfig, discovery: FakeDiscovery | None = None, deadline_s: float = 0.8
 ) -> AsyncIterator[Inference]:
     async with httpx.AsyncClient(trust_env=False) as http:
-        config = Config(deadline=deadline_s, targets=targets, health=health)
+        config = Config(deadline=deadline_s, targets=targets)
         collector = Inference(config, make_world(http=http), dialects(), discovery)  # type: ignore[arg-type]
         try:
             yield collector
@@ -385,16 +385,14 @@ def test_the_version_of_a_server_is_told_beside_its_page():
     """vLLM's page does not show it, and a rollout is hard to see without."""
 
     async def scene() -> None:
-        # without questions for its health: the second request is that for the version
-        async with serving(GOOD) as server, collector_of(TargetConfig(server.url), health=False) as collector:
-            seen = list(await collector.gather(0.0))
-            server.answer = page(b'{"version": "0.33.0"}')
-            await asyncio.sleep(0)
-            while server.requests < 2:
-                await asyncio.sleep(0.001)
-            server.answer = GOOD
-            for now_s in range(1, 4):
+        async with serving(GOOD) as server, collector_of(TargetConfig(server.url)) as collector:
+            server.answers["/version"] = page(b'{"version": "0.33.0"}')
+            seen: list[Observation] = []
+            for now_s in range(200):
                 seen += await collector.gather(float(now_s))
+                if any(isinstance(o, Sample) and o.metric == "gen_ai_server_info" for o in seen):
+                    break
+                await asyncio.sleep(0.01)
         versions = [o.labels.get("version") for o in seen if isinstance(o, Sample) and o.metric == "gen_ai_server_info"]
         assert versions
         assert set(versions) == {"0.33.0"}
