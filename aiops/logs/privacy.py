@@ -25,14 +25,16 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 _QUOTE = r"(?:\\*[\"']|\\x22|\\u0022|%22|&quot;)"
+_SPOKEN = (
+    r"(?:\w*prompts?(?:_?text)?|(?:user|human|chat|input|output|generated)_?(?:messages?|inputs?|query|question|texts?"
+    r"|content|history)|text_input|questions?|answer|input_ids|output_ids)"
+)
+"""Names that applications of their own give to what is asked and answered, as well as engines."""
 _KEYS = (
-    r"(?:messages|inputs?|input_text|text_input|input_ids|output_ids|token_ids|prompts?|prompt_token_ids|system_prompt"
-    r"|output_text|generated_text|completion|content|reasoning_content|arguments|documents|image_url|input_audio)"
+    r"(?:" + _SPOKEN + r"|messages|inputs?|token_ids|prompt_token_ids|completion|contents?|texts|reasoning(?:_content)?"
+    r"|instructions?|transcript(?:ion)?|arguments|documents|image_url|input_audio)"
 )
-_ARGUMENTS = (
-    r"(?:prompts?|prompt_text|system_prompt|messages|inputs?|input_text|text_input|input_ids|output_ids|\w*token_ids"
-    r"|output_text|generated_text|content|text|input_value)"
-)
+_ARGUMENTS = r"(?:" + _SPOKEN + r"|messages|inputs?|\w*token_ids|content|text|input_value)"
 _BODIES = (
     r"(?:GenerateReqInput|EmbeddingReqInput|ChatCompletion\w*|Completion(?:Request|Response|Output)|\w*RequestOutput"
     r"|EngineCoreRequest|NewRequestData|GenerateRequest|ResponsesRequest|ModelResponse|Choices)"
@@ -51,10 +53,10 @@ _PRIVATE = (
     + r"text"
     + _QUOTE,
     r"\b" + _ARGUMENTS + r"\s*=\s*\\*[\"'\[({]",
-    r"\b(?:input_text|text_input|output_text|generated_text|input_value)\s*=",
-    r"\bprompt=(?:[^0-9\s\"'\[({]|[0-9]+[^0-9\s,;)])",  # a number alone is a count
+    r"\b(?:text_input|input_value|(?:user|input|output|generated)_(?:text|input|query|message|question))\s*=",
+    r"\b(?:\w+_)?prompt=(?:[^0-9\s\"'\[({]|[0-9]+[^0-9\s,;)])",  # a number alone is a count
     r"\b(?:prompts?|prompt_text|inputs|messages|input_text|generated_text|output|formatted\w*|\w*token_ids):\s*(?:\\*[\"'\[({]|Some\()",
-    r"\bprompt: \S",
+    r"\b(?:\w+_)?prompt: \S|\bgenerated text: \S|\b(?:prompt|generated text):\s*$",
     r"\b" + _BODIES + r"\(",
     r"\b(?:request body|req\.body|payload)\b\s*[=:({]|\bREQUEST_BODY\b|\bARGS:|\braw (?:request|response)\b",
     r"\b(?:received|finished|generate|add(?:ed|ing)?) request\b.*\b(?:prompt|text|input|output)\w*\b|\bgenerated response\b",

@@ -40,7 +40,10 @@ _INSIDE = {
     b'"': re2.compile(rb'(?s)(?:[^"\\]|\\.)*'),
     b"'": re2.compile(rb"(?s)(?:[^'\\]|\\.)*"),
 }
-_BARE = re2.compile(rb"(?i)\b(?:prompts?|text|inputs?|outputs?|response|body|answer)\s*[:=]\s*[^\s\"'\[({\\]")
+_BARE = re2.compile(
+    rb"(?i)\b(?:\w+_)?(?:prompts?|text|inputs?|outputs?|response|body|answer|message|query|question)"
+    rb"\s*[:=]\s*[^\s\"'\[({\\]"
+)
 """A text without quotes: it ends nowhere."""
 _PAIRS = ((b"[", b"]"), (b"{", b"}"), (b"(", b")"))
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}()"))

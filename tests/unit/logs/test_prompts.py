@@ -116,6 +116,12 @@ def test_without_quotes_a_text_reaches_to_the_next_head():
     assert follow([HEAD + "prompt: f(x='1')", "CANARY", TROUBLE]) == [0, 1]
 
 
+@pytest.mark.parametrize("named", ["Prompt:", "Formatted prompt: ", "Generated text:", "user_input=tell me"])
+def test_a_text_below_its_name_reaches_to_the_next_head(named: str):
+    """As `logger.debug("Prompt:\\n%s", prompt)` writes it."""
+    assert follow([HEAD + "free", HEAD + named, "CANARY", "it's 'CANARY'", TROUBLE, "free"]) == [1, 2, 3]
+
+
 def test_in_a_log_without_heads_only_what_a_program_writes_ends_a_text():
     """Or a bound."""
     lines = ["prompt: 'tell", "hello',", "it's :-)", "\\', params: CANARY", "the users'", "last', params: x", "free"]
