@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cluster.add_argument(
         "--since",
+        type=_when,
         metavar="WHEN",
         help="leave out lines that say they are older: 2h, 2026-11-24, 2026-11-24T10:00 (local time). A line without "
         "a time belongs to the last one that has one",
@@ -78,6 +79,17 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a log; one that is compressed (.gz); a pattern in quotes; - for standard input",
     )
+
+
+def _when(text: str) -> str:
+    """*text*, if it is a moment; otherwise the command is misspelt."""
+    from aiops.offline.since import parse_when  # noqa: PLC0415
+
+    try:
+        parse_when(text, 0.0)
+    except AiopsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def main(args: argparse.Namespace) -> int:

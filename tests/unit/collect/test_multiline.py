@@ -295,10 +295,10 @@ def test_text_without_exception_lines_does_not_wait_for_ever() -> None:
 def test_a_hostile_line_costs_linear_time(line: str) -> None:
     """Nothing here may backtrack."""
     joiner = Joiner()
-    started_s = time.perf_counter()
+    started_s = time.thread_time()
     for _ in range(5):
         list(joiner.add(line, NOW_S))
-    assert (time.perf_counter() - started_s) / 5 < 0.05
+    assert (time.thread_time() - started_s) / 5 < 0.05
 
 
 def test_a_record_says_how_many_lines_passed_it():
