@@ -116,7 +116,9 @@ def load_rule_tests(files: Iterable[Path], rules: Sequence[AlertRule]) -> tuple[
     for path in files:
         try:
             root = load(path)
-            nodes = [] if root is None else root.elements()
+            if root is None:
+                raise ConfigError(Problem(str(path), 1, "expected a list of tests, found nothing"))
+            nodes = root.elements()
         except ConfigError as error:
             problems.extend(error.problems)
             continue

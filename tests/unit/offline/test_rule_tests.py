@@ -105,6 +105,11 @@ def test_a_wrong_test_is_refused_with_its_place(tmp_path: Path, old: str, new: s
     assert found[0].startswith(complaint), found
 
 
+def test_a_file_without_tests_is_refused(tmp_path: Path):
+    """Whoever emptied it by mistake believes that all is as expected."""
+    assert complaints(tmp_path, "# none yet\n") == ["1: expected a list of tests, found nothing"]
+
+
 def test_the_command_says_what_failed_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A pipeline stops on it."""
     path = tmp_path / "mine.yaml"
