@@ -119,7 +119,9 @@ def test_what_prometheus_scraped_equals_direct_reading(tmp_path, exporter):
         for each in (vllm, dcgm, node):
             each.close()
 
-    ours = [s for s in samples if not s.metric.startswith(("aiops_", "change_", "gen_ai_server_up", "gen_ai_server_ready"))]
+    ours = [
+        s for s in samples if not s.metric.startswith(("aiops_", "change_", "gen_ai_server_up", "gen_ai_server_ready"))
+    ]
     assert len({s.at_s for s in ours if s.metric == "hw_gpu_count"}) >= SCRAPES - 1
     assert table(ours).keys() ^ table(direct).keys() == set()
     assert table(ours) == pytest.approx(table(direct), rel=1e-12)
