@@ -2,7 +2,7 @@
 Everything counted for one service behind a gateway: answers, arrivals, refusals and how long things took.
 
 Every label is bounded, whoever chooses its values: upstreams, routes, models and their combinations each have a number
-beyond which the rest is "other". A request is a retry when its client says so, or when it bears the id of one that has
+beyond which the rest is "other"; an upstream or a model that was not heard of for an hour gives its place away. A request is a retry when its client says so, or when it bears the id of one that has
 failed a moment ago; whoever passes one id along on several requests of a healthy service retries nothing.
 """
 
@@ -14,7 +14,7 @@ from aiops.collect.access_entry import Entry
 from aiops.collect.access_refusal import Refusal
 from aiops.collect.access_route import OTHER, Routes
 from aiops.collect.addresses import Addresses
-from aiops.collect.requests_window import Arrivals, Latencies, Piles, Totals
+from aiops.collect.requests_window import FORGET_S, Arrivals, Latencies, Piles, Totals
 from aiops.model import HURTFUL, NOBODY, Labels, Outcome, Sample
 
 _MAX_UPSTREAMS = 64
@@ -26,7 +26,37 @@ _MAX_FAILED_IDS = 4_096
 _UNNAMED = "unknown"
 """Value of the label ``model`` where the log names none."""
 _UP_S = 5.0
+_ROOM_S = 60.0
+"""Seconds between looks for a place that can be given away."""
 _GOOD_BELOW = 400
+
+
+class Names:
+    """
+    Names that others choose, so many at a time.
+
+    Args:
+        most: How many are told apart; the rest is called "other".
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._heard_s: dict[str, float] = {}
+        self._looked_s = float("-inf")
+
+    def of(self, name: str, at_s: float) -> str:
+        """*name*, or "other" while there is no place for it."""
+        if name in self._heard_s or len(self._heard_s) < self._most or self._gave_way(at_s):
+            self._heard_s[name] = at_s
+            return name
+        return OTHER
+
+    def _gave_way(self, at_s: float) -> bool:
+        if 0.0 <= at_s - self._looked_s < _ROOM_S:
+            return False
+        self._looked_s = at_s
+        self._heard_s = {name: heard_s for name, heard_s in self._heard_s.items() if at_s - heard_s <= FORGET_S}
+        return len(self._heard_s) < self._most
 
 
 class Service:
@@ -53,11 +83,14 @@ class Service:
         """Hashes of ids of requests that failed, the latest last."""
         self._outcomes: dict[tuple[str, bool | None, str], Labels] = {}
         self._upstreams: dict[str, Labels] = {}
+        self._upstream_names = Names(_MAX_UPSTREAMS)
         self._paths = Routes()
-        self._models: set[str] = set()
+        self._models = Names(_MAX_MODELS)
         self._route_labels: dict[str, Labels] = {}
         self._answers: dict[tuple[str, str, int], Labels] = {}
         self._refused: dict[tuple[Refusal, Labels], Labels] = {}
+        self._fresh_s = float("-inf")
+        """Since when combinations are counted."""
 
     def take(self, entry: Entry, at_s: float, outcome: str) -> None:
         """
@@ -69,10 +102,14 @@ class Service:
             outcome: How.
         """
         self.watch(at_s)
-        upstream = self._upstream(entry.upstream)
+        if not abs(at_s - self._fresh_s) < FORGET_S:
+            self._fresh_s = at_s
+            self._forget_combinations()
+        upstream = self._upstream(entry.upstream, at_s)
         route, model = self._paths.of(entry.path, entry.status)
         self.requests.add(self._outcome(outcome, entry.by_upstream, upstream), at_s)
-        self.routes.add(self._answer(route, entry.model or model, entry.status), at_s)
+        model = entry.model or model
+        self.routes.add(self._answer(route, self._models.of(model, at_s) if model else "", entry.status), at_s)
         again = self._is_retry(entry, outcome)
         (self.retries if again else self.arrivals).add(at_s - (entry.duration_s or 0.0))
         if entry.refusal is not None:
@@ -120,14 +157,18 @@ class Service:
             self.up, self.up_said_s = up, now_s
             yield Sample("http_server_log_up", self.labels, now_s, float(up))
 
-    def _upstream(self, name: str) -> Labels:
+    def _forget_combinations(self) -> None:
+        """Make room for new ones, once an hour: the totals of those that are not seen again end by themselves."""
+        for known in (self._outcomes, self._upstreams, self._answers, self._refused):
+            known.clear()
+
+    def _upstream(self, name: str, at_s: float) -> Labels:
+        if name != NOBODY:  # that always has its place
+            name = self._upstream_names.of(name, at_s)
         labels = self._upstreams.get(name)
         if labels is None:
-            # "none" always has its place
-            known = len(self._upstreams) < _MAX_UPSTREAMS or name == NOBODY
-            if not known:
-                return self._upstreams.setdefault(OTHER, self.labels.merge(upstream=OTHER))
-            labels = self._upstreams[name] = self.labels.merge(upstream=self._addresses.instance(name))
+            spelled = name if name in {NOBODY, OTHER} else self._addresses.instance(name)
+            labels = self._upstreams[name] = self.labels.merge(upstream=spelled)
         return labels
 
     def _outcome(self, outcome: str, by_upstream: bool | None, upstream: Labels) -> Labels:  # noqa: FBT001 (three values)
@@ -145,11 +186,6 @@ class Service:
         return labels
 
     def _answer(self, route: str, model: str, status: int) -> Labels:
-        if model not in self._models and model:
-            if len(self._models) >= _MAX_MODELS:
-                model = OTHER
-            else:
-                self._models.add(model)
         labels = self._answers.get((route, model, status))
         if labels is None:
             if len(self._answers) < _MAX_COMBINATIONS:

@@ -25,6 +25,10 @@ _REVISED_S = 60
 """How late a line may be to still count in the second it belongs to; later ones count in the oldest such second."""
 _BEAT_S = 5
 """A total that does not change is written this often."""
+FORGET_S = 3_600
+"""A total into which nothing was counted for so long ends; upstreams come and go for as long as this program runs."""
+_MAX_NAMED = 512
+"""Label sets made beforehand."""
 _WINDOW_S = 5
 _QUANTILES = (0.5, 0.95, 0.99)
 _PILE_S = 60
@@ -52,6 +56,8 @@ class _Total:
     """Newest timestamp written."""
     changed: int | None = None
     """Oldest second counted into since the last writing."""
+    counted: int = 0
+    """Newest second counted into."""
 
 
 class Totals:
@@ -78,12 +84,15 @@ class Totals:
             else:
                 second = total.first
         total.seconds[second] = total.seconds.get(second, 0) + 1
+        total.counted = max(total.counted, second)
         if total.changed is None or second < total.changed:
             total.changed = second
 
     def samples(self, now_s: float) -> Iterator[Sample]:
         """Points of all seconds that are over and changed, zeros of new totals first."""
         end = int(now_s)
+        if any(total.counted < end - FORGET_S for total in self._totals.values()):
+            self._totals = {each: total for each, total in self._totals.items() if total.counted >= end - FORGET_S}
         for total in self._totals.values():
             if total.last > end + _BEAT_S:
                 _restart(total, end)
@@ -136,6 +145,7 @@ def _restart(total: _Total, end: int) -> None:
     total.seconds.clear()
     total.stamps.clear()
     total.first, total.last, total.changed = end, end - _BEAT_S, None
+    total.counted = min(total.counted, end)
 
 
 class Arrivals:
@@ -236,6 +246,8 @@ class Latencies:
 
     def _labels(self, labels: Labels) -> Sequence[Labels]:
         if labels not in self._named:
+            if len(self._named) >= _MAX_NAMED:
+                self._named.clear()
             self._named[labels] = tuple(labels.merge(quantile=f"{share}") for share in _QUANTILES)
         return self._named[labels]
 

@@ -224,6 +224,38 @@ def test_upstreams_beyond_the_bound_are_one(gateway: Gateway) -> None:
     assert gateway.counted() == 500
 
 
+def test_upstreams_that_are_gone_give_their_places_to_new_ones(gateway: Gateway) -> None:
+    """Each rollout brings replicas under new addresses; after the fourth the new ones must still be told apart."""
+    gateway.write(*(request(ua=f"10.0.0.{number}:80") for number in range(64)))
+    gateway.read(2.0)
+    gateway.read(3_700.0)
+    gateway.write(
+        *(
+            request(gateway.now_s + 0.5, ua=f"10.0.1.{number}:80", st=status)
+            for number in range(64)
+            for status in (200, 503)
+        )
+    )
+    gateway.read(2.0)
+
+    assert gateway.counted(upstream="10.0.1.63:80", outcome="503") == 1
+    assert gateway.counted(upstream="other") == 0
+
+
+def test_a_total_that_nobody_counts_into_ends_after_an_hour_and_begins_anew_at_zero(gateway: Gateway) -> None:
+    """Or a daemon of a month tells of every replica there ever was, every five seconds."""
+    gateway.write(request(ua="10.0.0.1:80"))
+    told = [
+        any(isinstance(each, Sample) and each.metric == "http_server_requests_total" for each in gateway.read(60.0))
+        for _ in range(62)
+    ]
+    assert told == [True] * 60 + [False] * 2
+
+    gateway.write(request(gateway.now_s + 0.5, ua="10.0.0.1:80"))
+    gateway.read(2.0)
+    assert gateway.counted() == 2
+
+
 # --- arrivals -------------------------------------------------------------------------------------------------------
 
 
@@ -653,7 +685,7 @@ def test_a_flood_of_names_makes_no_flood_of_series(gateway: Gateway) -> None:
     assert held["http_server_refusals_total"] <= 128 + 11
     assert held["http_server_route_duration_seconds"] <= 32 * 3
     assert len(service._failed_ids) <= 4_096
-    assert len(service._models) <= 16
+    assert len(service._models._heard_s) <= 16
 
 
 @pytest.mark.parametrize(
