@@ -8,7 +8,7 @@ a section without rows is left out: a 0 for what nobody knows would be believed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -181,14 +181,16 @@ class Screen:
         cells = [
             (cell.title, self._value(cell, reading))
             for cell in _HOST
-            for reading in self._now.pages.get(cell.metric, ())[:1]
+            for reading in self._now.pages.get(cell.metric, ())
+            if self._is_here(reading)
         ]
         for title, metric, label in (
             ("disk", "system_disk_utilization_ratio", "device"),
             ("fullest", "system_filesystem_utilization_ratio", "mountpoint"),
             ("link", "system_network_utilization_ratio", "device"),
         ):
-            worst = max(self._each(metric, label), key=lambda pair: pair[1].value, default=None)
+            here = (pair for pair in self._each(metric, label) if self._is_here(pair[1]))
+            worst = max(here, key=lambda pair: pair[1].value, default=None)
             if worst is not None:
                 cells.append(
                     (f"{title} {worst[0]}", (format_quantity(worst[1].value, "ratio"), _colour(worst[1].value)))
@@ -290,7 +292,13 @@ class Screen:
     def _each(self, metric: str, label: str) -> Iterator[tuple[str, Reading]]:
         for reading in self._now.pages.get(metric, ()):
             if math.isfinite(reading.value):
-                yield reading.labels.get(label, ""), reading
+                name = reading.labels.get(label, "")
+                yield name if self._is_here(reading) else f"{reading.labels['host_name']} {name}", reading
+
+    def _is_here(self, reading: Reading) -> bool:
+        """Whether it is of the daemon's own host; each host has a GPU 0."""
+        here = str(self._now.status.get("host", ""))
+        return reading.labels.get("host_name", here) == here
 
     def _cut(self, text: str, used: int = 0) -> str:
         return cut(printable(text), max(self._look.cells - used, 20))
@@ -308,6 +316,7 @@ def _apart(reasons: Sequence[str]) -> Sequence[str]:
     return sorted(reason for reason in reasons if not any(other.startswith(f"{reason}_") for other in reasons))
 
 
-def _natural(name: str) -> tuple[int, Callable[..., Any] | str]:
-    """GPU 10 after GPU 9."""
-    return (int(name), "") if name.isdecimal() else (1 << 30, name)
+def _natural(name: str) -> tuple[str, int, str]:
+    """GPU 10 after GPU 9, other hosts' after ours."""
+    host, _, last = name.rpartition(" ")
+    return (host, int(last), "") if last.isdecimal() else (host, 1 << 30, last)

@@ -88,6 +88,8 @@ def _live(source: Source, every_s: float, wait: Callable[[float], bool]) -> None
         size = shutil.get_terminal_size()
         try:
             frames.append(source.read())
+            if len(frames) > 1 and frames[-1].at_s <= frames[-2].at_s:  # the clock was set back: no rate over that
+                frames = deque([frames[-1]])
             while len(frames) > 2 and frames[-1].at_s - frames[1].at_s >= _SPAN_S:
                 frames.popleft()
             before = frames[0] if len(frames) > 1 else None

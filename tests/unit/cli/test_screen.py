@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
 
 from aiops.catalog import CATALOG
+from aiops.cli import top
 from aiops.cli.screen import WANTED, Frame, Screen
 from aiops.collect.exposition import Parser
 from aiops.offline.table import Look
@@ -68,6 +73,17 @@ def test_after_a_restart_the_new_total_is_what_grew() -> None:
     assert row(lines, "10.0.0.1:8000").split()[-1] == "50"
 
 
+def test_rates_go_on_after_the_clock_was_set_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """An hour without rates, and an hour of frames kept, is what a negative time between two readings would mean."""
+    frames = [frame(3_600.0), frame(3_602.0, tokens=10), frame(50.0, tokens=20), frame(52.0, tokens=1_620)]
+    source = cast("top.Source", SimpleNamespace(read=lambda: frames.pop(0)))
+
+    top._live(source, 2.0, lambda _: not frames)
+
+    picture = capsys.readouterr().out.rpartition("\033[H")[2]
+    assert " 800" in row(picture.splitlines(), "10.0.0.1:8000")
+
+
 def test_a_first_reading_has_no_rates_and_no_services() -> None:
     lines = drawn(None, frame(100.0, tokens=9_000, good=10))
 
@@ -85,6 +101,31 @@ def test_cards_stand_in_the_order_of_their_numbers_with_what_slows_them() -> Non
     nine, ten = (next(i for i, line in enumerate(lines) if line.split()[:1] == [number]) for number in ("9", "10"))
     assert nine < ten
     assert lines[nine].endswith("clocks cut: hardware, thermal_hardware")
+
+
+def test_other_hosts_cards_and_disks_are_not_taken_for_ours() -> None:
+    """A daemon may read other hosts' pages, and each host has a GPU 0."""
+    text = b"".join(
+        b'%s{host_name="%s",%s="%s"} %s\n' % row
+        for row in (
+            (b"hw_gpu_up", b"n1", b"gpu", b"0", b"1"),
+            (b"hw_gpu_up", b"a2", b"gpu", b"0", b"1"),
+            (b"hw_gpu_utilization_ratio", b"a2", b"gpu", b"0", b"0.9"),
+            (b"hw_gpu_utilization_ratio", b"n1", b"gpu", b"0", b"0.1"),
+            (b"system_cpu_utilization_ratio", b"a2", b"x", b"", b"0.77"),
+            (b"system_cpu_utilization_ratio", b"n1", b"x", b"", b"0.22"),
+            (b"system_disk_utilization_ratio", b"a2", b"device", b"sdz", b"1"),
+            (b"system_disk_utilization_ratio", b"n1", b"device", b"sda", b"0.5"),
+        )
+    )
+    lines = drawn(None, replace(frame(1.0), pages=Parser(WANTED).parse(text).readings))
+
+    assert row(lines, "0 ").endswith("10 %")
+    assert row(lines, "a2 0 ").endswith("90 %")
+    assert lines.index(row(lines, "0 ")) < lines.index(row(lines, "a2 0 "))
+    assert "22 %" in row(lines, "CPU")
+    assert "disk sda 50 %" in row(lines, "CPU")
+    assert not any("77 %" in line or "sdz" in line for line in lines)
 
 
 def test_an_open_incident_stands_above_everything_with_its_cause() -> None:
