@@ -1,13 +1,15 @@
 """
 Change events from files: a deploy script appends one line of JSON, as ``POST /api/v1/events`` takes it.
 
-A path is a file, or a folder of ``*.json`` and ``*.jsonl``. A file is read when it has changed, its last 256 KiB. A line
+A path is a file, or a folder of ``*.json`` and ``*.jsonl``, of which the 64 newest are followed. A file is read when it
+has changed, its last 256 KiB. A line
 without a time happened when it was first seen; what stood there before the daemon looked is history then, and is left
 out. The same line is told once. Files are as untrusted as requests: a line that is no event is counted, not taken.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ _MAX_TOLD = 4_096
 _OLDEST_S = 86_400.0
 """What is older explains nothing that happens now."""
 _REPEAT_S = 10.0
+_SETTLED_S = 2.0
 _ENDINGS = (".json", ".jsonl", ".ndjson")
 
 
@@ -41,6 +44,7 @@ class EventFiles:
         self._paths = [root / path.relative_to(path.anchor) for path in paths]
         self._feed = Labels.of(host_name=host, feed="files")
         self._seen: dict[Path, tuple[int, int, int]] = {}
+        self._listed: dict[Path, tuple[int, list[Path]]] = {}
         self._told: dict[bytes, None] = {}
         self._said: dict[str, str] = {}
         self._first = True
@@ -52,7 +56,7 @@ class EventFiles:
         for path in self._paths:
             try:
                 bad = 0
-                for file in self._files(path):
+                for file in self._files(path, now_s):
                     events, wrong = self._read_file(file, now_s)
                     bad += wrong
                     yield from events
@@ -66,10 +70,18 @@ class EventFiles:
             self._told_s = now_s
             yield Sample("change_feed_up", self._feed, now_s, 1.0 if whole else 0.0)
 
-    def _files(self, path: Path) -> list[Path]:
-        if not path.is_dir():
+    def _files(self, path: Path, now_s: float) -> list[Path]:
+        state = path.stat()
+        if not stat.S_ISDIR(state.st_mode):
             return [path]
-        return sorted(each for each in path.iterdir() if each.suffix in _ENDINGS)[:_MAX_FILES]
+        listed_ns, files = self._listed.get(path, (-1, []))
+        # a folder changes when a file comes or goes; two may come in one tick of its clock
+        if listed_ns != state.st_mtime_ns or now_s - state.st_mtime < _SETTLED_S:
+            with os.scandir(path) as entries:
+                found = [(each.stat().st_mtime_ns, each.name) for each in entries if each.name.endswith(_ENDINGS)]
+            files = sorted(path / name for _, name in heapq.nlargest(_MAX_FILES, found))
+            self._listed[path] = state.st_mtime_ns, files
+        return files
 
     def _read_file(self, path: Path, now_s: float) -> tuple[list[Event], int]:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -78,6 +78,20 @@ def test_a_folder_is_read_file_by_file(tmp_path: Path):
     assert [e.action for e in events(following(tmp_path).read(NOW_S))] == ["deploy", "config"]
 
 
+def test_of_a_full_folder_the_newest_files_are_read(tmp_path: Path):
+    """One file a deploy makes hundreds in a year, and the last is the one that matters, whatever it is called."""
+    for number in range(100):
+        old = tmp_path / f"m{number:03}.json"
+        old.write_text(line(time=NOW_S - 50_000.0, message=f"{number}"))
+        os.utime(old, (NOW_S - 50_000.0 + number,) * 2)
+    files = following(tmp_path)
+    assert {e.message for e in events(files.read(NOW_S))} == {f"{number}" for number in range(36, 100)}
+    (tmp_path / "a.json").write_text(line(time=NOW_S, message="new"))
+    os.utime(tmp_path / "a.json", (NOW_S,) * 2)
+
+    assert [e.message for e in events(files.read(NOW_S + 1.0))] == ["new"]
+
+
 def test_rubbish_is_counted_and_the_rest_is_taken(path: Path):
     """A script that fails half way writes half of something."""
     path.write_bytes(b"\xff\x00{]\n[1]\n" + b"x" * 20_000 + b"\n" + line(time=NOW_S).encode())
