@@ -53,8 +53,11 @@ class Board:
     def post(self, sight: Sight) -> None:
         """Put up *sight*, and log it when it says something new."""
         key = (sight.collector, sight.subject)
-        if self._sights.get(key) == sight or (key not in self._sights and len(self._sights) >= self._MAX_SIGHTS):
+        if self._sights.get(key) == sight:
             return
+        if key not in self._sights and len(self._sights) >= self._MAX_SIGHTS and not self._made_room():
+            return
+        self._sights.pop(key, None)  # the latest news stand last
         self._sights[key] = sight
         log.info(
             "watching" if sight.seen else "not watching",
@@ -63,6 +66,13 @@ class Board:
             detail=sight.detail,
             **({"hint": sight.hint} if sight.hint else {}),
         )
+
+    def _made_room(self) -> bool:
+        """Take down what was last seen to be gone, longest ago: servers and files come and go for months."""
+        gone = next((key for key, sight in self._sights.items() if not sight.seen), None)
+        if gone is not None:
+            del self._sights[gone]
+        return gone is not None
 
     def ran(self, collector: str) -> None:
         """A run of *collector* has ended, well or badly."""

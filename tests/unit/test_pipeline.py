@@ -359,6 +359,19 @@ def test_the_daemon_is_ready_when_every_collector_ran_once():
     assert (board.ready(), board.unready()) == (True, [])
 
 
+def test_of_too_many_things_that_are_gone_the_oldest_are_taken_down():
+    """A daemon of months has seen hundreds of servers come and go, and must still say what it sees today."""
+    board = Board(Book(), [])
+    board.post(Sight("host", "this host", seen=True, detail="CPU"))
+    for number in range(600):
+        board.post(Sight("inference", f"server at {number}", seen=False, detail="refused"))
+    subjects = {sight.subject for sight in board.sights()}
+
+    assert len(subjects) == 500
+    assert {"this host", "server at 599"} <= subjects
+    assert "server at 0" not in subjects
+
+
 def test_tidying_shows_the_newest_samples():
     """/metrics serves the cached page of the last tick."""
     house = House()
