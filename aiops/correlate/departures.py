@@ -105,13 +105,13 @@ def measure(past: Floats, recent: Floats, family: Integers, *, reach: float = TY
     """
     ordered = np.sort(past, axis=1)
     count = np.isfinite(past).sum(axis=1)
-    centre = _quantile(ordered, count, 0.5)
+    centre = quantile(ordered, count, 0.5)
     away = np.abs(past - centre[:, None])
-    mad = _quantile(np.sort(away, axis=1), count, 0.5)
+    mad = quantile(np.sort(away, axis=1), count, 0.5)
     known = (count >= MIN_PAST) & np.isfinite(recent).any(axis=1)
     own = np.maximum(_MAD_TO_SIGMA * mad, _STD_SHARE * _std(past, count))
     far = np.abs(recent - centre[:, None])
-    reached = _quantile(np.sort(far, axis=1), np.isfinite(far).sum(axis=1), reach)
+    reached = quantile(np.sort(far, axis=1), np.isfinite(far).sum(axis=1), reach)
     scale = np.fmax(np.fmax(own, _pooled(own, family, known)), _SIZE_SHARE * np.abs(centre))
     # where nothing of its kind ever moved, no noise is known: a step from nothing is as good as another
     scale = np.where(scale > 0, scale, _SIZE_SHARE * reached)
@@ -120,6 +120,17 @@ def measure(past: Floats, recent: Floats, family: Integers, *, reach: float = TY
     return Departures(
         np.where(known, centre, np.nan), scale, np.where(known, np.minimum(score, MAX_SCORE), np.nan)
     )  # fmt: skip
+
+
+def quantile(ordered: Floats, count: Integers, share: float) -> Floats:
+    """Of sorted rows that end in NaN, linear between order statistics; NaN where a row has nothing else."""
+    place = share * np.maximum(count - 1, 0)
+    low = place.astype(np.intp)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    rows = np.arange(ordered.shape[0])
+    below: Floats = ordered[rows, low]
+    found: Floats = below + (ordered[rows, high] - below) * (place - low)
+    return found
 
 
 def onsets(at_s: Floats, values: Floats, found: Departures) -> Floats:
@@ -164,17 +175,6 @@ def _centred(part: Floats, both: Flags, count: Integers) -> Floats:
     size = np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
     moved: Floats = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
     return np.where(np.abs(moved).max(axis=1, keepdims=True, initial=0.0) > 1e-12, moved, 0.0)
-
-
-def _quantile(ordered: Floats, count: Integers, share: float) -> Floats:
-    """Of sorted rows that end in NaN, linear between order statistics; NaN where a row has nothing else."""
-    place = share * np.maximum(count - 1, 0)
-    low = place.astype(np.intp)
-    high = np.minimum(low + 1, np.maximum(count - 1, 0))
-    rows = np.arange(ordered.shape[0])
-    below: Floats = ordered[rows, low]
-    found: Floats = below + (ordered[rows, high] - below) * (place - low)
-    return found
 
 
 def _std(past: Floats, count: Integers) -> Floats:

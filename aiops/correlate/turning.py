@@ -19,6 +19,8 @@ _MIN_BEFORE = 8
 _MIN_AFTER = 2
 _FAR = 20.0
 """Scales; further than this one series says no more."""
+_TINY = 1e-300
+"""One over it is still a number."""
 CLEAR = 2.5
 """Standard deviations of what is left of the curve beside its step."""
 
@@ -55,11 +57,22 @@ def find_turn(values: Floats, family: Integers) -> Turn | None:
     known = np.isfinite(found.score) & (found.scale > 0)
     if not known.any():
         return None
+    return _step(_abnormality(values[known], found.centre[known], found.scale[known]))
+
+
+def _abnormality(away: Floats, centre: Floats, scale: Floats) -> Floats:
+    """Mean over the series of the logarithm of how far each is from normal, shape (n,); *away* is worked on in place."""
+    away -= centre[:, None]
+    np.abs(away, out=away)
     with np.errstate(over="ignore"):
-        away = np.abs(values[known] - found.centre[known, None]) / found.scale[known, None]
+        away *= (1.0 / np.maximum(scale, _TINY))[:, None]  # dividing every reading takes five times as long
+    np.minimum(away, _FAR, out=away)
+    np.log1p(away, out=away)
     present = np.isfinite(away)
-    logs = np.log1p(np.minimum(np.nan_to_num(away), _FAR))
-    return _step(logs.sum(axis=0) / np.maximum(present.sum(axis=0), 1))
+    if not present.all():
+        away[~present] = 0.0
+    curve: Floats = away.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+    return curve
 
 
 def _step(curve: Floats) -> Turn | None:

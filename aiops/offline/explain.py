@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiops.correlate.departures import MIN_PAST
+from aiops.correlate.departures import MIN_PAST, quantile
 from aiops.correlate.suspects import Suspicion, families, suspect
 from aiops.correlate.turning import CLEAR, find_turn
 from aiops.errors import AiopsError
@@ -162,6 +162,7 @@ def _ranked(columns: Columns, judged: Suspicion) -> tuple[RankedSeries, ...]:
     # of two alike, who moved first; then the file's order
     order = known[np.lexsort((known, onsets[known], -judged.score[known]))]
     recent = columns.values[:, judged.split.recent_from : judged.split.recent_until]
+    then = quantile(np.sort(recent, axis=1), np.isfinite(recent).sum(axis=1), 0.5)
     return tuple(
         RankedSeries(
             name=columns.names[place],
@@ -169,7 +170,7 @@ def _ranked(columns: Columns, judged: Suspicion) -> tuple[RankedSeries, ...]:
             score=float(judged.score[place]),
             onset_s=float(judged.onset_s[place]) if math.isfinite(onsets[place]) else None,
             normal=float(judged.found.centre[place]),
-            then=float(np.median(recent[place][np.isfinite(recent[place])])),
+            then=float(then[place]),
         )
         for place in order
     )
