@@ -14,6 +14,7 @@ the quantile be anything from the median to the maximum, without the answers get
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +94,9 @@ def split_rows(at_s: Floats, alert_s: float) -> Split:
     return Split(max(0, until - _MAX_PAST), until, begin, min(end, size))
 
 
-def measure(past: Floats, recent: Floats, family: Integers, *, reach: float = TYPICAL) -> Departures:
+def measure(
+    past: Floats, recent: Floats, family: Integers, *, reach: float = TYPICAL, floor: Floats | None = None
+) -> Departures:
     """
     How far each series went.
 
@@ -102,6 +105,7 @@ def measure(past: Floats, recent: Floats, family: Integers, *, reach: float = TY
         recent: Readings that may show the fault, shape (m, q).
         family: Number of each series' metric, shape (m,), from 0.
         reach: Quantile of the distance that counts, 0 to 1.
+        floor: Smallest step to believe in, the series' unit, shape (m,), where the units are known.
     """
     ordered = np.sort(past, axis=1)
     count = np.isfinite(past).sum(axis=1)
@@ -109,10 +113,11 @@ def measure(past: Floats, recent: Floats, family: Integers, *, reach: float = TY
     away = np.abs(past - centre[:, None])
     mad = quantile(np.sort(away, axis=1), count, 0.5)
     known = (count >= MIN_PAST) & np.isfinite(recent).any(axis=1)
-    own = np.maximum(_MAD_TO_SIGMA * mad, _STD_SHARE * _std(past, count))
+    own = np.maximum(_MAD_TO_SIGMA * mad, _STD_SHARE * deviation(past, count))
     far = np.abs(recent - centre[:, None])
     reached = quantile(np.sort(far, axis=1), np.isfinite(far).sum(axis=1), reach)
     scale = np.fmax(np.fmax(own, _pooled(own, family, known)), _SIZE_SHARE * np.abs(centre))
+    scale = scale if floor is None else np.fmax(scale, floor)
     # where nothing of its kind ever moved, no noise is known: a step from nothing is as good as another
     scale = np.where(scale > 0, scale, _SIZE_SHARE * reached)
     with np.errstate(over="ignore"):
@@ -120,6 +125,12 @@ def measure(past: Floats, recent: Floats, family: Integers, *, reach: float = TY
     return Departures(
         np.where(known, centre, np.nan), scale, np.where(known, np.minimum(score, MAX_SCORE), np.nan)
     )  # fmt: skip
+
+
+def families(metrics: Sequence[str]) -> Integers:
+    """Numbers for names: one a name, from 0."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in metrics], dtype=np.intp)
 
 
 def quantile(ordered: Floats, count: Integers, share: float) -> Floats:
@@ -131,6 +142,19 @@ def quantile(ordered: Floats, count: Integers, share: float) -> Floats:
     below: Floats = ordered[rows, low]
     found: Floats = below + (ordered[rows, high] - below) * (place - low)
     return found
+
+
+def deviation(past: Floats, count: Integers) -> Floats:
+    """Standard deviation of each row; *count* says how many readings it has. 0 where it has none."""
+    present = np.isfinite(past)
+    if present.all():
+        spread: Floats = past.std(axis=1)
+    else:
+        size = np.maximum(count, 1)
+        mean = np.where(present, past, 0.0).sum(axis=1) / size
+        away = np.where(present, past - mean[:, None], 0.0)
+        spread = np.sqrt((away**2).sum(axis=1) / size)
+    return spread
 
 
 def onsets(at_s: Floats, values: Floats, found: Departures) -> Floats:
@@ -175,18 +199,6 @@ def _centred(part: Floats, both: Flags, count: Integers) -> Floats:
     size = np.abs(filled).max(axis=1, keepdims=True, initial=0.0)
     moved: Floats = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
     return np.where(np.abs(moved).max(axis=1, keepdims=True, initial=0.0) > 1e-12, moved, 0.0)
-
-
-def _std(past: Floats, count: Integers) -> Floats:
-    present = np.isfinite(past)
-    if present.all():
-        spread: Floats = past.std(axis=1)
-    else:
-        size = np.maximum(count, 1)
-        mean = np.where(present, past, 0.0).sum(axis=1) / size
-        away = np.where(present, past - mean[:, None], 0.0)
-        spread = np.sqrt((away**2).sum(axis=1) / size)
-    return spread
 
 
 def _pooled(own: Floats, family: Integers, known: Flags) -> Floats:

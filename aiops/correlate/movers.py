@@ -9,25 +9,24 @@ a few seconds before the alert belong to neither side, since the fault may have 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from aiops.catalog import CATALOG, MetricKind
+from aiops.correlate.departures import deviation, measure
 from aiops.correlate.findings import clean
 from aiops.model import Labels, Mover, Onset, SeriesRef
 from aiops.ports import SeriesReader, Window
-from aiops.stats import Floats, median, median_mad, onset, rate_points
+from aiops.stats import Floats, onset, rate_points
 from aiops.units import format_quantity
 
 _HISTORY_S = 600.0
 _GUARD_S = 30.0
 """Before the first bad second; faults that fill a queue take this long to hurt."""
 _MIN_PAST = 8
-_RELATIVE_FLOOR = 0.05
-"""Of the median's size: smaller moves are weather."""
 _MIN_SCORE = 6.0
-_MAX_SCORE = 1000.0
 MAX_MOVERS = 8
 _PER_METRIC = 3
 """Replicas that all moved alike say it once or twice, not three times eight."""
@@ -72,12 +71,12 @@ _SMALLEST = {
 class _Track:
     """One series as readings, split at the guard."""
 
+    metric: str
     labels: Labels
     at_s: Floats
     values: Floats
-    past: Floats
-    centre: float
-    mad: float
+    split: int
+    """Readings of the normal time; the rest may show the fault."""
 
 
 def find_movers(series: SeriesReader, first_bad_s: float, now_s: float) -> tuple[Mover, ...]:
@@ -88,7 +87,7 @@ def find_movers(series: SeriesReader, first_bad_s: float, now_s: float) -> tuple
             continue
         windows = series.window(metric, first_bad_s - _HISTORY_S, now_s)
         tracks = [t for w in windows if (t := _track(metric, w, first_bad_s - _GUARD_S)) is not None]
-        ranked = sorted(_scored(metric, tracks, first_bad_s), key=lambda pair: -pair[0])
+        ranked = sorted(_scored(tracks, first_bad_s), key=lambda pair: -pair[0])
         found.extend(ranked[:_PER_METRIC])
     found.sort(key=lambda pair: -pair[0])
     return tuple(mover for _, mover in found[:MAX_MOVERS])
@@ -101,30 +100,34 @@ def _track(metric: str, window: Window, split_s: float) -> _Track | None:
     split = int(np.searchsorted(at_s, split_s, "right"))
     if split < _MIN_PAST or split == at_s.size:
         return None
-    past = values[:split]
-    centre, mad = median_mad(past)
-    return _Track(window.labels, at_s, values, past, centre, mad)
+    return _Track(metric, window.labels, at_s, values, split)
 
 
-def _scored(metric: str, tracks: list[_Track], first_bad_s: float) -> list[tuple[float, Mover]]:
+def _scored(tracks: Sequence[_Track], first_bad_s: float) -> Iterator[tuple[float, Mover]]:
+    """Those of a metric that went far, with their weight."""
     if not tracks:
-        return []
-    pooled_mad = median([t.mad for t in tracks])
-    pooled_size = median([abs(t.centre) for t in tracks])
-    scored: list[tuple[float, Mover]] = []
-    for track in tracks:
-        spread = max(1.4826 * max(track.mad, pooled_mad), _RELATIVE_FLOOR * max(abs(track.centre), pooled_size))
-        # a series that never moved before has no spread of its own: its noise is taken as its smallest later step
-        spread = max(spread, float(track.past.std()), _smallest(CATALOG[metric].unit))
-        recent = track.values[track.past.size :]
-        furthest = float(recent[np.argmax(np.abs(recent - track.centre))])
-        score = min(abs(furthest - track.centre) / spread, _MAX_SCORE)
-        if score < _MIN_SCORE:
-            continue
-        began = onset(track.at_s, track.values, baseline_until_s=float(track.at_s[track.past.size - 1]), floor=spread)
-        scored.append((weight(score, began, first_bad_s), Mover(SeriesRef(metric, track.labels), round(score, 1), began,
-                                     _text(metric, track, furthest))))  # fmt: skip
-    return scored
+        return
+    past = _side_by_side([track.values[: track.split] for track in tracks])
+    recent = _side_by_side([track.values[track.split :] for track in tracks])
+    # the furthest reading counts, since a fault is seconds old: one bad reading must not be enough, so that all of the
+    # standard deviation is a floor
+    floor = np.maximum(_smallest(CATALOG[tracks[0].metric].unit), deviation(past, np.isfinite(past).sum(axis=1)))
+    found = measure(past, recent, np.zeros(len(tracks), dtype=np.intp), reach=1.0, floor=floor)
+    for place in np.flatnonzero(found.score >= _MIN_SCORE).tolist():
+        track, score, spread = tracks[place], float(found.score[place]), float(found.scale[place])
+        until_s = float(track.at_s[track.split - 1])
+        began = onset(track.at_s, track.values, baseline_until_s=until_s, floor=spread)
+        ref = SeriesRef(track.metric, track.labels)
+        text = _text(track, float(found.centre[place]))
+        yield weight(score, began, first_bad_s), Mover(ref, round(score, 1), began, text)
+
+
+def _side_by_side(parts: Sequence[Floats]) -> Floats:
+    """Series of unequal lengths as rows; NaN behind the end of the shorter ones."""
+    rows = np.full((len(parts), max(part.size for part in parts)), np.nan)
+    for row, part in zip(rows, parts, strict=True):
+        row[: part.size] = part
+    return rows
 
 
 def weight(score: float, began: Onset | None, first_bad_s: float) -> float:
@@ -138,13 +141,15 @@ def _smallest(unit: str) -> float:
     return _SMALLEST.get(unit, 0.5)
 
 
-def _text(metric: str, track: _Track, furthest: float) -> str:
-    unit = CATALOG[metric].unit
-    a_second = " a second" if CATALOG[metric].kind is MetricKind.COUNTER else ""
+def _text(track: _Track, centre: float) -> str:
+    unit = CATALOG[track.metric].unit
+    a_second = " a second" if CATALOG[track.metric].kind is MetricKind.COUNTER else ""
     about = ", ".join(
         clean(value) for name, value in track.labels.pairs if name not in {"host_name", "model", "server"}
     )
+    recent = track.values[track.split :]
+    furthest = float(recent[np.argmax(np.abs(recent - centre))])
     return (
-        f"{metric} ({about or 'this host'}): {format_quantity(furthest, unit)}{a_second}, "
-        f"normally {format_quantity(track.centre, unit)}{a_second}"
+        f"{track.metric} ({about or 'this host'}): {format_quantity(furthest, unit)}{a_second}, "
+        f"normally {format_quantity(centre, unit)}{a_second}"
     )

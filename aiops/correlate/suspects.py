@@ -22,6 +22,7 @@ from aiops.correlate.departures import (
     Integers,
     Split,
     alikeness,
+    families,
     measure,
     onsets,
     split_rows,
@@ -86,12 +87,6 @@ def suspect(
         score = _along(score, alike, family == family[symptom], resources(metrics))
         score[symptom] = np.nan
     return Suspicion(score, onset_s, found, split)
-
-
-def families(metrics: Sequence[str]) -> Integers:
-    """Numbers for names: one a name, from 0."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in metrics], dtype=np.intp)
 
 
 def resources(metrics: Sequence[str]) -> Flags:

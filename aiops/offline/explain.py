@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiops.correlate.departures import MIN_PAST, quantile
-from aiops.correlate.suspects import Suspicion, families, suspect
+from aiops.correlate.departures import MIN_PAST, families, quantile
+from aiops.correlate.suspects import Suspicion, suspect
 from aiops.correlate.turning import CLEAR, find_turn
 from aiops.errors import AiopsError
 from aiops.offline.columns import Columns

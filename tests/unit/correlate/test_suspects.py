@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aiops.correlate.departures import GUARD_S, MAX_SCORE, alikeness, measure, split_rows
-from aiops.correlate.suspects import families, resources, suspect
+from aiops.correlate.departures import GUARD_S, MAX_SCORE, alikeness, families, measure, split_rows
+from aiops.correlate.suspects import resources, suspect
 from aiops.correlate.turning import CLEAR, find_turn
 
 ROWS = 600
