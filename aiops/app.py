@@ -37,17 +37,19 @@ from aiops.export.deps import WebDeps
 from aiops.export.intake import BoundedInbox
 from aiops.export.metrics import Exposition
 from aiops.export.server import WebServer
+from aiops.export.tape import Beginning, Sources, Tape
 from aiops.export.web import create_app
 from aiops.kept import Kept, keep
 from aiops.logs.path import LogPath
 from aiops.model import Observation
+from aiops.narrative.withheld import publishable
 from aiops.notify.dispatch import Dispatcher
 from aiops.notify.receivers import build_receivers
 from aiops.notify.ways import open_client
 from aiops.pipeline import Board, Pipeline
 from aiops.plan import Plan, make_plan
 from aiops.ports import Closeable, Correlator, World
-from aiops.rulebook.places import shipped_rules
+from aiops.rulebook.places import fingerprint, rules_dirs, shipped_rules
 from aiops.schedule import Calendar, Schedule, Tick
 from aiops.selfstat import SelfStat
 from aiops.settings import Settings
@@ -58,6 +60,7 @@ T = TypeVar("T")
 _HASTE_S = 1.0
 """Cadence of every collector while an incident is young or unexplained."""
 _SAVE_EVERY_S = 180.0
+_DAY_S = 86_400.0
 _SAVE_DEADLINE_S = 2.0
 """Log templates are written in milliseconds; one that takes longer meets a sick disk."""
 
@@ -69,10 +72,11 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         client = await stack.enter_async_context(open_client({}))
         book = AlertBook(plan.alerts, kept.saver.alerts(kept.state.alerts()))
         board = Board(book, [plugin.name for plugin in plan.plugins])
-        exposition = Exposition(kept.registry)
-        web = WebServer(create_app(_web_deps(kept, plan.settings, board, exposition)), kept.socket.dup())
+        exposition, tape = Exposition(kept.registry), Tape()
+        web = WebServer(create_app(_web_deps(kept, plan.settings, board, exposition, tape)), kept.socket.dup())
         web.start()
         stack.push_async_callback(web.stop)
+        stack.callback(tape.stop, "the daemon stopped, or read its settings again")
         await asyncio.sleep(0)  # who asked since the port was bound is answered before the rest is built
 
         dispatchers = _dispatchers(plan, kept, await stack.enter_async_context(open_client(os.environ)))
@@ -101,8 +105,9 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
             correlator=_correlator(plan, kept, logs), saver=kept.saver, keeper=kept.state, board=board,
             exposition=exposition, stat=kept.stat, run_blocking=kept.on_writer,
-            ledgers=(budget,), promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
+            ledgers=(budget,), tape=tape, promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
         )  # fmt: skip
+        tape.load(_recorded(plan, kept, logs, book))
         for name, collector in collectors:
             runner = Runner(name, collector, kept.readers, kept.stat, kept.clock)
             collecting.append(_collect(schedule, pipeline, runner))
@@ -154,6 +159,25 @@ def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:
     )
 
 
+def _recorded(plan: Plan, kept: Kept, logs: LogPath, book: AlertBook) -> Sources:
+    """What a recording is made from."""
+
+    def beginning() -> Beginning:
+        return Beginning(
+            version=__version__,
+            host=kept.host,
+            rules=fingerprint(rules_dirs(plan.settings.rules.dir)),
+            url=page_url(plan.settings, kept.socket),
+            language=plan.settings.notify.language.value,
+            receivers=tuple((each.name, tuple(s.value for s in each.severities)) for each in plan.receivers),
+            has_change_feed=kept.state.has_change_feed(),
+            alerts=tuple(book.held()),
+            incidents=tuple(map(publishable, kept.saver.open_incidents(kept.state.open_incidents()))),
+        )
+
+    return Sources(beginning, kept.rings.freeze, lambda now_s: kept.state.events(0.0, now_s + _DAY_S), logs)
+
+
 def _dispatchers(plan: Plan, kept: Kept, client: httpx.AsyncClient) -> list[Dispatcher]:
     """One for the outbox in the state, and one that never touches the state's thread: it is for when that hangs."""
     notifiers = build_receivers(plan.receivers, client, kept.clock)
@@ -198,7 +222,7 @@ def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings) 
     calendar.daily("purge", purge, hour=4, minute=17, deadline_s=600.0)
 
 
-def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Exposition) -> WebDeps:
+def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Exposition, tape: Tape) -> WebDeps:
     return WebDeps(
         incidents=kept.state,
         series=kept.rings,
@@ -212,6 +236,7 @@ def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Expositi
         outbox_waiting=kept.state.waiting_count,
         dead_letters=lambda: len(kept.state.dead_letters()),
         unready=board.unready,
+        tape=tape,
         public_url=settings.web.public_url,
     )
 

@@ -12,6 +12,7 @@ Every exception of aiops, in one place.
     ├── StateError            the state file cannot be read or written
     ├── DataError             a file of data given to a command cannot be used; carries file:line
     ├── RequestError          a pushed body is not what the API takes; answered with 400
+    ├── RecordingError        a recording cannot be begun, or is damaged; carries file:line
     ├── ListenError           the web port cannot be opened
     │   └── PortTaken           another program has it
     └── SendError             a notification was not accepted
@@ -96,6 +97,10 @@ class DataError(AiopsError):
 
 class RequestError(AiopsError):
     """A body pushed to the API is not what it takes; the text names the field and what was expected."""
+
+
+class RecordingError(AiopsError):
+    """A recording cannot be begun, or what is read is none, or a damaged one."""
 
 
 class ListenError(AiopsError):

@@ -25,9 +25,11 @@ from aiops.ports import (
     Keeper,
     Ledger,
     LogSink,
+    Part,
     RunBlocking,
     Series,
     Source,
+    Tape,
 )
 from aiops.saving import Saver
 from aiops.selfstat import SelfStat
@@ -92,6 +94,22 @@ class Board:
         return self._book.firing()
 
 
+class NoTape:
+    """Nobody records; implements `ports.Tape`."""
+
+    def evaluating(self, now_s: float, *, steady: bool) -> None:
+        pass
+
+    def took(self, part: Part, samples: Sequence[Sample], now_s: float) -> None:
+        pass
+
+    def heard(self, event: Event) -> None:
+        pass
+
+    def ticked(self, tick: str, now_s: float) -> None:
+        pass
+
+
 @dataclass(slots=True)
 class Pipeline:
     """The ticks, over ports."""
@@ -118,6 +136,8 @@ class Pipeline:
     """Called when collectors should run at once: users began to be hurt."""
     ledgers: Sequence[Ledger] = ()
     """What is reckoned from series over hours and days, for detectors to read."""
+    tape: Tape = field(default_factory=NoTape)
+    """Hears what goes in."""
     steady_every_s: float = 5.0
     hastened: bool = False
     """Whether every collector should hurry."""
@@ -146,24 +166,29 @@ class Pipeline:
             if start:
                 await asyncio.sleep(0)  # a flood of lines must not hold up every other tick
             self.logs.feed(records[start : start + _FED_AT_ONCE])
+        self.tape.took(Part.COLLECTED, samples, now_s)
         self.series.extend(samples)
         source.acknowledge(now_s)
 
     def _take_event(self, event: Event) -> None:
+        self.tape.heard(event)
         self.events.remember(event)
         self.saver.add(event)
 
     async def evaluate(self, now_s: float) -> None:
         """Detect, correlate, commit."""
-        self.series.extend(self.logs.samples(now_s))
+        steady = now_s - self._steady_at_s >= self.steady_every_s or now_s < self._steady_at_s
+        self.tape.evaluating(now_s, steady=steady)
+        self._take_in(Part.LOGS, self.logs.samples(now_s), now_s)
         breaches = [breach for detector in self.urgent for breach in self._breaches_of(detector, now_s)]
-        if now_s - self._steady_at_s >= self.steady_every_s or now_s < self._steady_at_s:
+        if steady:
             self._steady_at_s = now_s
             for ledger in self.ledgers:
-                self.series.extend(self._reckoned(ledger, now_s))
+                self._take_in(Part.LEDGER, self._reckoned(ledger, now_s), now_s)
             self._steady_breaches = tuple(
                 breach for detector in self.steady for breach in self._breaches_of(detector, now_s)
             )
+        self.tape.ticked("evaluate", now_s)
         changed = self.book.step([*breaches, *self._steady_breaches], now_s)
         found = self.correlator.step(self.book.firing(), now_s)
         was_calm, self.hastened = not self.hastened, self.correlator.in_doubt(now_s)
@@ -175,6 +200,11 @@ class Pipeline:
             self._covered = checkpoints
         if found.notifications:
             self.promised()
+
+    def _take_in(self, part: Part, samples: Iterable[Sample], now_s: float) -> None:
+        taken = tuple(samples)
+        self.tape.took(part, taken, now_s)
+        self.series.extend(taken)
 
     def _breaches_of(self, detector: Detector, now_s: float) -> Iterable[Breach]:
         try:
@@ -196,6 +226,7 @@ class Pipeline:
         """Let /metrics show today's samples; forget what ended."""
         if not 0.0 <= now_s - self._expired_s < _EXPIRE_S:  # at once when the clock was set back
             self._expired_s = now_s
+            self.tape.ticked("expire", now_s)
             self.series.expire(now_s)
         self.exposition.renew(functools.partial(self.series.snapshot, now_s))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -28,6 +29,7 @@ from aiops.model import (
     Observation,
     Sample,
     Sight,
+    TemplateNote,
 )
 
 if TYPE_CHECKING:
@@ -320,6 +322,22 @@ class LogSink(Protocol):
         ...
 
 
+class TemplateNotes(Protocol):
+    """What is counted of log templates, noted for a recording."""
+
+    def begin_notes(self) -> None:
+        """From now on remember which templates change; all of them have."""
+        ...
+
+    def notes(self) -> Sequence[TemplateNote]:
+        """On every template that changed since the last call."""
+        ...
+
+    def end_notes(self) -> None:
+        """Nobody asks any more."""
+        ...
+
+
 # --- detect ---------------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +366,37 @@ class AlertBook(Protocol):
 
     def firing(self) -> Sequence[Alert]:
         """Alerts firing now."""
+        ...
+
+
+# --- record ---------------------------------------------------------------------------------------------------------
+
+
+class Part(StrEnum):
+    """Where samples came from that go into memory."""
+
+    COLLECTED = "collected"
+    LOGS = "logs"
+    LEDGER = "ledger"
+
+
+class Tape(Protocol):
+    """Hears everything that an evaluation's answer depends on, in the order in which it came."""
+
+    def evaluating(self, now_s: float, *, steady: bool) -> None:
+        """An evaluation begins; *steady* if it asks every detector."""
+        ...
+
+    def took(self, part: Part, samples: Sequence[Sample], now_s: float) -> None:
+        """*samples* are about to go into memory."""
+        ...
+
+    def heard(self, event: Event) -> None:
+        """*event* is remembered."""
+        ...
+
+    def ticked(self, tick: str, now_s: float) -> None:
+        """Everything the tick (``evaluate`` or ``expire``) depends on has been told."""
         ...
 
 

@@ -26,6 +26,8 @@ COMMANDS = {
         "aiops.cli.explain",
         "root cause from a file of series: which service and which series left their normal",
     ),
+    "record": ("aiops.cli.record", "what the daemon observes from now on, into files"),
+    "replay": ("aiops.cli.replay", "a recording through today's rules: its incidents"),
     "rules": ("aiops.cli.rules", "test the alert rules; write them as Prometheus rules"),
     "incidents": ("aiops.cli.incidents", "list and show incidents"),
     "notify": ("aiops.cli.notify", "send a real test message to a receiver"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from http.client import HTTPException
 from typing import Any
 from urllib import error, request
 
@@ -50,3 +52,40 @@ def get_json(settings: Settings, path: str) -> Any:
         return json.loads(body)
     except ValueError as problem:
         raise DaemonDown(f"what answers on {settings.web.listen} is no daemon: {path} is no JSON") from problem
+
+
+def post_lines(settings: Settings, path: str, silence_s: float = 30.0) -> Generator[bytes, None, None]:
+    """
+    The lines of what the daemon answers to a POST on *path*, as they come; the token of its state folder goes with it.
+
+    Raises:
+        DaemonDown: nothing answers, or nothing more came for *silence_s*, or the daemon went away in the middle.
+        AiopsError: it refuses, or its token cannot be read.
+    """
+    url = f"http://{settings.web.listen}{path}"
+    asked = request.Request(url, data=b"", headers={"Authorization": f"Bearer {_token(settings)}"})
+    try:
+        with request.build_opener(request.ProxyHandler({})).open(asked, timeout=silence_s) as answer:
+            yield from answer
+    except error.HTTPError as refused:
+        with refused:
+            raise AiopsError(f"the daemon refuses: {_reason(refused.read())}") from refused
+    except (error.URLError, TimeoutError, ValueError, OSError, HTTPException) as problem:
+        raise DaemonDown(f"the daemon on {settings.web.listen} does not answer, or no longer ({problem})") from problem
+
+
+def _token(settings: Settings) -> str:
+    path = settings.state.dir / "token"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError as problem:
+        raise DaemonDown(f"there is no {path}; is `aiops run` running with this state.dir?") from problem
+    except (OSError, UnicodeDecodeError) as problem:
+        raise AiopsError(f"{path} cannot be read ({problem}); run this as the daemon's user") from problem
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode("utf-8", "replace").strip()

@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
     whole = _one(config, wanted)
     if whole is None:
         raise AiopsError(f"no incident {wanted!r}" if wanted else "no incident yet")
-    print(to_json(whole).decode() if args.json else _text(whole))
+    print(to_json(whole).decode() if args.json else text_of(whole))
     return 0
 
 
@@ -91,7 +91,8 @@ def _row(incident: Incident) -> str:
     return f"{incident.id}  {at}  {incident.state:<8}  {incident.service}  {cause}"
 
 
-def _text(incident: Incident) -> str:
+def text_of(incident: Incident) -> str:
+    """*incident* as people are told of it, with its timeline."""
     from aiops import narrative  # noqa: PLC0415
     from aiops.model import ChangeKind, IncidentState  # noqa: PLC0415
 

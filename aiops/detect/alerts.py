@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from aiops.model import Alert, AlertState, Breach, Labels
+from aiops.model import Alert, AlertState, Breach, HeldAlert, Labels
 from aiops.rulebook.alerts import AlertRule
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,25 @@ class AlertBook:
         }
         self._started = False
         self._full = False
+
+    @classmethod
+    def going_on(cls, rules: Iterable[AlertRule], held: Iterable[HeldAlert]) -> AlertBook:
+        """A book that goes on where another stood; unlike after a restart, nothing was missed in between."""
+        book = cls(rules)
+        book._started = True
+        for each in held:
+            grace_until_s = float("-inf") if each.grace_until_s is None else each.grace_until_s
+            book._entries[each.alert.rule, each.alert.labels] = _Entry(
+                each.alert, each.told_at_s, grace_until_s, each.grace_until_s is not None, each.missed_at_s
+            )
+        return book
+
+    def held(self) -> Sequence[HeldAlert]:
+        """Everything it remembers, for `going_on`."""
+        return [
+            HeldAlert(entry.alert, entry.told_at_s, entry.missed_at_s, entry.grace_until_s if entry.restored else None)
+            for entry in self._entries.values()
+        ]
 
     def step(self, breaches: Iterable[Breach], now_s: float) -> Sequence[Alert]:
         """

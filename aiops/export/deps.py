@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aiops.clock import Clock
+from aiops.export.tape import Tape
 from aiops.model import Alert, Sight
 from aiops.ports import Inbox, IncidentLog, SeriesReader, StatusReader
 
@@ -41,6 +42,7 @@ class WebDeps:
         outbox_waiting: Notifications not acknowledged yet.
         dead_letters: Notifications given up.
         unready: Why the daemon is not ready, one phrase a reason; empty when it is, or cannot say.
+        tape: What is recorded from.
         public_url: Where people reach this page, if not at the address it listens on; its host name is accepted.
     """
 
@@ -56,6 +58,7 @@ class WebDeps:
     outbox_waiting: Callable[[], int]
     dead_letters: Callable[[], int]
     unready: Callable[[], Sequence[str]] = _nothing
+    tape: Tape = field(default_factory=Tape)
     public_url: str = ""
 
 

@@ -98,9 +98,8 @@ class Intake:
         return self._parsed(body, lambda text, now_s: parse_hook(text, request.query_params, now_s))
 
     async def _take(self, request: Request, parse: Parser) -> Response:
-        if not self._may_write(request):
-            text = "send the token of state.dir/token as 'Authorization: Bearer TOKEN'"
-            return refuse(401, text, {"WWW-Authenticate": "Bearer"})
+        if not may_write(request, self._token):
+            return unauthorised()
         body = await _body_or_refusal(request, MAX_BODY_BYTES)
         return body if isinstance(body, Response) else self._parsed(body, parse)
 
@@ -111,18 +110,26 @@ class Intake:
             return refuse(400, str(error))
         return self._offer(observations)
 
-    def _may_write(self, request: Request) -> bool:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # latin-1 is how header bytes were decoded; compare_digest takes the same time wherever the first difference is
-        same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token)
-        return bool(self._token) and scheme.lower() == "bearer" and same
-
     def _offer(self, observations: Sequence[Observation]) -> Response:
         for accepted, observation in enumerate(observations):
             if not self._inbox.offer(observation):
                 text = f"the inbox is full: {accepted} of {len(observations)} accepted; send the rest again later"
                 return refuse(503, text, {"Retry-After": str(_RETRY_AFTER_S)}, accepted=accepted)
         return JSONResponse({"accepted": len(observations)}, 202)
+
+
+def may_write(request: Request, token: bytes) -> bool:
+    """Whether *request* carries the *token*; nobody has an empty one."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    # latin-1 is how header bytes were decoded; compare_digest takes the same time wherever the first difference is
+    same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token)
+    return bool(token) and scheme.lower() == "bearer" and same
+
+
+def unauthorised() -> Response:
+    """The answer to whoever does not carry the token."""
+    text = "send the token of state.dir/token as 'Authorization: Bearer TOKEN'"
+    return refuse(401, text, {"WWW-Authenticate": "Bearer"})
 
 
 async def _body_or_refusal(request: Request, limit: int) -> bytes | Response:

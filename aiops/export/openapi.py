@@ -12,6 +12,7 @@ import types
 import typing
 from typing import Any
 
+from aiops.export.recorder import MEDIA_TYPE
 from aiops.model import Alert, Incident, Labels, Sight, pushed
 from aiops.model.business import BUSINESS
 
@@ -31,7 +32,7 @@ def document(version: str) -> dict[str, Any]:
             "description": "Incidents of one inference node: what caused its 503s. Times are seconds since the epoch.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {**_reading(), **_pushing(), **_operations()},
+        "paths": {**_reading(), **_pushing(), **_recording(), **_operations()},
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
@@ -201,6 +202,25 @@ def _push(summary: str, body: dict[str, Any]) -> dict[str, Any]:
             "413": _error("The body is larger than 64 KiB."),
             "503": _error("The inbox is full; see Retry-After."),
         },
+    }
+
+
+def _recording() -> dict[str, Any]:
+    lines = (
+        "Everything the daemon observes from the next evaluation on, a JSON list a line, until the reader goes away."
+    )
+    return {
+        "/api/v1/recording": {
+            "post": {
+                "summary": "What `aiops record` writes into files",
+                "security": [{"token": []}],
+                "responses": {
+                    "200": _answer(lines, _TEXT, MEDIA_TYPE),
+                    "401": _error("No token, or the wrong one."),
+                    "409": _error("A recording is being made already, or the daemon is only just starting."),
+                },
+            }
+        }
     }
 
 

@@ -28,6 +28,7 @@ from aiops.export.deps import WebDeps
 from aiops.export.intake import Intake, refuse
 from aiops.export.metrics import CONTENT_TYPE
 from aiops.export.page import Pages
+from aiops.export.recorder import Recorder
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +71,7 @@ def create_app(deps: WebDeps) -> Starlette:
             Route("/api/v1/events", intake.events, methods=["POST"]),
             Route("/api/v1/business", intake.business, methods=["POST"]),
             Route("/api/v1/hooks/git", intake.git_hook, methods=["POST"]),
+            Route("/api/v1/recording", Recorder(deps.tape, deps.token).record, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, hosts=_own_names(deps))],
         exception_handlers={

@@ -16,7 +16,7 @@ from aiops.logs.cluster import Cluster
 from aiops.logs.lexicon import Hit
 from aiops.logs.news import MAX_SURPRISE, new_of, news_of
 from aiops.logs.snapshot import SavedTrace
-from aiops.logs.traces import Source, Trace, Traces
+from aiops.logs.traces import Counted, Source, Trace, Traces
 from aiops.model import Labels, LogRecord, LogSeverity, LogTemplate, TemplateNews
 from aiops.rulebook.signatures import LogClass, LogSignature
 
@@ -94,16 +94,11 @@ class Ledger:
 
     def templates(self, start_s: float, end_s: float) -> list[LogTemplate]:
         """As `ports.TemplateReader.templates`; what is news comes before what is only frequent."""
-        counted = [
-            (trace, count)
-            for trace in self._traces
-            if trace.last_at_s >= start_s and (count := trace.count_within(start_s, end_s))
-        ]
-        counted.sort(key=lambda pair: (pair[0].log_class is LogClass.BENIGN, pair[0].severity not in LOUD, -pair[1]))
-        found = [(trace, count, news_of(trace, start_s, end_s)) for trace, count in counted[:_MAX_JUDGED]]
-        found += [(trace, count, new_of(trace, start_s)) for trace, count in counted[_MAX_JUDGED:]]
-        found.sort(key=lambda one: (one[0].log_class is LogClass.BENIGN, one[2] is None, -one[1], one[0].id))
-        return [_template(trace, count, news, start_s, end_s) for trace, count, news in found[:_MAX_ANSWER]]
+        return answer(self._traces, start_s, end_s)
+
+    def traces(self) -> Iterator[Trace]:
+        """Every template met in this run, the least recently met first."""
+        return iter(self._traces)
 
     # --- over restarts ----------------------------------------------------------------------------------------------
 
@@ -138,23 +133,37 @@ class Ledger:
         return len(self._traces)
 
 
+def answer(traces: Iterable[Counted], start_s: float, end_s: float) -> list[LogTemplate]:
+    """Of *traces*, the least recently met first, those with lines in [start_s, end_s] as templates; 50 at most."""
+    counted = [
+        (trace, count)
+        for trace in traces
+        if trace.last_at_s >= start_s and (count := trace.count_within(start_s, end_s))
+    ]
+    counted.sort(key=lambda pair: (pair[0].log_class is LogClass.BENIGN, pair[0].severity not in LOUD, -pair[1]))
+    found = [(trace, count, news_of(trace, start_s, end_s)) for trace, count in counted[:_MAX_JUDGED]]
+    found += [(trace, count, new_of(trace, start_s)) for trace, count in counted[_MAX_JUDGED:]]
+    found.sort(key=lambda one: (one[0].log_class is LogClass.BENIGN, one[2] is None, -one[1], one[0].id))
+    return [_template(trace, count, news, start_s, end_s) for trace, count, news in found[:_MAX_ANSWER]]
+
+
 def _ending(signature: LogSignature) -> str:
     content = f"{signature.log_class.value}\n{signature.title}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(content, digest_size=2).hexdigest()
 
 
-def _template(trace: Trace, count: int, news: TemplateNews | None, start_s: float, end_s: float) -> LogTemplate:
+def _template(trace: Counted, count: int, news: TemplateNews | None, start_s: float, end_s: float) -> LogTemplate:
     return LogTemplate(
         id=trace.id,
-        template=trace.cluster.template,
+        template=trace.text,
         count=count,
         log_class=trace.log_class.value,
         severity=trace.severity,
         first_at_s=trace.born_at_s if trace.born_at_s >= start_s else trace.first_within(start_s),
         last_at_s=min(trace.last_at_s, end_s),
         distinct=trace.distinct,
-        title=trace.signature.title if trace.signature else "",
+        title=trace.title,
         labels=trace.labels,
-        values=trace.values.pairs() if trace.values else (),
+        values=trace.kept_values,
         news=news,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aiops.logs.traces import BUCKET_S, Trace
+from aiops.logs.traces import BUCKET_S, Counted
 from aiops.model import NewsKind, Onset, TemplateNews
 from aiops.stats import Floats, binomial_tail
 
@@ -32,22 +32,22 @@ _MIN_PAST_S = 30.0
 _LONGEST_S = 3_600.0
 
 
-def news_of(trace: Trace, start_s: float, end_s: float) -> TemplateNews | None:
+def news_of(trace: Counted, start_s: float, end_s: float) -> TemplateNews | None:
     """What is new about a template in [start_s, end_s]; None if nothing is."""
     new = new_of(trace, start_s)
-    if new is not None or trace.source.since_s is None:
+    if new is not None or trace.watched_since_s is None:
         return new
-    return _jump(trace, start_s, end_s, trace.source.since_s)
+    return _jump(trace, start_s, end_s, trace.watched_since_s)
 
 
-def new_of(trace: Trace, start_s: float) -> TemplateNews | None:
+def new_of(trace: Counted, start_s: float) -> TemplateNews | None:
     """Whether a template is new since *start_s*."""
     if trace.born_at_s < start_s or trace.surprise is None or trace.surprise > MAX_SURPRISE:
         return None
     return TemplateNews(NewsKind.NEW, Onset(trace.born_at_s - 1.0, trace.born_at_s), 0.0)
 
 
-def _jump(trace: Trace, start_s: float, end_s: float, watched_since_s: float) -> TemplateNews | None:
+def _jump(trace: Counted, start_s: float, end_s: float, watched_since_s: float) -> TemplateNews | None:
     counts, first = _dense(trace, end_s, watched_since_s)
     begins = np.arange(max(int(start_s // BUCKET_S) - first, round(_MIN_PAST_S / BUCKET_S)), counts.size)
     if begins.size == 0:
@@ -75,7 +75,7 @@ def _jump(trace: Trace, start_s: float, end_s: float, watched_since_s: float) ->
     return TemplateNews(NewsKind.MORE, onset, round(float(ratio[best]), 1))
 
 
-def _dense(trace: Trace, end_s: float, watched_since_s: float) -> tuple[Floats, int]:
+def _dense(trace: Counted, end_s: float, watched_since_s: float) -> tuple[Floats, int]:
     """Lines in every ten seconds up to *end_s*, and the number of the first ten seconds."""
     last = int(end_s // BUCKET_S)
     since_s = max(watched_since_s, end_s - _LONGEST_S)

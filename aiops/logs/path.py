@@ -26,12 +26,13 @@ from aiops.logs.headline import headline
 from aiops.logs.ledger import LOUD, MAX_ASKED, Ledger
 from aiops.logs.lexicon import Hit, Lexicon
 from aiops.logs.mask import Masker
+from aiops.logs.notes import Notebook
 from aiops.logs.privacy import Privacy
 from aiops.logs.rates import Rates, TemplateRates
 from aiops.logs.snapshot import Saved, SavedTrace, Snapshot
 from aiops.logs.traces import Source, wording_of
 from aiops.logs.values import Extractor
-from aiops.model import LogRecord, LogSeverity, LogTemplate, Sample
+from aiops.model import LogRecord, LogSeverity, LogTemplate, Sample, TemplateNote
 from aiops.rulebook.signatures import LogClass, LogSignature
 from aiops.selfstat import SelfStat
 
@@ -54,7 +55,7 @@ _SAVE_ANYWAY_S = 3_600.0
 
 class LogPath:
     """
-    Log records in, counters and templates out; implements `ports.LogSink` and `ports.TemplateReader`.
+    Log records in, counters and templates out; implements `ports.LogSink`, `ports.TemplateReader` and `ports.TemplateNotes`.
 
     Safe to use from several threads.
 
@@ -88,6 +89,8 @@ class LogPath:
         self._saved_at_s: float | None = None
         self._complaint = ""
         self._may_assign = 0
+        self._notebook: Notebook | None = None
+        """While a recording is made."""
         self._lock = threading.Lock()
         self._saving = threading.Lock()
 
@@ -230,6 +233,8 @@ class LogPath:
         trace, first = self._ledger.book(form.text.cluster, hit, record, source)
         if first:
             self._clusters.use(form.text.cluster)
+        if self._notebook is not None:
+            self._notebook.touch(trace)
         trace.add_wording(form.wording)
         if form.may_hold and trace.severity in LOUD and trace.lately() <= MAX_ASKED:
             trace.add_values(self._extractor.extract(headline(line)))
@@ -244,6 +249,20 @@ class LogPath:
     def templates(self, start_s: float, end_s: float) -> Sequence[LogTemplate]:
         with self._lock:
             return self._ledger.templates(start_s, end_s)
+
+    # --- TemplateNotes ----------------------------------------------------------------------------------------------
+
+    def begin_notes(self) -> None:
+        with self._lock:
+            self._notebook = Notebook(self._ledger.traces())
+
+    def notes(self) -> Sequence[TemplateNote]:
+        with self._lock:
+            return self._notebook.changes() if self._notebook is not None else ()
+
+    def end_notes(self) -> None:
+        with self._lock:
+            self._notebook = None
 
     # --- over restarts ----------------------------------------------------------------------------------------------
 

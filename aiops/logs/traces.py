@@ -10,6 +10,7 @@ is repeated after each restart stays one.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 from aiops.logs.cluster import Cluster
 from aiops.logs.values import Kept
-from aiops.model import Labels
+from aiops.model import Labels, LogSeverity
 from aiops.rulebook.signatures import LogClass, LogSignature
 
 BUCKET_S = 10
@@ -47,13 +48,70 @@ class Source:
         return (self.once + 1) / (self.lines + 1) if self.lines >= _MIN_LINES else None
 
 
-class Trace:
-    """The lines of one template and signature."""
+class Counted(ABC):
+    """Lines of one template counted by ten seconds: by whoever reads them, or as another process noted it."""
 
-    __slots__ = (
-        "born_at_s", "buckets", "cluster", "counts", "forgotten", "id", "labels", "last_at_s", "lines", "severity", "shown",
-        "signature", "source", "surprise", "total", "values",
-    )  # fmt: skip
+    __slots__ = ("born_at_s", "buckets", "counts", "forgotten", "id", "labels", "last_at_s", "severity", "surprise")
+
+    def __init__(self, trace_id: str, severity: LogSeverity, labels: Labels, at_s: float) -> None:
+        self.id = trace_id
+        self.severity = severity
+        self.labels = labels
+        self.born_at_s = at_s
+        self.last_at_s = at_s
+        self.surprise: float | None = None
+        """How likely its source was to say something new when this was; None where that could not be told."""
+        self.buckets = array("I")
+        self.counts = array("I")
+        self.forgotten = -1
+        """The newest bucket that was given up."""
+
+    @property
+    @abstractmethod
+    def log_class(self) -> LogClass:
+        """Its class; benign if no signature knows it."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The constant part of its lines."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What a signature calls it; empty if none knows it."""
+
+    @property
+    @abstractmethod
+    def watched_since_s(self) -> float | None:
+        """Since when its log is read."""
+
+    @property
+    @abstractmethod
+    def distinct(self) -> int:
+        """Different lines behind it, at most twenty."""
+
+    @property
+    @abstractmethod
+    def kept_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Names and what masks hid under them, the last seen first."""
+
+    def first_within(self, start_s: float) -> float:
+        """When its first line since *start_s* came, to the ten seconds."""
+        place = bisect_left(self.buckets, start_s // BUCKET_S)
+        return max(self.buckets[place] * float(BUCKET_S), start_s) if place < len(self.buckets) else self.last_at_s
+
+    def count_within(self, start_s: float, end_s: float) -> int:
+        """Lines in [start_s, end_s], to the ten seconds."""
+        first = bisect_left(self.buckets, start_s // BUCKET_S)
+        end = bisect_left(self.buckets, end_s // BUCKET_S + 1, first)
+        return sum(self.counts[first:end])
+
+
+class Trace(Counted):
+    """The lines of one template and signature, as they are read."""
+
+    __slots__ = ("cluster", "lines", "shown", "signature", "source", "total", "values")
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it is about; made in one place
         self,
@@ -64,39 +122,43 @@ class Trace:
         at_s: float,
         source: Source,
     ) -> None:
-        self.id = trace_id
+        super().__init__(trace_id, signature.severity if signature else cluster.severity, labels, at_s)
         self.cluster = cluster
         self.signature = signature
-        self.severity = signature.severity if signature else cluster.severity
-        self.labels = labels
         self.source = source
         """The log its first line came from."""
-        self.born_at_s = at_s
-        self.last_at_s = at_s
         self.total = 0
         """Lines, those of earlier runs included."""
-        self.surprise: float | None = None
-        """How likely its source was to say something new when this was; None where that could not be told."""
         self.shown = False
         """Whether it is worth a series: trouble by a signature or its own words, or new when it came."""
         self.lines: array[int] | None = array("Q")
         """Hashes of wordings; None once there are twenty."""
-        self.buckets = array("I")
-        self.counts = array("I")
-        self.forgotten = -1
-        """The newest bucket that was given up."""
         self.values: Kept | None = None
         """Only where there are any: most templates have none."""
 
     @property
     def log_class(self) -> LogClass:
-        """Its class; benign if no signature knows it."""
         return self.signature.log_class if self.signature else LogClass.BENIGN
 
     @property
     def distinct(self) -> int:
-        """Different lines behind it, at most twenty."""
         return MAX_DISTINCT if self.lines is None else len(self.lines)
+
+    @property
+    def text(self) -> str:
+        return self.cluster.template
+
+    @property
+    def title(self) -> str:
+        return self.signature.title if self.signature else ""
+
+    @property
+    def watched_since_s(self) -> float | None:
+        return self.source.since_s
+
+    @property
+    def kept_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return self.values.pairs() if self.values else ()
 
     def add_wording(self, wording: int) -> None:
         """Remember that a line with this `wording_of` stands behind it."""
@@ -116,17 +178,6 @@ class Trace:
     def lately(self) -> int:
         """Lines within the newest ten seconds that had any."""
         return self.counts[-1] if self.counts else 0
-
-    def first_within(self, start_s: float) -> float:
-        """When its first line since *start_s* came, to the ten seconds."""
-        place = bisect_left(self.buckets, start_s // BUCKET_S)
-        return max(self.buckets[place] * float(BUCKET_S), start_s) if place < len(self.buckets) else self.last_at_s
-
-    def count_within(self, start_s: float, end_s: float) -> int:
-        """Lines in [start_s, end_s], to the ten seconds."""
-        first = bisect_left(self.buckets, start_s // BUCKET_S)
-        end = bisect_left(self.buckets, end_s // BUCKET_S + 1, first)
-        return sum(self.counts[first:end])
 
 
 class Traces:

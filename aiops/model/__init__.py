@@ -6,7 +6,7 @@ these, returns others, and knows nothing of who made them. Times are seconds sin
 could not be taken is an absent Sample, never a zero.
 """
 
-from aiops.model.alerts import Alert, AlertState, Breach, Severity
+from aiops.model.alerts import Alert, AlertState, Breach, HeldAlert, Severity
 from aiops.model.delivery import ChangeKind, ChangeSet, Message, Notification
 from aiops.model.encoding import from_json, to_json
 from aiops.model.incidents import (
@@ -27,7 +27,7 @@ from aiops.model.incidents import (
     Verdict,
 )
 from aiops.model.labels import NO_LABELS, Labels
-from aiops.model.logs import LogSeverity, LogTemplate, NewsKind, TemplateNews
+from aiops.model.logs import LogSeverity, LogTemplate, NewsKind, TemplateNews, TemplateNote
 from aiops.model.observations import (
     HURTFUL,
     NOBODY,
@@ -60,6 +60,7 @@ __all__ = [
     "EventKind",
     "Evidence",
     "EvidenceState",
+    "HeldAlert",
     "Hypothesis",
     "Impact",
     "Incident",
@@ -81,6 +82,7 @@ __all__ = [
     "Severity",
     "Sight",
     "TemplateNews",
+    "TemplateNote",
     "TimelineEntry",
     "Verdict",
     "from_json",

@@ -66,3 +66,16 @@ class Alert:
     def fingerprint(self) -> str:
         """Identity of the alert: rule and labels."""
         return self.labels.merge(alertname=self.rule).fingerprint()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAlert:
+    """An alert with what the book remembers of it, so that another book can go on from there."""
+
+    alert: Alert
+    told_at_s: float
+    """When it was last handed out as changed."""
+    missed_at_s: float | None = None
+    """The first look since the last breach that found none."""
+    grace_until_s: float | None = None
+    """Until when silence says nothing, if it was restored and not confirmed since."""

@@ -63,3 +63,32 @@ class LogTemplate:
     values: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """What masks hid and matters, by name, the last seen first: ``("xid", ("79", "31"))``."""
     news: TemplateNews | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateNote:
+    """
+    What is counted of a template, for another process to count on: never a line.
+
+    Notes of one template follow one another; each holds all but ``buckets``, of which it holds those that changed.
+    """
+
+    id: str
+    template: str
+    """Empty until it may leave this host."""
+    log_class: str
+    severity: LogSeverity
+    title: str
+    labels: Labels
+    watched_since_s: float | None
+    """Since when its log is read."""
+    born_at_s: float
+    last_at_s: float
+    distinct: int
+    surprise: float | None
+    """How likely its log was to say something new when this was; None where that could not be told."""
+    forgotten: int
+    """The newest bucket that was given up."""
+    values: tuple[tuple[str, tuple[str, ...]], ...]
+    buckets: tuple[tuple[int, int], ...]
+    """Number of ten seconds, and lines in them."""

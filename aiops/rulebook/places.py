@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from aiops.errors import ConfigError, Problem
@@ -38,3 +40,13 @@ def rules_dirs(extra: Path | None) -> list[Path]:
             raise ConfigError(Problem(str(extra), 1, "rules.dir: expected a folder"))
         folders.append(extra)
     return folders
+
+
+def fingerprint(folders: Iterable[Path]) -> str:
+    """Sixteen hex digits that stand for everything the rules in *folders* say."""
+    digest = hashlib.blake2b(digest_size=8)
+    for folder in folders:
+        for path in sorted(folder.glob("*/*.yaml")):
+            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 
 from aiops.model import Labels, Sample
 from aiops.ports import Window
@@ -150,6 +150,27 @@ class Rings:
                 for labels, track in by_labels.items()
                 if track.newest_s >= oldest_s
             ]
+
+    def freeze(self) -> Iterator[tuple[str, Window]]:
+        """
+        Every metric with each of its series whole, in the order in which they are held, as they are now.
+
+        What is read later does not change, and reading costs neither memory nor the lock: tracks are copied here, packed
+        points unpacked when their turn comes.
+        """
+        with self._lock:
+            held = [
+                (metric, labels, track.copy())
+                for metric, by_labels in self._held.items()
+                for labels, track in by_labels.items()
+            ]
+
+        def read() -> Iterator[tuple[str, Window]]:
+            for metric, labels, track in held:
+                if (whole := track.window(-inf, inf, self._points)) is not None:
+                    yield metric, Window(labels, *whole)
+
+        return read()
 
     # --- forgetting -------------------------------------------------------------------------------------------------
 

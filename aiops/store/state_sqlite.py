@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -28,7 +27,6 @@ from aiops.model import (
     AlertState,
     ChangeSet,
     Event,
-    EventKind,
     Incident,
     IncidentState,
     Message,
@@ -37,13 +35,13 @@ from aiops.model import (
 )
 from aiops.store.database import Database, Row
 from aiops.store.documents import document, documents, read_document, storable
+from aiops.store.event_memory import KEPT, EventMemory
 from aiops.store.history_sqlite import HistorySqlite
 
 log = structlog.get_logger(__name__)
 
 _PUSHED = "kind = 'change' AND document NOT LIKE '%\"seen_by\"%'"
 """Changes that somebody reports here; what this daemon saw by itself says nothing about whether anybody does."""
-_EVENTS_KEPT = 5_000
 _EVENTS_KEPT_S = 86_400.0
 _CHECKPOINT_MAX_BYTES = 65_536
 _ERROR_MAX_CHARS = 500
@@ -72,13 +70,11 @@ class StateSqlite:
         self._history = HistorySqlite(self._database, max_bytes)
         self._dirty: dict[str, bytes] = {}
         self._dirty_lock = threading.Lock()
-        self._events: list[Event] = []
-        self._known_events: set[Event] = set()
-        self._events_lock = threading.Lock()
-        self._change_feed = bool(self._database.read(f"SELECT 1 FROM events WHERE {_PUSHED} LIMIT 1"))  # noqa: S608 (a constant)
+        feed = bool(self._database.read(f"SELECT 1 FROM events WHERE {_PUSHED} LIMIT 1"))  # noqa: S608 (a constant)
+        self._memory = EventMemory(has_change_feed=feed)
         recent = self._database.read(
             "SELECT document FROM events WHERE at_s >= ? ORDER BY at_s DESC LIMIT ?",
-            (now_s - _EVENTS_KEPT_S, _EVENTS_KEPT),
+            (now_s - _EVENTS_KEPT_S, KEPT),
         )
         for event in documents(recent, Event):
             self.remember(event)
@@ -219,24 +215,13 @@ class StateSqlite:
 
     def remember(self, event: Event) -> None:
         """Make *event* visible to readers at once; it is saved with the next commit that carries it."""
-        if not isfinite(event.at_s):
-            return
-        with self._events_lock:
-            self._change_feed = self._change_feed or _is_pushed(event)
-            if event in self._known_events:
-                return
-            self._known_events.add(event)
-            insort(self._events, event, key=_at_s)
-            if len(self._events) > _EVENTS_KEPT:
-                self._known_events.discard(self._events.pop(0))
+        self._memory.remember(event)
 
     def events(self, start_s: float, end_s: float) -> Sequence[Event]:
-        with self._events_lock:
-            first = bisect_left(self._events, start_s, key=_at_s)
-            return self._events[first : bisect_right(self._events, end_s, first, key=_at_s)]
+        return self._memory.events(start_s, end_s)
 
     def has_change_feed(self) -> bool:
-        return self._change_feed
+        return self._memory.has_change_feed()
 
     # --- housekeeping -----------------------------------------------------------------------------------------------
 
@@ -269,10 +254,7 @@ class StateSqlite:
         self._history.purge(before_s)
         if not self._history.stay_below(self._max_bytes):
             log.warning("state file is over its cap, and all history is given up", max_bytes=self._max_bytes)
-        with self._events_lock:
-            end = bisect_left(self._events, now_s - _EVENTS_KEPT_S, key=_at_s)
-            self._known_events.difference_update(self._events[:end])
-            del self._events[:end]
+        self._memory.forget(now_s - _EVENTS_KEPT_S)
 
     def close(self) -> None:
         """Write what is pending and close the file."""
@@ -357,11 +339,3 @@ def _notification(row: Row) -> Notification | None:
     if message is None:
         return None
     return Notification(key, subject, receiver, created_at_s, message, attempts, last_error)
-
-
-def _is_pushed(event: Event) -> bool:
-    return event.kind is EventKind.CHANGE and not event.labels.get("seen_by")
-
-
-def _at_s(event: Event) -> float:
-    return event.at_s

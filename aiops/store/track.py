@@ -220,6 +220,13 @@ class Track:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
+    def copy(self) -> Track:
+        """The same points, whatever is appended here later; packed ones are shared, since blocks never change."""
+        other = Track()
+        other._blocks = list(self._blocks)
+        other._times, other._values, other.size_bytes = self._times[:], self._values[:], self.size_bytes
+        return other
+
     def window(self, start_s: float, end_s: float, keep: int) -> tuple[Floats, Floats] | None:
         """Copies of times and values within [*start_s*, *end_s*] of the newest *keep* points; None if there are none."""
         times = self._times

@@ -1,0 +1,1 @@
+"""A recording, played through today's rules: what this program would have said, at full speed."""
