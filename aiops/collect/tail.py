@@ -147,7 +147,7 @@ class Follower:
                 self._changes, self._in_overlong = trail.changes, trail.begins_amid_line
             begun, passed = trail.offset, trail.is_passed()
             yield from self._appended(ration)
-            if trail.offset != begun:
+            if trail.offset != begun or now_s < self._came_s:
                 self._came_s = now_s
             elif now_s - self._came_s >= _REST_S:
                 self._sampler.rest()

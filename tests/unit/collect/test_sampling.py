@@ -244,6 +244,17 @@ def test_a_log_without_heads_gives_nothing_after_a_gap_until_it_rests(follower: 
     assert len(first) + follower.skipped_lines == 100_100
 
 
+def test_a_log_rests_after_the_clock_was_set_back_too(follower: Follower, log: Path) -> None:
+    """Or its lines would be held to be the inside of something for as long as the clock went back."""
+    append(log, b"".join(b"worker %d: step done, no error\n" % number for number in range(100_000)))
+    list(follower.lines(NOW_S, ration()))
+    for second in range(3):
+        list(follower.lines(NOW_S - 3_600 + second, ration()))
+    append(log, b"something new\n")
+
+    assert list(follower.lines(NOW_S - 3_597, ration())) == [b"something new"]
+
+
 def test_a_log_without_heads_goes_on_after_as_many_lines_as_a_prompt_is_followed(follower: Follower, log: Path) -> None:
     """It must not be lost for good."""
     append(log, b"".join(b"worker %d: step done\n" % number for number in range(100_000)))
