@@ -87,6 +87,7 @@ def test_what_varies_is_masked_and_words_stay(line: str, expected: str):
         "client fe80::1 said",
         "from 2001:db8:0:0:0:0:0:17 port",
         "Cookie: session=SECRETVALUE",
+        '10.0.0.1 - jane [01/Jan/2025:00:00:01 +0000] "GET / HTTP/1.1" 503 5',
     ],
 )
 def test_secrets_and_addresses_do_not_survive(secret: str):
