@@ -13,6 +13,7 @@ last reading. For these the nearest plain condition is given, and named so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -230,7 +231,8 @@ def _merged(selectors: Sequence[Selector]) -> list[str]:
         matchers = []
         for label in labels:
             values = list(dict.fromkeys(match[label] for match in matches))
-            matchers.append(f"{label}{'=~' if values[1:] else '='}{_quoted('|'.join(values))}")
+            either = _quoted("|".join(map(re.escape, values)))
+            matchers.append(f"{label}=~{either}" if values[1:] else f"{label}={_quoted(values[0])}")
         merged.append(f"{name}{{{', '.join(matchers)}}}" if matchers else name)
     return merged
 

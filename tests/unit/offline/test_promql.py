@@ -59,6 +59,20 @@ def test_labels_that_differ_in_one_value_are_asked_for_together():
     )
 
 
+def test_values_asked_for_together_are_taken_as_they_are(tmp_path: Path):
+    """An upstream's address is no regular expression."""
+    (tmp_path / "alerts").mkdir()
+    (tmp_path / "alerts" / "mine.yaml").write_text(
+        "- {alert: Mine, layer: software, severity: info, source: mine, summary: mine, detector: burn_rate, burn_rate: {\n"
+        "   bad: [{name: http_server_requests_total, match: {upstream: 'a.b:1'}},\n"
+        "         {name: http_server_requests_total, match: {upstream: 'c:2'}}],\n"
+        "   total: [{name: http_server_requests_total}], objective: 95%, burn: 1}}\n"
+    )
+    (rule,) = load_alert_rules([tmp_path])
+
+    assert r'{upstream=~"a\\.b:1|c:2"}' in condition(rule).expression
+
+
 def test_a_rate_is_only_nearly_ours(tmp_path: Path):
     """`rate` extrapolates to the ends of the window."""
     (tmp_path / "alerts").mkdir()
