@@ -191,7 +191,7 @@ _FIRST = (
     ("user=", r"\buser=[^ \t\r\n,;)&]*", "user=<*>"),
     ("rhost=", r"\brhost=[^ \t\r\n,;)&]*", "rhost=<*>"),
     # who asked, in an access log
-    ("] \"", rf" [^ \t\r\n]+ \[[0-9]{{2}}/{_MONTH}/[0-9]{{4}}(?::[0-9]{{2}}){{3}}(?: [+-][0-9]{{4}})?\]", " <*> [<*>]"),
+    ('] "', rf" [^ \t\r\n]+ \[[0-9]{{2}}/{_MONTH}/[0-9]{{4}}(?::[0-9]{{2}}){{3}}(?: [+-][0-9]{{4}})?\]", " <*> [<*>]"),
     ("nvalid user ", r"nvalid user [^ \t\r\n]+", "nvalid user <*>"),
     ("for user ", r"\bfor user [0-9A-Za-z_.$-]+", "for user <*>"),
     (" port ", r" for [^ \t\r\n]+ from [^ \t\r\n]+ port [0-9]+", " for <*> from <*> port <*>"),
