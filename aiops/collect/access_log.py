@@ -12,6 +12,7 @@ good but took longer than `stall`.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ from aiops.collect.addresses import read_addresses
 from aiops.collect.container_format import Unwrapper, Wrapping
 from aiops.collect.file_names import expand, reading_hint
 from aiops.collect.losses import Losses
-from aiops.collect.nginx_conf import NginxConf
+from aiops.collect.nginx_conf import NginxConf, changed_s
 from aiops.collect.requests_window import HORIZON_S
+from aiops.collect.rotated import is_rotation
 from aiops.collect.tail import Follower
 from aiops.document import Duration, FieldError, doc
 from aiops.model import Observation, Sight
@@ -52,6 +54,10 @@ _CONFS = (
     "/usr/local/openresty/nginx/conf/nginx.conf",
 )
 _MAX_LOGS = 16
+_MAX_FOUND = 1_024
+"""Files of one pattern; those written last are taken."""
+_QUIET_S = 86_400.0
+"""A log without a line for so long gives its place to a new one: some gateways begin another file every day."""
 _DISCOVER_S = 30.0
 _AHEAD_S = 5.0
 """Lines further in the future were stamped by a clock that cannot be right."""
@@ -107,6 +113,8 @@ class _Log:
         self.understood = False
         self.said: str | None = None
         self.limits_said = False
+        self.heard_s = float("-inf")
+        """When a line came, or it was found."""
         self.backlog_bytes = 0
         self._unwrapper = Unwrapper()
         self._changes = 0
@@ -162,6 +170,9 @@ class AccessLog:
         self._probes = frozenset(config.probes)
         self._logs: dict[str, _Log] = {}
         self._services: dict[str, Service] = {}
+        self._named = frozenset(path for path in config.paths if not glob.has_magic(path))
+        self._left: dict[str, float] = {}
+        """Logs given up, and when they had changed last: they come back when they change."""
         self._looked_s: float | None = None
         self._blind: frozenset[str] | None = None
 
@@ -187,25 +198,50 @@ class AccessLog:
         if self._conf.look():
             for path, log in self._logs.items():
                 log.parser.learn(self._conf.definitions(path))
-        paths = [path for pattern in self._config.paths for path in expand(pattern, _MAX_LOGS)]
+        paths = [path for pattern in self._config.paths for path in self._found(pattern)]
         configured = set(paths)
         closed: list[str] = []
         if self._config.discover:
             found = [path for path in self._conf.logs if Path(path).is_file()]
             for place in _PLACES:
-                found += expand(str(self._world.root / place), _MAX_LOGS)
+                found += self._found(str(self._world.root / place))
                 folder = (self._world.root / place).parent
                 if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
                     closed.append(str(folder))
             paths += [path for path in found if os.path.realpath(path) not in self._conf.doubles]
         known = {os.path.realpath(path) for path in self._logs}
         for path in paths:
-            if os.path.realpath(path) not in known and len(self._logs) < _MAX_LOGS:
+            if os.path.realpath(path) not in known and self._has_room(now_s):
                 known.add(os.path.realpath(path))
-                self._follow(path, is_new=not first, is_configured=path in configured)
+                self._follow(path, now_s, is_new=not first, is_configured=path in configured)
         yield from self._blind_spots(frozenset(closed))
 
-    def _follow(self, path: str, *, is_new: bool, is_configured: bool) -> None:
+    def _found(self, pattern: str) -> list[str]:
+        """Files that *pattern* names, those written last first; a rotation is read as what it was, or not at all."""
+        paths = expand(pattern, _MAX_FOUND)
+        if not glob.has_magic(pattern):
+            return paths
+        logs = {path: changed_s(Path(path)) for path in paths if not is_rotation(path, set(self._logs))}
+        return sorted((path for path in logs if self._left.get(path) != logs[path]), key=logs.__getitem__, reverse=True)
+
+    def _has_room(self, now_s: float) -> bool:
+        """Whether another log can be followed; the one that was quiet longest may have to go for it."""
+        if len(self._logs) < _MAX_LOGS:
+            return True
+        others = (path for path in self._logs if path not in self._named)
+        path = min(others, key=lambda path: self._logs[path].heard_s, default=None)
+        if path is None or now_s - self._logs[path].heard_s <= _QUIET_S:
+            return False
+        left = self._logs.pop(path)
+        left.follower.close()
+        if len(self._left) >= _MAX_FOUND:
+            self._left.clear()
+        self._left[path] = changed_s(Path(path))
+        if not any(log.service is left.service for log in self._logs.values()):
+            del self._services[left.service.name]
+        return True
+
+    def _follow(self, path: str, now_s: float, *, is_new: bool, is_configured: bool) -> None:
         follower = Follower(
             path,
             self._world.checkpoints,
@@ -220,6 +256,7 @@ class AccessLog:
         parser = Parser(self._config.format)
         parser.learn(self._conf.definitions(path))
         self._logs[path] = _Log(follower, parser, service, is_configured=is_configured)
+        self._logs[path].heard_s = now_s
 
     def _blind_spots(self, closed: frozenset[str]) -> Iterator[Sight]:
         found = closed if closed or self._logs else frozenset({""})
@@ -238,6 +275,7 @@ class AccessLog:
 
     def _read(self, log: _Log, now_s: float) -> Iterator[Observation]:
         for line, written_s in log.lines(now_s):
+            log.heard_s = now_s
             entry = log.parser.parse(line)
             if entry is not None:
                 yield from self._take(log, entry, entry.at_s or written_s, now_s)

@@ -64,14 +64,14 @@ class NginxConf:
 
     def look(self) -> bool:
         """Read the configuration again if it has changed; whether it had."""
-        if self._files is not None and all(_changed_s(path) == at_s for path, at_s in self._files.items()):
+        if self._files is not None and all(changed_s(path) == at_s for path, at_s in self._files.items()):
             return False
         found = _Found()
         for place in self._places:
             _read(place, place.parent, self._root, found, (0, 0))
             if found.files:
                 break
-        self._files = found.files or {place: _changed_s(place) for place in self._places}
+        self._files = found.files or {place: changed_s(place) for place in self._places}
         self.logs = self._resolved(found)
         return True
 
@@ -136,7 +136,7 @@ def _read(path: Path, base: Path, root: Path, found: _Found, place: tuple[int, i
             text = file.read(_MAX_BYTES).decode("utf-8", "replace")
     except OSError:
         return
-    found.files[path] = _changed_s(path)
+    found.files[path] = changed_s(path)
     blocks = [block]
     for words, sign in _directives(text):
         _take(words, blocks[-1], found)
@@ -182,7 +182,8 @@ def _can_be_followed(name: str) -> bool:
     return name != "off" and "$" not in name and not name.startswith(("syslog:", "/dev/", "memory:"))
 
 
-def _changed_s(path: Path) -> float:
+def changed_s(path: Path) -> float:
+    """When the file at *path* was written last; 0 where there is none."""
     try:
         return path.stat().st_mtime
     except OSError:

@@ -833,6 +833,42 @@ def test_a_log_that_appears_later_is_found_and_read_whole(tree: Path) -> None:
     assert gateway.counted() == 1
 
 
+def test_where_every_day_has_a_file_of_its_own_today_s_is_read(tmp_path: Path) -> None:
+    """After sixteen days there is no place for another, unless one that nobody writes any more is left."""
+    for day in range(20):
+        old = tmp_path / f"gw-2027-01-{day + 1:02}.log"
+        old.touch()
+        os.utime(old, (NOW_S + day,) * 2)
+    gateway = Gateway(tmp_path, paths=(str(tmp_path / "gw-*.log"),), service="chat")
+    gateway.path = tmp_path / "gw-2027-01-20.log"
+    gateway.write(request(NOW_S + 0.5))
+    gateway.read(2.0)
+    assert gateway.counted() == 1
+
+    for day in range(21, 25):
+        gateway.path = tmp_path / f"gw-2027-01-{day}.log"
+        gateway.write(request(gateway.now_s + 86_400.5))
+        gateway.read(86_402.0)
+        gateway.read(1.0)
+    assert gateway.counted() == 5
+    assert len(gateway.collector._logs) == 16
+    assert list(gateway.collector._services) == ["chat"]
+
+
+def test_rotations_that_a_pattern_names_are_not_read_as_logs_of_their_own(tmp_path: Path) -> None:
+    """Every request would count twice, after each rotation once more."""
+    gateway = Gateway(tmp_path, paths=(str(tmp_path / "chat.log*"),))
+    gateway.write(request())
+    gateway.read(2.0)
+    gateway.path.rename(tmp_path / "chat.log.1")
+    gateway.path.touch()
+    for _ in range(40):
+        gateway.read(1.0)
+
+    assert gateway.counted() == 1
+    assert list(gateway.collector._logs) == [str(gateway.path)]
+
+
 def test_an_idle_log_nobody_asked_for_claims_nothing(tree: Path) -> None:
     """A web server's empty log must not silence the other ways to see refusals, nor raise an alert when it goes."""
     log = tree / "var/log/nginx/access.log"
