@@ -161,21 +161,19 @@ class _Case:
     # --- steady growth ----------------------------------------------------------------------------------------------
 
     def _growth(self) -> Finding:
-        start_s, first_bad_s = self._start_s, self._scene.first_bad_s
-        level = traffic_was_level(self._scene, start_s, first_bad_s)
-        if level is None:
-            return unknown("no count of arrivals, so that growth cannot be told from more traffic", self._refs)
+        parts = [cut(window, self._start_s, self._scene.first_bad_s) for window in self._own]
+        found = [(part, grown) for part in parts if (grown := steady_growth(part.at_s, part.values)) is not None]
         readings = []
-        for window in self._own:
-            part = cut(window, start_s, first_bad_s)
-            grown = steady_growth(part.at_s, part.values)
-            if grown is not None:
-                baseline = float(part.values[0])
-                value = float(part.values[-1]) if level else baseline
-                readings.append(
-                    _Reading(window.labels, value, baseline, Onset(-math.inf, float(part.at_s[0])), grown * level)
-                )
-        return self._loudest(readings, lambda reading: reading.growth, f"too little history of {self._test.name}")
+        for part, grown in found:
+            level = traffic_was_level(self._scene, float(part.at_s[0]), float(part.at_s[-1]))
+            if level is not None:
+                first, last = float(part.values[0]), float(part.values[-1])
+                began = Onset(-math.inf, float(part.at_s[0]))
+                readings.append(_Reading(part.labels, last, first, began, grown if level else 0.0))
+        missing = f"too little history of {self._test.name}"
+        if found:
+            missing = "no count of arrivals, so that growth cannot be told from more traffic"
+        return self._loudest(readings, lambda reading: reading.growth, missing)
 
     # --- against others ---------------------------------------------------------------------------------------------
 
