@@ -11,11 +11,7 @@ apart, therefore belongs to lines that no signature matches, whatever their digi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-
-import re2
-
-from aiops.rulebook.signatures import quiet
+from collections.abc import Sequence
 
 _DIGITS = bytes.maketrans(b"0123456789", b"0000000000")
 _TEN = frozenset("0123456789")
@@ -46,29 +42,6 @@ def has_digits(text: str) -> bool:
 def split_at_digits(text: str) -> list[str]:
     """What stands between the digits of *text*."""
     return _DIGIT.split(text)
-
-
-class Blind:
-    """
-    Those of some patterns that tell digits apart, made blind; the others find a form as they find its lines.
-
-    Args:
-        patterns: RE2 expressions.
-    """
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        made = [made for pattern in patterns if (made := blind(pattern)) != pattern]
-        self._all = None in made
-        self._filter = re2.Filter() if made and not self._all else None
-        if self._filter is not None:
-            for pattern in made:
-                if pattern is not None:
-                    self._filter.Add(pattern.encode(), quiet())
-            self._filter.Compile()
-
-    def may_match(self, form: bytes) -> bool:
-        """False only if no pattern that tells digits apart is found in any line with this *form*."""
-        return self._all or (self._filter is not None and bool(self._filter.Match(form)))
 
 
 def blind(pattern: str) -> str | None:

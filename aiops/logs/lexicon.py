@@ -5,8 +5,9 @@ Masking hides just what tells lines apart (Xid 79, errno 28, HTTP 503 all become
 classes are decided on the raw line, each line for itself. The first signature that matches wins.
 
 Hundreds of patterns with `.*` in them make one automaton that is too large to be quick: joined into one, these cost
-nearly a millisecond a line. RE2's filter instead looks for the words that each pattern cannot do without, all at once,
-and asks only the patterns whose words are there: two to three microseconds for nearly every line.
+nearly a millisecond a line. Instead the words that each pattern cannot do without (`needed`) are looked for, all at once,
+and only patterns whose words are there are asked: about two microseconds for nearly every line. A pattern is compiled when it
+is first asked; most never are, and all together they would hold five megabytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 
 import re2
 
+from aiops.logs.digits import blind
+from aiops.logs.words import Words
 from aiops.model import LogSeverity
 from aiops.rulebook.signatures import LogSignature, quiet
 
@@ -23,9 +26,6 @@ _SEVERITY_HEAD_BYTES = 160
 """Lines name their severity near the start; further on, the word is somebody's text."""
 _MAX_VALUE_CHARS = 64
 _MAX_EXPRESSION_BYTES = 150_000
-_TOGETHER = 4
-"""Lines asked about at once; with more, words of different lines make it ask for patterns in vain."""
-
 _WORDS = (
     (LogSeverity.CRITICAL, rb"(?i:\b(?:critical|crit|fatal|panic|emerg|alert)\b)|\bF\d{4} "),
     (LogSeverity.ERROR, rb"(?i:\b(?:error|err|severe|failed|traceback)\b)|\w(?:Error|Exception)\b|\bE\d{4} "),
@@ -55,37 +55,60 @@ class Lexicon:
 
     def __init__(self, signatures: Sequence[LogSignature]) -> None:
         self._signatures = signatures
-        self._extract = [
-            [(name, re2.compile(pattern.encode(), quiet())) for name, pattern in signature.extract.items()]
-            for signature in signatures
-        ]
-        self._owner = [number for number, signature in enumerate(signatures) for _ in signature.patterns]
-        self._filter = re2.Filter()
-        for signature in signatures:
-            for expression in signature.expressions:
-                self._filter.Add(expression.encode(), _options(expression))
-        if self._owner:
-            self._filter.Compile()
-        # these mean the ends of the text, wherever its lines end
-        alone = any(
-            mark in expression for one in signatures for expression in one.patterns for mark in ("\\A", "\\z", "(?-")
-        )
-        self._together = 1 if alone else _TOGETHER
+        self._expressions = [expression for one in signatures for expression in one.expressions]
+        self._owner = [number for number, one in enumerate(signatures) for _ in one.patterns]
+        self._words = Words(self._expressions)
+        self._finders: list[re2.Set | None] = [None] * len(self._expressions)
+        self._blind: dict[int, re2.Set | None] = {}
+        self._extract: dict[str, re2._Regexp[bytes]] = {}
         self._severity = re2.compile(b"|".join(b"(" + pattern + b")" for _, pattern in _WORDS), quiet())
         self._order = [severity for severity, _ in _WORDS]
 
     def classify(self, line: bytes) -> Hit | None:
         """The first signature that matches *line*, UTF-8; None if none does."""
-        matching = self._filter.Match(line) if self._owner else None
-        if matching is None:
+        for place in self._words.places(line):
+            if self._finder(place).Match(line):
+                return self._hit(self._owner[place], line)
+        return None
+
+    def may_know(self, form: bytes) -> bool:
+        """False only if `classify` knows no line of this *form* (`digits`)."""
+        for place in self._words.places(form, form=True):
+            if place not in self._blind:
+                self._blind[place] = self._made_blind(place)
+            finder = self._blind[place]
+            if finder is None or finder.Match(form):
+                return True
+        return False
+
+    def _finder(self, place: int) -> re2.Set:
+        finder = self._finders[place]
+        if finder is None:
+            finder = self._finders[place] = _finder(self._expressions[place])
+        return finder
+
+    def _made_blind(self, place: int) -> re2.Set | None:
+        """An expression as it is looked for in forms; None if it may be found in any."""
+        expression = self._expressions[place]
+        made = blind(expression)
+        if made is None:
             return None
-        number = self._owner[min(matching)]
+        return self._finder(place) if made == expression else _finder(made)
+
+    def _hit(self, number: int, line: bytes) -> Hit:
+        signature = self._signatures[number]
         values = {
             name: found[1][:_MAX_VALUE_CHARS].decode(errors="replace")
-            for name, pattern in self._extract[number]
-            if (found := pattern.search(line)) is not None and found[1]
+            for name, expression in signature.extract.items()
+            if (found := self._value(expression).search(line)) is not None and found[1]
         }
-        return Hit(number, self._signatures[number], values)
+        return Hit(number, signature, values)
+
+    def _value(self, expression: str) -> re2._Regexp[bytes]:
+        found = self._extract.get(expression)
+        if found is None:
+            found = self._extract[expression] = re2.compile(expression.encode(), quiet())
+        return found
 
     def among(self, lines: Sequence[bytes]) -> dict[int, Hit]:
         """
@@ -94,15 +117,7 @@ class Lexicon:
         Args:
             lines: Without line feeds.
         """
-        found: dict[int, Hit] = {}
-        for start in range(0, len(lines), self._together):
-            some = lines[start : start + self._together]
-            # whatever is found in a line is found in a text that holds it; the opposite does not hold
-            if self._owner and self._filter.Match(b"\n".join(some)) is not None:
-                found.update(
-                    (start + n, hit) for n, line in enumerate(some) if (hit := self.classify(line)) is not None
-                )
-        return found
+        return {place: hit for place, line in enumerate(lines) if (hit := self.classify(line)) is not None}
 
     def severity(self, line: bytes) -> LogSeverity:
         """How bad *line* is by the first severity word at its head; INFO if it names none."""
@@ -114,15 +129,18 @@ class Lexicon:
         )
 
 
-def _options(expression: str) -> re2.Options:
+def _finder(expression: str) -> re2.Set:
     """
-    Those that keep an expression small in memory; there are hundreds.
+    *expression* as a set of one: in half the memory, and asked in half the time, since nothing but yes or no is wanted.
 
-    To one that names ASCII only any byte is a character, which makes it a tenth smaller. What it remembers of lines
-    it was asked about is bounded at a tenth of a megabyte, which is enough to be as quick as with RE2's eight.
+    To one that names ASCII only any byte is a character, which makes it a tenth smaller. What it remembers of lines it was
+    asked about is bounded, which is enough to be as quick as with RE2's eight megabytes.
     """
     options = quiet()
     options.max_mem = _MAX_EXPRESSION_BYTES
     if expression.isascii():
         options.encoding = re2.Options.Encoding.LATIN1
-    return options
+    found = re2.Set.SearchSet(options)
+    found.Add(expression.encode())
+    found.Compile()
+    return found

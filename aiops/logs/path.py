@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from aiops.logs.cluster import Cluster, Clusters, Row, template_id
-from aiops.logs.digits import Blind, form_of, has_digits
+from aiops.logs.digits import form_of, has_digits
 from aiops.logs.forms import Form, Recent, Root, Text
 from aiops.logs.headline import headline
 from aiops.logs.ledger import LOUD, MAX_ASKED, Ledger
@@ -71,7 +71,6 @@ class LogPath:
     ) -> None:
         self._stat = stat
         self._lexicon = Lexicon(signatures)
-        self._blind = Blind(expression for signature in signatures for expression in signature.expressions)
         self._masker = Masker()
         self._privacy = Privacy()
         self._extractor = Extractor()
@@ -141,7 +140,7 @@ class LogPath:
         form_bytes = form_of(line)
         key = hash(form_bytes)
         form = self._forms.get(key)
-        may_hit = self._may_hit(form_bytes) if form is None else form.may_hit
+        may_hit = self._lexicon.may_know(form_bytes) if form is None else form.may_hit
         hit = self._lexicon.classify(line) if may_hit else None
         log_class = hit.signature.log_class if hit else LogClass.BENIGN
         # totals are what happens now; what was missed during a stop shows in its template, under its own time
@@ -162,10 +161,6 @@ class LogPath:
             self._place(form.text)
         self._book(form, line, hit, record, source)
         return True
-
-    def _may_hit(self, form_bytes: bytes) -> bool:
-        """False only if no signature knows any line of this form."""
-        return self._lexicon.classify(form_bytes) is not None or self._blind.may_match(form_bytes)
 
     # --- templates --------------------------------------------------------------------------------------------------
 

@@ -108,12 +108,25 @@ def test_without_signatures_nothing_has_a_class():
 
 
 def test_many_lines_are_answered_as_each_alone():
-    """They are searched together, and the ends of a text are not the ends of its lines."""
+    """The ends of a text are not the ends of its lines."""
     lexicon = Lexicon([signature(LogClass.DNS, r"\Aunreachable\z"), signature(LogClass.NETWORK, "^down$")])
 
     found = lexicon.among([b"up", b"unreachable", b"down", b"x down"])
 
     assert {number: hit.number for number, hit in found.items()} == {1: 0, 2: 1}
+
+
+def test_of_a_form_it_is_said_whether_a_line_of_it_may_be_known():
+    """Then no line of a harmless form is asked again, and every line of another is."""
+    lexicon = Lexicon([signature(LogClass.DNS, r"code 5\d", "unreachable"), signature(LogClass.NETWORK, r"dow\x6e")])
+
+    said = [lexicon.may_know(form) for form in (b"code 00", b"code x", b"unreachable", b"up", b"")]
+
+    assert said == [True, True, True, True, True]  # what \x6e stands for is not read: it may be found in any form
+    assert [Lexicon([signature(LogClass.DNS, r"code 5\d")]).may_know(form) for form in (b"code 00", b"code x")] == [
+        True,
+        False,
+    ]
 
 
 def test_ends_of_lines_are_seen_in_a_record_of_several():
