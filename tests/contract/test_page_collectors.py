@@ -82,6 +82,11 @@ SICK: dict[str, Answer] = {
         GOOD.replace(b" 1\n", b" NaN\n").replace(b" 2\n", b" +Inf\n").replace(b"0.5", b"x")
     ),
     "has negative values": page(GOOD.replace(b" 1\n", b" -1\n").replace(b" 2\n", b" -1e300\n")),
+    "has values too large": page(GOOD.replace(b" 1\n", b" 1.7e308\n").replace(b"0.5", b"1.7e308") * 2),
+    "is blank in odd ways": page(b"\x0b\n\x0c{\n\x1c 1\n\t{\n \r\n" + GOOD),
+    "has digits without end": page(
+        GOOD + b'DCGM_EXP_XID_ERRORS_TOTAL{gpu="0",UUID="GPU-0",xid="1' + b"0" * 5_000 + b'"} 1\n'
+    ),
     "floods labels": page(FLOOD[: 3 * 2**20]),
     "is endless": page(b"#" * 5_000_000),
     "repeats itself": page(GOOD * 50),
@@ -90,13 +95,18 @@ SICK: dict[str, Answer] = {
 
 
 def rounds(name: str, *answers: Answer) -> tuple[list[Sequence[Observation]], float]:
-    """What the runner hands on while the server behaves in each way in turn, and the longest round in seconds."""
+    """
+    What the runner hands on while the server behaves in each way in turn, and the longest round in seconds.
+
+    The runner survives any error of a collector; one that is none of a source's would have stopped the other pages too.
+    """
+    registry = CollectorRegistry()
 
     async def scene(executor: ThreadPoolExecutor) -> tuple[list[Sequence[Observation]], float]:
         loop, seen, longest_s = asyncio.get_running_loop(), [], 0.0
         async with serving(hang) as server, httpx.AsyncClient(trust_env=False) as http:
             one = collector(name, server.url, make_world(http=http, clock=SystemClock()))
-            runner = Runner(name, one, executor, SelfStat(CollectorRegistry()), SystemClock())
+            runner = Runner(name, one, executor, SelfStat(registry), SystemClock())
             for number, answer in enumerate(answers):
                 server.answer = answer
                 started_s = loop.time()
@@ -108,7 +118,9 @@ def rounds(name: str, *answers: Answer) -> tuple[list[Sequence[Observation]], fl
         return seen, longest_s
 
     with ThreadPoolExecutor(1) as executor:
-        return asyncio.run(scene(executor))
+        found = asyncio.run(scene(executor))
+    assert registry.get_sample_value("aiops_internal_errors_total", {"where": f"collect {name}"}) is None
+    return found
 
 
 def metrics(observations: Sequence[Observation]) -> list[str]:
