@@ -47,6 +47,7 @@ bench: $(STAMP)
 	$(if $(PAGES),$(BIN)/python bench/footprint.py $(PAGES),@echo "bench/footprint.py left out: set PAGES to a folder of recorded metric pages")
 	$(BIN)/python bench/incident_cost.py
 	$(if $(LOGS),$(BIN)/python bench/logs.py $(LOGS),@echo "bench/logs.py left out: set LOGS to a folder of labelled log sets")
+	$(if $(CASES),$(BIN)/python bench/rca.py $(CASES),@echo "bench/rca.py left out: set CASES to folders of failure cases")
 	$(BIN)/python bench/tables.py
 
 docs: $(STAMP)

@@ -77,17 +77,18 @@ class Departures:
     score: Floats
 
 
-def split_rows(at_s: Floats, alert_s: float) -> Split:
+def split_rows(at_s: Floats, alert_s: float, guard_s: float = GUARD_S) -> Split:
     """
     Rows before and after an alert.
 
     Args:
         at_s: Times, shape (n,), increasing, n at least 2.
-        alert_s: When the alert fired. The fault may have begun `GUARD_S` earlier.
+        alert_s: When the alert fired.
+        guard_s: How much earlier the fault may have begun.
     """
     size = int(at_s.size)
     alert = int(np.searchsorted(at_s, alert_s))
-    until = int(np.searchsorted(at_s, alert_s - GUARD_S))
+    until = int(np.searchsorted(at_s, alert_s - guard_s))
     until = max(min(max(until, _SURE_PAST), alert, size - 1), 1)
     begin = max(min(alert, size - _MIN_RECENT), until)
     end = max(int(np.searchsorted(at_s, alert_s + _RECENT_S, "right")), begin + _RECENT_ROWS)

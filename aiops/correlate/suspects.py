@@ -41,7 +41,6 @@ _EARLY = 1.2
 """What began before the alert counts a little more: causes come before consequences, but so do many coincidences."""
 _LOOK_BACK_S = 900.0
 """An alert is never later than this."""
-_SURE_PAST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,14 @@ class Suspicion:
     split: Split
 
 
-def suspect(
-    at_s: Floats, values: Floats, metrics: Sequence[str], alert_s: float, symptom: int | None = None
+def suspect(  # noqa: PLR0913 - a table is four things, and the question two
+    at_s: Floats,
+    values: Floats,
+    metrics: Sequence[str],
+    alert_s: float,
+    symptom: int | None = None,
+    *,
+    late: bool = True,
 ) -> Suspicion:
     """
     Judge every series.
@@ -74,9 +79,12 @@ def suspect(
         metrics: What each series measures, m names; series of one name are of one kind and unit.
         alert_s: When the alert fired; the fault may have begun earlier.
         symptom: Number of the series that alerted, if one did; it is given, so it gets no score.
+        late: Whether the fault may have begun earlier; not where the time was found in the data.
     """
     family = families(metrics)
-    split = _before_the_turn(at_s, values, family, split_rows(at_s, alert_s), alert_s)
+    split = split_rows(at_s, alert_s, GUARD_S if late else 0.0)
+    if late:
+        split = _to_the_turn(at_s, values, family, split, alert_s)
     recent = values[:, split.recent_from : split.recent_until]
     found = measure(values[:, split.past_from : split.past_until], recent, family)
     since = slice(split.past_until, split.recent_until)
@@ -102,11 +110,10 @@ def _along(score: Floats, alike: Floats, same: Flags, resource: Flags) -> Floats
     return np.where(np.isnan(score), np.nan, np.where(same, np.maximum(alike, 0.0), other))
 
 
-def _before_the_turn(at_s: Floats, values: Floats, family: Integers, split: Split, alert_s: float) -> Split:
-    """*split*, with the normal time ended where all series clearly turned, if that was before the guard."""
+def _to_the_turn(at_s: Floats, values: Floats, family: Integers, split: Split, alert_s: float) -> Split:
+    """*split*, with the normal time ended where all series clearly turned, not long before the alert."""
     turn = find_turn(values[:, split.past_from : split.recent_until], family)
     if turn is None or turn.strength < CLEAR:
         return split
     row = split.past_from + turn.row
-    early = turn.row >= _SURE_PAST and alert_s - _LOOK_BACK_S <= at_s[row] < alert_s - GUARD_S
-    return replace(split, past_until=row) if early and row < split.past_until else split
+    return replace(split, past_until=row) if alert_s - _LOOK_BACK_S <= at_s[row] <= alert_s else split

@@ -101,7 +101,7 @@ def explain(columns: Columns, alert_s: float | None = None, symptom: str | None 
     found = alert_s is None
     at_s = _look_for(columns, metrics, number, notes) if alert_s is None else alert_s
     _check(columns, at_s)
-    judged = suspect(columns.at_s, columns.values, metrics, at_s, number)
+    judged = suspect(columns.at_s, columns.values, metrics, at_s, number, late=not found)
     split = judged.split
     normal = float(columns.at_s[split.past_from]), float(columns.at_s[split.past_until - 1])
     series = _ranked(columns, judged)

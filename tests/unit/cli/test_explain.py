@@ -56,7 +56,9 @@ def test_a_person_reads_a_table(metrics: str, capsys: pytest.CaptureFixture[str]
     assert main(["explain", metrics]) == 0
     out = capsys.readouterr().out
 
-    assert out.startswith("Alert at 2022-08-22 03:53:54 UTC, found in the data; normal is 2022-08-22 03:51:24 UTC to ")
+    assert out.startswith(
+        "Alert at 2022-08-22 03:53:54 UTC, found in the data; normal is 2022-08-22 03:51:24 UTC to 2022-08-22 03:53:5"
+    )
     service = next(line for line in out.splitlines() if line.startswith("  1  "))
     assert service.split()[1] == "db"
     assert "cpu" in service

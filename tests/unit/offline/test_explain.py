@@ -45,6 +45,18 @@ def test_the_service_that_moved_is_first_and_all_are_listed(alert_s: float | Non
     assert found.at_s == pytest.approx(FAULT_S if alert_s is None else alert_s, abs=2.0)
 
 
+def test_a_short_file_whose_time_is_found_keeps_its_normal_rows():
+    """The guard is for alerts that come late; a time found in the data does not."""
+    whole = file_of(a_cpu=NOISE, b_cpu=STEP, c_cpu=NOISE)
+    short = Columns("m.csv", whole.names, whole.at_s[160:], whole.values[:, 160:])
+    found = explain(short)
+
+    assert found.at_s == pytest.approx(FAULT_S, abs=2.0)
+    assert found.normal[0] == 1_160.0
+    assert found.normal[1] >= FAULT_S - 3.0
+    assert found.services[0][0] == "b"
+
+
 def test_the_service_stands_before_the_first_underscore():
     """Names of clouds hold anything else."""
     assert service_of("PetSearch~AWS::ECS_latency_p50") == "PetSearch~AWS::ECS"
