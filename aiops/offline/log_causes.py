@@ -157,6 +157,7 @@ def _told(clause: Clause, found: Found | None, rule: CauseRule, at_s: float) -> 
         log_odds = math.log(clause.odds.present if present else clause.odds.absent)
         words = _words(rule, clause.log, found, at_s)
         text = (clause.text.present if present else clause.text.absent).format(**words)
+        text = text[:1].upper() + text[1:]
     return Evidence(
         clause.id, state, text, clause.family, log_odds, specific=clause.specific, necessary=clause.necessary
     )

@@ -85,7 +85,9 @@ def test_a_log_speaks_for_causes_and_says_what_it_cannot_say(
     log.write_text(LOG)
     words = ["explain", metrics, "--at", str(FAULT_S), "--logs", str(log)]
     assert main([*words, "--json"]) == 0
-    (cause,) = json.loads(capsys.readouterr().out)["causes"]
+    causes = json.loads(capsys.readouterr().out)["causes"]
+    cause = causes[0]
+    assert [each["probability"] for each in causes] == sorted((each["probability"] for each in causes), reverse=True)
 
     assert set(cause) == {"cause", "title", "where", "probability", "evidence"}
     assert cause["cause"] == "vram_exhaustion"
