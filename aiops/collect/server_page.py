@@ -15,6 +15,7 @@ from aiops.collect.engines import Dialect
 from aiops.collect.exposition import Follower, Series
 from aiops.collect.page_plan import MAX_LABEL, Cell, Histogram, Plan
 from aiops.collect.progress import ProgressWatch
+from aiops.collect.steady_totals import SteadyTotals
 from aiops.errors import SourceMalformed
 from aiops.model import Labels, Sample
 
@@ -51,6 +52,7 @@ class ServerPage:
         self._new: list[Cell] = []
         self._buckets: dict[tuple[str, Labels], tuple[tuple[float, ...], Sequence[float]]] = {}
         self._progress = ProgressWatch()
+        self._totals = SteadyTotals()
         self._read_s: float | None = None
 
     @property
@@ -85,9 +87,10 @@ class ServerPage:
         if not self._plan.names - _NO_PROOF:
             raise SourceMalformed(f"none of the metrics of {self.dialect.title} is on the page")
         values = self._plan.fill(found)
+        self._totals.see(self._plan, values)
         samples = list(self._zeros(values))
         samples.extend(
-            Sample(cell.metric, cell.labels, now_s, value)
+            Sample(cell.metric, cell.labels, now_s, self._totals.steady(cell, value))
             for cell in self._plan.cells
             if (value := cell.value(values)) is not None
         )

@@ -158,3 +158,54 @@ def test_a_queue_in_a_page_that_grows_a_line_keeps_its_quantiles():
     page.read(text.format(100).encode(), 0.0)
     samples = page.read(b"vllm:num_requests_running 3\n" + text.format(200).encode(), 5.0)
     assert values(samples, "time_to_first_token_p99_seconds") == [pytest.approx(0.495)]
+
+
+def tokens(**engines: int) -> bytes:
+    """vLLM's page with a line for each engine."""
+    lines = (f'vllm:generation_tokens_total{{engine="{name}"}} {count}\n' for name, count in engines.items())
+    return ("vllm:num_requests_running 1\n" + "".join(lines)).encode()
+
+
+@pytest.mark.parametrize(
+    ("pages", "totals"),
+    [
+        # an engine dies: what it had counted stays, and what the others ever counted is no news
+        ([{"a": 100, "b": 1_000}, {"b": 1_010}, {"b": 1_030}], [1_100, 1_110, 1_130]),
+        # another comes, and has counted a little
+        ([{"a": 100}, {"a": 110, "b": 5}, {"a": 110, "b": 9}], [100, 115, 119]),
+        # one line is missing on one page
+        ([{"a": 100, "b": 1_000}, {"a": 101}, {"a": 102, "b": 1_003}], [1_100, 1_101, 1_105]),
+        # one comes back as a new program
+        ([{"a": 100, "b": 1_000}, {"a": 101}, {"a": 102, "b": 3}], [1_100, 1_101, 1_105]),
+        # all begin anew, with fewer engines, or later
+        ([{"a": 100, "b": 1_000}, {"a": 1}, {"a": 2}], [1_100, 1, 2]),
+        ([{"a": 100, "b": 1_000}, {"a": 101}, {"a": 2}, {"a": 3}], [1_100, 1_101, 2, 3]),
+    ],
+)
+def test_a_total_of_several_engines_makes_no_step_where_one_comes_or_goes(pages, totals):
+    """A sum that falls reads as a restart: all that the living ones ever counted would be a burst."""
+    page = page_of()
+    found = [
+        values(page.read(tokens(**engines), 5.0 * number), "generation_tokens_total")[-1]
+        for number, engines in enumerate(pages)
+    ]
+    assert found == totals
+
+
+def test_a_cluster_that_is_moved_among_others_takes_nothing_along():
+    """Envoy sorts: a new cluster in front moves the last of those told apart to the rest."""
+    envoy = next(dialect for dialect in gateways().known if dialect.name == "envoy")
+    page = gateway(envoy, "n1", "h:9901")
+
+    def read(names: list[str], count: int, at_s: float) -> dict[str, float]:
+        text = "".join(f'envoy_cluster_upstream_rq_timeout{{envoy_cluster_name="{name}"}} {count}\n' for name in names)
+        samples = page.read(text.encode(), at_s)
+        return {s.labels.get("cluster"): s.value for s in samples if s.metric == "http_gateway_timeouts_total"}
+
+    names = [f"m{number:02}" for number in range(20)]
+    assert read(names, 1_000, 0.0)["other"] == 4_000.0
+    grown = read(["a", *names], 1_000, 5.0)
+    assert grown["a"] == 1_000.0
+    assert grown["other"] == 4_000.0, "the sixteenth is counted there from now on"
+    assert read(["a", *names], 1_001, 10.0)["other"] == 4_005.0
+    assert read(names, 1_002, 15.0)["m15"] == 1.0
