@@ -132,8 +132,14 @@ async def _logs(plan: Plan, kept: Kept) -> tuple[LogPath, Callable[[float], Awai
     """The log path with what it knew before, and what makes it remember; both touch the disk in a thread."""
     loop = asyncio.get_running_loop()
     state = plan.settings.state
-    logs = LogPath(kept.host, plan.signatures, kept.stat, state.dir / "templates")
-    await loop.run_in_executor(kept.readers, logs.load)
+
+    def begin() -> LogPath:
+        # a fifth of a second of work for hundreds of signatures, in which requests must be answered
+        logs = LogPath(kept.host, plan.signatures, kept.stat, state.dir / "templates")
+        logs.load()
+        return logs
+
+    logs = await loop.run_in_executor(kept.readers, begin)
 
     async def remember(now_s: float) -> None:
         # a disk that hangs keeps its thread; it must not keep the daemon from ending
