@@ -8,8 +8,8 @@ collapses to nothing and any step of it would be infinite; the other is a share 
 value that moves by a few per cent did nothing. How far a series went is a high quantile of its distance, neither the
 largest, which one bad reading makes, nor the median, which a fault that comes and goes does not move.
 
-The constants are one choice for all data. On the development cases (bench/rca.py) each may be halved or doubled, and
-the quantile be anything from the median to the maximum, without the answers getting much better or worse.
+The constants are one choice for all data. On the development cases each may be halved or doubled, and the quantile be
+anything from the median to the maximum, and little changes (bench/rca.py; docs/quality.md).
 """
 
 from __future__ import annotations
