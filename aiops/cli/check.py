@@ -20,6 +20,8 @@ def main(args: argparse.Namespace) -> int:
     """Exit status 0 when all is sound, rule tests included; otherwise ConfigError says where it is not."""
     from aiops.offline.rule_tests import failures  # noqa: PLC0415
     from aiops.plan import example_settings, make_plan  # noqa: PLC0415
+    from aiops.rulebook.causes import unfed_classes  # noqa: PLC0415
+    from aiops.rulebook.places import rules_dirs  # noqa: PLC0415
 
     if args.example:
         print(example_settings(), end="")
@@ -28,7 +30,8 @@ def main(args: argparse.Namespace) -> int:
     plan = make_plan(settings.load(path))
     rules = sound_rules(plan.settings)
     tests = tests_beside(plan.settings, rules)
-    if problems := tuple(failures(tests, rules)):
+    unfed = unfed_classes(rules_dirs(plan.settings.rules.dir), plan.causes)
+    if problems := (*failures(tests, rules), *unfed):
         raise ConfigError(*problems)
     source = str(path) if path else "built-in settings"
     print(

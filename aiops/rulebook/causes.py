@@ -16,10 +16,11 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from aiops.document import Duration, FieldError, Node, Ratio, decode, doc, load
+from aiops.document import Duration, FieldError, Node, Ratio, decode, doc, load, plain
 from aiops.errors import ConfigError, Problem
 from aiops.model import CauseLevel
 from aiops.rulebook.clauses import EventTest, LoadTest, LogTest, MetricTest, PaceTest
+from aiops.rulebook.signatures import LogClass
 
 ANY_SYMPTOM = "any"
 PLACEHOLDERS = frozenset(
@@ -246,3 +247,20 @@ def reachable(causes: Sequence[CauseRule]) -> Mapping[str, tuple[str, ...]]:
                 waiting.extend(direct.get(following, ()))
         found[cause] = tuple(order)
     return MappingProxyType(found)
+
+
+def unfed_classes(folders: Iterable[Path], causes: Iterable[CauseRule]) -> tuple[Problem, ...]:
+    """Signatures in ``logs/*.yaml`` whose log class no cause looks at: lines that are recognised for nothing."""
+    cited = {clause.log.log_class for rule in causes for clause in rule.evidence if clause.log is not None}
+    fed = cited | {LogClass.BENIGN}
+    return tuple(
+        place.problem(f"class: {plain(place)} feeds no cause")
+        for folder in folders
+        for path in sorted(folder.glob("logs/*.yaml"))
+        if (root := load(path)) is not None
+        for key, _, listed in root.items()
+        if key == "signatures"
+        for signature in listed.elements()
+        for name, _, place in signature.items()
+        if name == "class" and plain(place) not in fed
+    )

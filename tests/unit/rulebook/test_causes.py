@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aiops.errors import ConfigError
-from aiops.rulebook.causes import load_causes, reachable
+from aiops.rulebook.causes import load_causes, reachable, unfed_classes
 from aiops.rulebook.places import shipped_rules
 
 GOOD = """\
@@ -61,6 +61,7 @@ def test_shipped_causes_are_sound():
     assert causes >= {
         "vram_exhaustion", "traffic_burst", "deploy_regression", "slow_node", "connection_pool_exhaustion",
     }  # fmt: skip
+    assert len(causes) >= 35, "the whole table of the design"
 
 
 @pytest.mark.parametrize(
@@ -164,3 +165,20 @@ def test_causes_that_lead_round_in_a_circle_are_refused_each_with_its_line(tmp_p
 
     assert [f"{path}:8: leads_to: " in told for path in paths] == [True] * 3
     assert "dd.yaml" not in told
+
+
+def test_every_log_class_feeds_a_cause():
+    """Lines that are recognised and then looked at by nobody cost time and explain nothing."""
+    assert unfed_classes([shipped_rules()], load_causes([shipped_rules()])) == ()
+
+
+def test_a_log_class_that_feeds_no_cause_is_said_with_its_line(tmp_path):
+    """Whoever teaches it a line wants it to count."""
+    write(tmp_path, "some_cause")
+    (tmp_path / "logs").mkdir()
+    path = tmp_path / "logs" / "mine.yaml"
+    path.write_text("signatures:\n  - class: vram_exhaustion\n  - class: benign\n  - title: x\n    class: dns\n")
+
+    told = unfed_classes([tmp_path], load_causes([tmp_path]))
+
+    assert [str(problem) for problem in told] == [f"{path}:5: class: dns feeds no cause"]
