@@ -21,6 +21,7 @@ from aiops.correlate.topology import Place
 from aiops.correlate.trends import steady_growth, traffic_was_level
 from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import NOBODY, Labels, Onset, SeriesRef
+from aiops.model.times import LONG_AGO_S
 from aiops.ports import Window
 from aiops.rulebook.clauses import MetricTest
 from aiops.rulebook.reduce import Reduce
@@ -127,7 +128,7 @@ class _Case:
         if not crossed.size:
             return None
         first = int(crossed[0])
-        return Onset(float(part.at_s[first - 1]) if first else -math.inf, float(part.at_s[first]))
+        return Onset(float(part.at_s[first - 1]) if first else LONG_AGO_S, float(part.at_s[first]))
 
     # --- against itself, before -------------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class _Case:
             level = traffic_was_level(self._scene, float(part.at_s[0]), float(part.at_s[-1]))
             if level is not None:
                 first, last = float(part.values[0]), float(part.values[-1])
-                began = Onset(-math.inf, float(part.at_s[0]))
+                began = Onset(LONG_AGO_S, float(part.at_s[0]))
                 readings.append(_Reading(part.labels, last, first, began, grown if level else 0.0))
         missing = f"too little history of {self._test.name}"
         if found:

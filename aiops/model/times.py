@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+LONG_AGO_S: Final = 0.0
+"""Earlier than any sample: the last normal one of what was never seen normal. JSON, as which incidents are kept, knows no infinity."""
 
 
 @dataclass(frozen=True, slots=True)

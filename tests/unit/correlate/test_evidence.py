@@ -10,7 +10,7 @@ import pytest
 from aiops.correlate.evidence import event_finding, examine, log_finding
 from aiops.correlate.levels import metric_finding
 from aiops.correlate.scene import IncidentContext, Scene
-from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels
+from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, Onset, from_json, to_json
 from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
 from aiops.rulebook.clauses import Against, EventTest, Limit, LogTest, MetricTest, PaceTest, Watched
 from aiops.rulebook.reduce import Reduce
@@ -232,6 +232,19 @@ def test_a_level_is_read_at_the_place_only():
     assert found[1].words["value"] == "99 %"
     assert found[1].onset is not None
     assert (found[1].onset.after_s, found[1].onset.by_s) == (BAD_S - 15, BAD_S - 10)
+
+
+def test_what_was_never_seen_normal_began_before_all_and_can_be_kept():
+    """Incidents are kept as JSON, which has no infinity: one that could not be read back would be lost, open as it is."""
+    node = Node()
+    node.gauge("system_cpu_utilization_ratio", 0.97)
+    test = MetricTest("system_cpu_utilization_ratio", 60.0, above=0.9)
+
+    found = metric_finding(test, *node.at(Scope.SERVICE, 0))
+
+    assert found.onset is not None
+    assert Onset(BAD_S - 600, BAD_S - 300).before(found.onset) is False
+    assert from_json(to_json(found.onset), Onset) == found.onset
 
 
 def test_a_metric_nobody_reports_is_unknown():
