@@ -94,8 +94,10 @@ class ProcessTable:
         try:
             stat = read_stat(f"{folder}/stat")
             text = read_file(f"{folder}/cmdline")[:_MAX_COMMAND_BYTES]
-        except (OSError, ValueError):
+        except (FileNotFoundError, ProcessLookupError, ValueError):
             return None  # ended meanwhile
+        except OSError:  # hidden, or we have no file left to open: what was known still holds
+            return self._known.get(pid)
         words = [word.decode("utf-8", "replace") for word in text.rstrip(b"\0").split(b"\0")[:_MAX_WORDS]]
         if len(words) == 1:  # a title: the program overwrote its arguments with one line
             words = words[0].split() or [stat.name]
