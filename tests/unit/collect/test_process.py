@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiops.catalog import CATALOG
-from aiops.collect import process, process_followed
+from aiops.collect import process, process_followed, process_table
 from aiops.collect.known_servers import local_ports, note_servers
 from aiops.collect.process_files import OpenFiles, Stat
 from aiops.collect.process_servers import MAX_PROCESSES
@@ -332,6 +332,7 @@ def test_that_we_have_no_file_left_to_open_ends_no_server(machine, look, monkeyp
     look()
     with monkeypatch.context() as patch:
         patch.setattr(process_followed, "read_stat", refuse)
+        patch.setattr(process_table, "read_stat", refuse)
         seen = look()
     assert events(seen) == []
     assert set(followed(look())) == {("127.0.0.1:8001", "server")}
