@@ -446,6 +446,13 @@ SECTIONS = {
     "flood": flood,
 }
 
+COMMANDS = {
+    "footprint": "bench/footprint.py PAGES",
+    "soak_1x": "bench/soak.py PAGES --seconds 3600",
+    "soak_100x": "bench/soak.py PAGES --speed 100 --seconds 864",
+}
+"""Of those whose command is more than the name."""
+
 
 def page() -> str:
     lines = [
@@ -459,7 +466,8 @@ def page() -> str:
         if path.exists():
             lines += section(json.loads(path.read_text()))
         else:
-            lines += [f"## {name}", "", f"Not measured yet: `python bench/{name}.py`", ""]
+            command = COMMANDS.get(name, f"bench/{name}.py")
+            lines += [f"## {name}", "", f"Not measured yet: `python {command}`", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
