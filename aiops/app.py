@@ -270,15 +270,16 @@ class _Signals:
 async def once(plan: Plan) -> list[Observation]:
     """One round of every collector of *plan*, without state, port or daemon."""
     clock, stat = SystemClock(), SelfStat(CollectorRegistry())
-    with ThreadPoolExecutor(8, thread_name_prefix="collect") as readers:
-        async with open_client({}) as client:
-            world = World(socket.gethostname(), Path("/"), clock, client, _Forgetful(), BoundedInbox(stat))
-            collectors = build_collectors(plan.plugins, world)
-            runners = [Runner(name, collector, readers, stat, clock) for name, collector in collectors]
-            rounds = await asyncio.gather(*(runner.run(clock.now_s()) for runner in runners))
-            for _, collector in collectors:
-                if isinstance(collector, Closeable):
-                    collector.close()
+    readers = ThreadPoolExecutor(len(plan.plugins) + 1, thread_name_prefix="collect")
+    async with open_client({}) as client:
+        world = World(socket.gethostname(), Path("/"), clock, client, _Forgetful(), BoundedInbox(stat))
+        collectors = build_collectors(plan.plugins, world)
+        runners = [Runner(name, collector, readers, stat, clock) for name, collector in collectors]
+        rounds = await asyncio.gather(*(runner.run(clock.now_s()) for runner in runners))
+        for _, collector in collectors:
+            if isinstance(collector, Closeable):
+                collector.close()
+    readers.shutdown(wait=False, cancel_futures=True)  # one that hangs in a dead disk is not waited for
     return [observation for observations in rounds for observation in observations]
 
 

@@ -27,6 +27,7 @@ def main(args: argparse.Namespace) -> int:
     # a log line may be anybody's prompt: it is counted here, never shown
     shown = [observation for observation in seen if not isinstance(observation, LogRecord)]
     print(to_json(shown).decode() if args.json else "\n".join(map(_line, shown)))
+    run.leave()
     return 0
 
 

@@ -46,20 +46,21 @@ def main(args: argparse.Namespace) -> int:
     console.configure(first.log.level, first.log.format)
     pending = [first]
     asyncio.run(app.run(lambda: pending.pop() if pending else settings.load(path)))
-    _leave()
+    leave()
     return 0
 
 
-def _leave() -> None:
+def leave() -> None:
     """
     End now if a thread hangs in a dead disk or driver.
 
-    By now state is closed and messages are safe. Python would wait for such a thread for ever, and systemd would kill us.
+    By now state is closed and messages are safe, and all is printed. Python would wait for such a thread for ever, and systemd would kill us.
     """
     main_thread = threading.main_thread()
     hung = [t for t in threading.enumerate() if t is not main_thread and not t.daemon]
     for thread in hung:
         thread.join(0.5 / len(hung))
     if any(thread.is_alive() for thread in hung):
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
