@@ -3,7 +3,7 @@ What moved, without any cause file: every series by how far and how early it lef
 
 A cause nobody wrote down still moves something. Each series is held against its own median and spread from before the
 incident. The spread has a floor pooled over the metric's family, so that a flat series does not score by twitching;
-a few seconds before the alert belong to neither side, since the fault may have begun in them.
+the time just before the alert belongs to neither side, since the fault may have begun in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aiops.catalog import CATALOG, MetricKind
-from aiops.correlate.departures import deviation, measure
+from aiops.correlate.departures import GUARD_S, deviation, measure
 from aiops.correlate.findings import clean
 from aiops.model import Labels, Mover, Onset, SeriesRef
 from aiops.ports import SeriesReader, Window
@@ -23,9 +23,11 @@ from aiops.stats import Floats, onset, rate_points
 from aiops.units import format_quantity
 
 _HISTORY_S = 600.0
-_GUARD_S = 30.0
-"""Before the first bad second; faults that fill a queue take this long to hurt."""
+_SHORT_GUARD_S = 30.0
+"""Before the first bad second, where the long guard would leave too little; faults that fill a queue take this long to hurt."""
 _MIN_PAST = 8
+_SURE_PAST = 30
+"""Readings of the normal time that the long guard must leave."""
 _MIN_SCORE = 6.0
 MAX_MOVERS = 8
 _PER_METRIC = 3
@@ -86,18 +88,20 @@ def find_movers(series: SeriesReader, first_bad_s: float, now_s: float) -> tuple
         if metric in _NOT_CAUSES or metric.startswith("aiops_") or metric not in CATALOG:
             continue
         windows = series.window(metric, first_bad_s - _HISTORY_S, now_s)
-        tracks = [t for w in windows if (t := _track(metric, w, first_bad_s - _GUARD_S)) is not None]
+        tracks = [t for w in windows if (t := _track(metric, w, first_bad_s)) is not None]
         ranked = sorted(_scored(tracks, first_bad_s), key=lambda pair: -pair[0])
         found.extend(ranked[:_PER_METRIC])
     found.sort(key=lambda pair: -pair[0])
     return tuple(mover for _, mover in found[:MAX_MOVERS])
 
 
-def _track(metric: str, window: Window, split_s: float) -> _Track | None:
+def _track(metric: str, window: Window, first_bad_s: float) -> _Track | None:
     at_s, values = window.at_s, window.values
     if CATALOG[metric].kind is MetricKind.COUNTER:
         at_s, values = at_s[1:], rate_points(at_s, values)
-    split = int(np.searchsorted(at_s, split_s, "right"))
+    split = int(np.searchsorted(at_s, first_bad_s - GUARD_S, "right"))
+    if split < _SURE_PAST:
+        split = int(np.searchsorted(at_s, first_bad_s - _SHORT_GUARD_S, "right"))
     if split < _MIN_PAST or split == at_s.size:
         return None
     return _Track(metric, window.labels, at_s, values, split)

@@ -52,6 +52,28 @@ def test_who_moved_first_stands_first():
     assert find_movers(series, BAD_S, BAD_S + 30)[0].series.metric == CPU
 
 
+def test_a_fault_that_takes_two_minutes_to_hurt_is_found():
+    """Taken as normal, its first minutes widen the spread until nothing stands out any more."""
+    series = FakeSeries()
+    put(series, CPU, moved(0.4, 0.02, 0.95, 285), host_name="n")
+
+    (mover,) = find_movers(series, BAD_S, BAD_S + 30)
+    assert mover.onset is not None
+    assert mover.onset.by_s == BAD_S - 115
+
+
+def test_a_young_daemon_looks_back_as_far_as_it_can():
+    """Two minutes after its start, leaving two minutes out would leave nothing."""
+    series = FakeSeries()
+    values = moved(0.4, 0.02, 0.95, 390)
+    times = BAD_S - 400 + np.arange(430.0)
+    put_late = {t: float(v) for t, v in zip(times.tolist(), values, strict=True) if t > BAD_S - 60}
+    series.put(CPU, Labels.of(host_name="n"), put_late)
+
+    (mover,) = find_movers(series, BAD_S, BAD_S + 30)
+    assert mover.series.metric == CPU
+
+
 def test_a_flat_series_that_twitches_is_not_the_strangest_of_all():
     """Without a floor, a spread of zero makes any step infinite."""
     series = FakeSeries()
