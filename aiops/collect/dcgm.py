@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiops.collect.dcgm_page import DcgmPage
-from aiops.collect.fetch import fetch_page, instance_of
+from aiops.collect.fetch import fetch_page, instance_of, one_page
 from aiops.document import Duration, doc
 from aiops.errors import SourceError
 from aiops.model import Observation, Sample, Sight
@@ -95,9 +95,9 @@ class Dcgm:
     async def _read(self, url: str, now_s: float) -> list[Observation] | SourceError:
         self._read_s[url] = now_s
         try:
-            return list(
-                self._pages[url].read(await fetch_page(self._http, url, deadline_s=self._page_deadline_s), now_s)
-            )
+            text = await fetch_page(self._http, url, deadline_s=self._page_deadline_s)
+            with one_page():
+                return list(self._pages[url].read(text, now_s))
         except SourceError as error:
             return error
 

@@ -26,7 +26,7 @@ from aiops.errors import SourceMalformed
 
 _MAX_LINES = 100_000
 _MAX_LINE_BYTES = 16 * 2**10
-_MAX_READINGS = 20_000
+_MAX_READINGS = 6_000
 _MAX_CACHED = 4_096
 _MAX_CACHED_BYTES = 1_024
 _MAX_LABELS = 64

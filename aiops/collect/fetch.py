@@ -8,12 +8,14 @@ Whatever it does, the answer is a page of limited size or one of two errors, wit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import traceback
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import httpx
 
-from aiops.errors import SourceMalformed, SourceUnavailable
+from aiops.errors import SourceError, SourceMalformed, SourceUnavailable
 
 MAX_PAGE_BYTES = 4 * 2**20
 """vLLM's page has 0.1 MB, the largest exporters some 2 MB."""
@@ -25,6 +27,23 @@ _HEADERS = {
     # a compressed page could unpack into anything
     "Accept-Encoding": "identity",
 }
+
+
+@contextlib.contextmanager
+def one_page() -> Iterator[None]:
+    """
+    Around the reading of one page of several: whatever goes wrong is this page's failure, and stops no other.
+
+    Raises:
+        SourceError: as it was raised within, or in place of an error of ours, with its place in the code.
+    """
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise SourceMalformed(f"cannot be understood: {error!r} at {place.name}:{place.lineno}") from error
 
 
 def instance_of(url: str) -> str:

@@ -18,7 +18,7 @@ import httpx
 
 from aiops.collect.addresses import read_addresses
 from aiops.collect.engines import gateways
-from aiops.collect.fetch import fetch_page, instance_of
+from aiops.collect.fetch import fetch_page, instance_of, one_page
 from aiops.collect.server_page import ServerPage, gateway
 from aiops.document import Duration, doc
 from aiops.errors import SourceError, SourceMalformed
@@ -119,13 +119,14 @@ class Gateway:
         try:
             known = page.reader is not None
             text = await fetch_page(self._http, page.url, deadline_s=self._page_deadline_s, again=known)
-            text = stub_status(text) or text
-            if page.reader is None:
-                dialect = gateways().recognise(text)
-                if dialect is None:
-                    raise SourceMalformed("not a page of Envoy or nginx")
-                page.reader = gateway(dialect, self._host, page.instance)
-            return page.reader.read(text, now_s)
+            with one_page():
+                text = stub_status(text) or text
+                if page.reader is None:
+                    dialect = gateways().recognise(text)
+                    if dialect is None:
+                        raise SourceMalformed("not a page of Envoy or nginx")
+                    page.reader = gateway(dialect, self._host, page.instance)
+                return page.reader.read(text, now_s)
         except SourceError as error:
             return error
 

@@ -18,7 +18,7 @@ import httpx
 from aiops.collect.addresses import read_addresses
 from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
 from aiops.collect.engines import Dialect, Dialects, Health, dialects
-from aiops.collect.fetch import fetch_page, instance_of
+from aiops.collect.fetch import fetch_page, instance_of, one_page
 from aiops.collect.health import HealthWatch, health_url
 from aiops.collect.known_servers import note_servers
 from aiops.collect.replica_changes import ReplicaChanges
@@ -183,7 +183,8 @@ class Inference:
             return
         request, target.request = target.request, None
         try:
-            samples = self._read(target, request.result())
+            with one_page():
+                samples = self._read(target, request.result())
         except SourceError as error:
             yield from self._down(target, str(error))
         else:
@@ -297,10 +298,12 @@ class Inference:
         target = self._targets[found.instance] = Target(found.url, found.instance, self._host, fixed=False)
         target.asked_s = now_s
         try:
-            yield from self._read(target, found.page)
+            with one_page():
+                samples = self._read(target, found.page)
         except SourceError as error:
             yield from self._down(target, str(error))
         else:
+            yield from samples
             yield from self._up(target)
 
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from aiops.collect.fetch import fetch_page, instance_of
+from aiops.collect.fetch import fetch_page, instance_of, one_page
 from aiops.collect.node_page import NodePage
 from aiops.document import Duration, doc
 from aiops.errors import SourceError
@@ -80,7 +80,9 @@ class NodeExporter:
 
     async def _read(self, host: Host, now_s: float) -> list[Sample] | SourceError:
         try:
-            return list(host.page.read(await fetch_page(self._http, host.url, deadline_s=self._page_deadline_s), now_s))
+            text = await fetch_page(self._http, host.url, deadline_s=self._page_deadline_s)
+            with one_page():
+                return list(host.page.read(text, now_s))
         except SourceError as error:
             return error
 

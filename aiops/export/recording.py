@@ -1,5 +1,5 @@
 """
-A recording as files: what the tape says, in a folder (docs/adr/0007-record-and-replay.md has the format).
+A recording as files: what the tape says, in a folder (docs/adr/0008-record-and-replay.md has the format).
 
 ``samples.om.gz`` is OpenMetrics text. An hour of a node is a million samples, and text of them is small only where
 like stands beside like; but a recording that is cut off must be good up to the cut. So it is written by the minute:

@@ -1,5 +1,5 @@
 """
-A recording read back, step by step, in the order in which things came (docs/adr/0007-record-and-replay.md).
+A recording read back, step by step, in the order in which things came (docs/adr/0008-record-and-replay.md).
 
 Two ways of being broken are told apart. A file that ends too soon belongs to a recording that was cut off: what is
 whole is given out, and `Recording.cut_off` says so. A file in which something else stands than should is damaged, and

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from aiops.collect.fetch import MAX_PAGE_BYTES, fetch_page, instance_of
+from aiops.collect.fetch import MAX_PAGE_BYTES, fetch_page, instance_of, one_page
 from aiops.errors import SourceMalformed, SourceUnavailable
 from tests.pageserver import Answer, PageServer, hang, page, raw, serving
 
@@ -171,3 +171,12 @@ def test_an_address_without_scheme_or_host_is_refused(url):
     """A settings file is wrong as soon as it is read, not at the first scrape."""
     with pytest.raises(ValueError, match="expected an address such as"):
         instance_of(url)
+
+
+def test_an_error_of_ours_in_one_page_is_that_page_s_failure_with_its_place():
+    """Half of a fleet must not vanish because one server's page finds a bug."""
+    with pytest.raises(SourceMalformed, match=r"ZeroDivisionError.* at test_an_error_of_ours\w+:\d+"), one_page():
+        raise ZeroDivisionError
+
+    with pytest.raises(SourceUnavailable, match="refused"), one_page():
+        raise SourceUnavailable("refused")
