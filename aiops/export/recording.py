@@ -148,6 +148,7 @@ class RecordingFolder:
         if begin["format"] != FORMAT:
             raise RecordingError("the daemon is of another version than this command; restart it")
         self._begin = begin
+        self._write_meta(None)  # whoever is killed within the first minute leaves a short recording, not none
 
     def _take_series(self, number: int, metric: str, labels: Mapping[str, str]) -> None:
         name = _written(metric, labels)

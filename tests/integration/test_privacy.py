@@ -2,12 +2,13 @@
 Nothing that people asked leaves the daemon, or stays with it.
 
 Engines and gateways write prompts into the logs it follows, in every form known; each form carries a word of its own. Then
-memory runs out, an incident opens and a message is sent. None of the words is in a state file, metric, page or message, nor
+memory runs out, an incident opens and a message is sent. None of the words is in a state file, metric, page, message or recording, nor
 in what the daemon says itself.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from tests.chat_server import ChatServer, chat_server
 from tests.integration.daemon import Daemon, fetch, wait_for, webhook
 from tests.integration.gateway_log import GatewayLog, line
+from tests.integration.record_command import Recorder
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -115,6 +117,7 @@ def test_no_word_of_a_prompt_is_kept_or_sent(tmp_path: Path, chat: ChatServer):
     words: set[str] = set()
     try:
         daemon.start()
+        recorder = Recorder(daemon, tmp_path / "recording")
         time.sleep(CALM_S)
         gateway.bad = True
         for round_ in range(40):
@@ -136,6 +139,8 @@ def test_no_word_of_a_prompt_is_kept_or_sent(tmp_path: Path, chat: ChatServer):
         whole = sum(text.count("\n") + 1 for text in flooded("flood"))
         wait_for(lambda: lines_of(daemon, "flood.log") == whole, 30.0, "every line of the flood is read or skipped")
         held = dict(shown(daemon))
+        status, said = recorder.end()
+        assert status == 0, said
         assert daemon.stop() == 0
     finally:
         gateway.stop()
@@ -143,6 +148,9 @@ def test_no_word_of_a_prompt_is_kept_or_sent(tmp_path: Path, chat: ChatServer):
     for path in daemon.state.rglob("*"):
         if path.is_file():
             held[str(path.relative_to(tmp_path))] = path.read_bytes()
+    for path in (tmp_path / "recording").iterdir():
+        content = path.read_bytes()
+        held[f"recording/{path.name}"] = gzip.decompress(content) if path.suffix == ".gz" else content
     held["log"] = daemon.log.read_bytes()
     for number, request in enumerate(chat.requests):
         held[f"message {number}"] = request.body
@@ -151,6 +159,7 @@ def test_no_word_of_a_prompt_is_kept_or_sent(tmp_path: Path, chat: ChatServer):
     found = {(word, place) for place, text in held.items() for word in words if word.encode() in text}
     assert found == set()
     assert any("state" in place for place in held)
+    assert b"vram_exhaustion" in held["recording/logs.jsonl.gz"]
     # the words were there to be found: what stood beside them was read and counted
     assert b"CUDA out of memory" in held["message 0"] + held["/api/v1/incidents"]
     assert total(held["/metrics"], "dropped") > 500

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aiops.export.recording import META, SAMPLES
+from aiops.export.recording import SAMPLES
 from aiops.model import to_json
 from aiops.replay.playing import play
 from aiops.replay.reading import Held, Recording, Took
@@ -22,6 +22,7 @@ from tests.chat_server import ChatServer, chat_server
 from tests.integration.conftest import require_program
 from tests.integration.daemon import Daemon, wait_for, webhook
 from tests.integration.gateway_log import GatewayLog
+from tests.integration.record_command import Recorder
 from tests.recorded import RULES, live, observations
 from tests.scenarios.scenario import HERE, read
 
@@ -34,35 +35,6 @@ CALM_S = 12.0
 def chat() -> Iterator[ChatServer]:
     with chat_server() as server:
         yield server
-
-
-class Recorder:
-    """``aiops record`` as a process."""
-
-    def __init__(self, daemon: Daemon, folder: Path, *, limit_kib: int | None = None) -> None:
-        settings = daemon.state.parent / "record.yaml"
-        listen = daemon.url.removeprefix("http://")
-        settings.write_text(json.dumps({"web": {"listen": listen}, "state": {"dir": str(daemon.state)}}))
-        # a limit of a file's size is what a full disk looks like to whoever writes
-        limit = "unlimited" if limit_kib is None else str(limit_kib)
-        self._said = folder.with_name(folder.name + ".said")
-        with self._said.open("wb") as said:
-            self.process = subprocess.Popen(
-                ["bash", "-c", f'ulimit -f {limit}; exec "$@"', "-", sys.executable, "-m", "aiops", "record",
-                 "-c", str(settings), str(folder)],
-                stdout=said, stderr=said,
-            )  # fmt: skip
-
-    def end(self, how: signal.Signals | None = signal.SIGINT) -> tuple[int, str]:
-        """Exit status, and what it said; None waits for it to end by itself."""
-        if how is not None:
-            self.process.send_signal(how)
-        return self.process.wait(30.0), self._said.read_text()
-
-    def close(self) -> None:
-        """End it, if a failed test has left it running."""
-        if self.process.poll() is None:
-            self.end(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -145,7 +117,11 @@ def test_a_full_disk_and_a_second_recorder_end_cleanly(
         assert (status, "the daemon stopped" in said) == (0, True), said
     finally:
         daemon.close()
-    assert (tmp_path / "again" / META).exists()
+    for name, cut_off in (("again", ""), ("killed", "it was not ended"), ("full", "")):
+        recording = Recording(tmp_path / name)
+        steps = list(recording.steps())
+        assert recording.cut_off == cut_off, name
+    assert steps == [], "not even what memory held had room"
 
 
 @pytest.mark.external_service
