@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _QUOTE = r"(?:\\*[\"']|\\x22|\\u0022|%22|&quot;)"
 _SPOKEN = (
-    r"(?:\w*prompts?(?:_?text)?|(?:user|human|chat|input|output|generated)_?(?:messages?|inputs?|query|question|texts?"
+    r"(?:\w*prompts?(?:_?text)?|(?:user|human|chat|input|output|generated|decoded|delta|new)_?(?:messages?|inputs?|query|question|texts?"
     r"|content|history)|text_input|questions?|answer|input_ids|output_ids)"
 )
 """Names that applications of their own give to what is asked and answered, as well as engines."""
@@ -34,7 +34,10 @@ _KEYS = (
     r"(?:" + _SPOKEN + r"|messages|inputs?|token_ids|prompt_token_ids|completion|contents?|texts|reasoning(?:_content)?"
     r"|instructions?|transcript(?:ion)?|arguments|documents|image_url|input_audio)"
 )
-_ARGUMENTS = r"(?:" + _SPOKEN + r"|messages|inputs?|\w*token_ids|content|text|input_value)"
+_ARGUMENTS = r"(?:" + _SPOKEN + r"|messages|inputs?|\w*token_ids|content|texts?|sentences|input_value)"
+_BEFORE_COLONS = (
+    r"(?:prompts?|inputs|messages|\w+_text|texts|sentences|content|completion|output|formatted\w*|\w*token_ids)"
+)
 _BODIES = (
     r"(?:GenerateReqInput|EmbeddingReqInput|ChatCompletion\w*|Completion(?:Request|Response|Output)|\w*RequestOutput"
     r"|EngineCoreRequest|NewRequestData|GenerateRequest|ResponsesRequest|ModelResponse|Choices)"
@@ -55,7 +58,8 @@ _PRIVATE = (
     r"\b" + _ARGUMENTS + r"\s*=\s*\\*[\"'\[({]",
     r"\b(?:text_input|input_value|(?:user|input|output|generated)_(?:text|input|query|message|question))\s*=",
     r"\b(?:\w+_)?prompt=(?:[^0-9\s\"'\[({]|[0-9]+[^0-9\s,;)])",  # a number alone is a count
-    r"\b(?:prompts?|prompt_text|inputs|messages|input_text|generated_text|output|formatted\w*|\w*token_ids):\s*(?:\\*[\"'\[({]|Some\()",
+    r"\b" + _BEFORE_COLONS + r":\s*(?:\\*[\"'\[({]|Some\()",
+    r"\barguments\s*[=:]\s*\\*[\"']?\{|<prompts?>|\{(?:Role:\w+ )?(?:Prompt|Content):\S|^ *content: \S",
     r"\b(?:\w+_)?prompt: \S|\bgenerated text: \S|\b(?:prompt|generated text):\s*$",
     r"\b" + _BODIES + r"\(",
     r"\b(?:request body|req\.body|payload)\b\s*[=:({]|\bREQUEST_BODY\b|\bARGS:|\braw (?:request|response)\b",
