@@ -114,7 +114,8 @@ def _test(clause: Clause) -> str:
         return _metric_test(test)
     if isinstance(test, LogTest):
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
-        jump = f", {test.jump:g} times as many as before" if test.jump else ""
+        whose = " (also of logs that are no replica's)" if test.of_host else ""
+        jump = f"{whose}, {test.jump:g} times as many as before" if test.jump else whose
         return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{jump}"
     if isinstance(test, EventTest):
         actions = " or ".join(test.action) or "any action"

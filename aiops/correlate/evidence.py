@@ -98,7 +98,7 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
     windows = [
         w
         for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
-        if _from_place(w, scene, place)
+        if _from_place(w, scene, place) or (test.of_host and not w.labels.get("instance"))
     ]
     count, before, onset = 0.0, 0.0, None
     for window in windows:

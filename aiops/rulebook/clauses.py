@@ -142,6 +142,7 @@ class LogTest:
     log_class: LogClass = field(metadata=doc("one of the closed list", key="class"))
     within: Duration = field(metadata=doc("how long before the first bad second lines count; until now", key="in"))
     at_least: int = 1
+    of_host: bool = field(default=False, metadata=doc("lines of logs that are no replica's count too: the kubelet's"))
     jump: float = field(default=0.0, metadata=doc("times as many as in as long a time before; 0 does not ask"))
 
     def __post_init__(self) -> None:

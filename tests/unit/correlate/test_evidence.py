@@ -434,3 +434,14 @@ def test_a_slowdown_is_of_the_clock_when_it_is_gone_at_an_equal_clock(clock, slo
     clause = Clause("c", "pace", Odds(3, 0.2), "", ClauseText("{ratio}", ""), pace=PaceTest(Against.CLOCK, 1.1))
 
     assert examine(clause, a_rule(scope=Scope.GPU), *node.at(Scope.GPU, 0)).state is state
+
+
+@pytest.mark.parametrize(("of_host", "state"), [(True, PRESENT), (False, ABSENT)])
+def test_lines_of_no_replica_speak_of_each_only_where_a_clause_says_so(of_host, state):
+    """The kubelet names a pod and no address; an engine's own death stands in its own log."""
+    test = LogTest(LogClass.VRAM_EXHAUSTION, within=300.0, of_host=of_host)
+    node = Node(2)
+    follow(node, "r0")
+    lines(node, 1.0, source="kubelet")
+
+    assert log_finding(test, *node.at(Scope.INSTANCE, 0)).state is state
