@@ -1,12 +1,16 @@
 """
 Model values as the text columns of the state file, and back.
 
-Two things must not stop a commit or a start: text that is no valid Unicode (labels may come from paths and log lines),
-and a row that this version cannot read any more. The first is repaired on the way in, the second is left out and named.
+Three things must not stop a commit or lose an incident: text that is no valid Unicode (labels may come from paths and log
+lines), numbers that JSON does not know, and a row that this version cannot read any more. The first two are repaired on the way
+in, the third is left out and named, once.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -21,11 +25,14 @@ T = TypeVar("T")
 
 
 def document(value: Any) -> str:
-    """*value* as JSON text; lone surrogates become question marks."""
+    """*value* as JSON text that can be read back: lone surrogates become question marks, infinities the largest number."""
     try:
-        return to_json(value).decode()
-    except UnicodeEncodeError:
+        text = to_json(value).decode()
+        if "null" in text:  # an infinity would be written so, and a number that is null cannot be read
+            from_json(text, type(value))
+    except (UnicodeEncodeError, msgspec.DecodeError):
         return to_json(_repaired(msgspec.to_builtins(value, enc_hook=_plain))).decode()
+    return text
 
 
 def storable(text: str) -> str:
@@ -43,8 +50,14 @@ def read_document(text: str, kind: type[T]) -> T | None:
     try:
         return from_json(text, kind)
     except msgspec.DecodeError as error:
-        log.warning("row of the state file cannot be read", kind=kind.__name__, error=str(error))
+        _complain(kind.__name__, str(error))
         return None
+
+
+@functools.lru_cache(maxsize=64)
+def _complain(kind: str, error: str) -> None:
+    """Once: rows are read many times a minute."""
+    log.warning("row of the state file cannot be read", kind=kind, error=error)
 
 
 def _plain(value: Any) -> Any:
@@ -61,4 +74,6 @@ def _repaired(value: Any) -> Any:
         return {_repaired(name): _repaired(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_repaired(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return 0.0 if math.isnan(value) else math.copysign(sys.float_info.max, value)
     return value
