@@ -211,6 +211,9 @@ def soak(result: dict) -> Iterator[str]:
         ["series", f"{result['series']:,}"],
     ]  # fmt: skip
     yield from table(["", ""], rows)
+    if settings["hours_of_its_time"] <= 2:
+        yield "- in its first hour the daemon still fills its memory of the last hour; the longer run shows where that ends"
+        yield ""
     yield from measured(result)
 
 
