@@ -94,7 +94,7 @@ def test_a_million_label_values_are_refused_or_folded():
     flood = b"".join(b'vllm:request_success_total{finished_reason="r%d"} 1\n' % number for number in range(100_001))
     with pytest.raises(SourceMalformed):
         page_of().read(flood, 0.0)
-    some = b"\n".join(flood.split(b"\n")[:15_000]) + b"\n"
+    some = b"\n".join(flood.split(b"\n")[:5_000]) + b"\n"
     assert len(page_of().read(some, 0.0)) < 50
 
 
