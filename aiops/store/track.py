@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from aiops.ports import Floats
+    from aiops.stats import Floats
 
 BLOCK = 64
 """Points packed at once; five minutes at the usual cadence, and as many at least are never packed."""
