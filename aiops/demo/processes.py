@@ -99,7 +99,16 @@ class Processes:
         Raises:
             ChildError: it ended, or was not ready within 30 s; the text holds its last words.
         """
-        process = await self.start(name, (sys.executable, "-m", f"aiops.demo.{module}", *arguments))
+        return await self.actor_of(name, (sys.executable, "-m", f"aiops.demo.{module}", *arguments))
+
+    async def actor_of(self, name: str, command: Sequence[str]) -> Process:
+        """
+        Start *command*, an actor that prints its ports when it is ready, and wait for that.
+
+        Raises:
+            ChildError: it ended, or was not ready within 30 s; the text holds its last words.
+        """
+        process = await self.start(name, command)
         assert process.handle.stdout is not None  # noqa: S101 - asked for above
         try:
             async with asyncio.timeout(_READY_S):

@@ -1,0 +1,36 @@
+"""How a house is furnished: sizes and levels, a little different in every run, as services are."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a house is started with. Lengths are tokens, times seconds."""
+
+    seed: int
+    gateway: str
+    """python or nginx."""
+    dialect: str
+    """vllm or sglang."""
+    replicas: int = 3
+    rate: float = 12.0
+    """Requests a second at the normal level."""
+    prompt: tuple[int, int] = (70, 170)
+    output: tuple[int, int] = (30, 90)
+    kv_blocks: int = 200
+    max_running: int = 32
+    max_waiting: int = 10
+    """Of each replica's queue; more are refused."""
+    pool_size: int = 5
+    pool_overflow: int = 5
+    pool_timeout_s: float = 1.5
+    server_options: tuple[str, ...] = ()
+    """Further arguments of every model server."""
+
+
+def draw(rng: random.Random, seed: int, gateway: str, dialect: str) -> Plan:
+    """A plan like anybody's."""
+    return Plan(seed, gateway, dialect, rate=round(rng.uniform(10.0, 13.0), 2))

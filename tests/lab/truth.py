@@ -1,0 +1,66 @@
+"""What really happened in a run, as it stands beside its recording."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Times are epoch seconds; None is what did not happen."""
+
+    fault: str
+    cause: str | None
+    causes: tuple[str, ...]
+    """Ids of all causes that are right as roots."""
+    kind: str
+    """fault, lookalike, none, undescribed, two."""
+    where: dict[str, str]
+    """``{"gpu": "2"}``, ``{"instance": "127.0.0.1:8001"}``, or empty: everywhere."""
+    stub: bool
+    """Whether the decisive signal comes from the stand-in for NVIDIA's library."""
+    gateway: str
+    dialect: str
+    seed: int
+    magnitudes: dict[str, Any]
+    began_s: float
+    first_bad_s: float | None
+    ended_s: float
+    decoy_s: float
+    revision: str
+    """Of the tree that ran."""
+    answers: dict[str, int] = field(default_factory=dict)
+    """What users got in all, by status."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For truth.json."""
+        return asdict(self)
+
+
+class Spoilt(Exception):
+    """The experiment says nothing: nobody was hurt though somebody should, or the house failed by itself."""
+
+
+def check_hurt(*, hurts: bool, began_s: float, ended_s: float, bad_s: list[float]) -> float | None:
+    """
+    When the fault first hurt; None where it should not and did not.
+
+    Args:
+        hurts: Whether it should.
+        began_s: When it began.
+        ended_s: When it was ended.
+        bad_s: When users got bad answers, in order.
+
+    Raises:
+        Spoilt: users were hurt before it began, or although they should not, or were not although they should.
+    """
+    early = [at_s for at_s in bad_s if at_s < began_s]
+    if early:
+        raise Spoilt(f"{len(early)} bad answers before anything happened, the first {began_s - early[0]:.1f} s before")
+    within = [at_s for at_s in bad_s if at_s <= ended_s]
+    if hurts and not within:
+        raise Spoilt("nobody was hurt")
+    if not hurts and bad_s:
+        raise Spoilt(f"{len(bad_s)} bad answers though nobody should be hurt")
+    return within[0] if within else None
