@@ -56,7 +56,7 @@ class Memory:
         return self.prefill_mib + self.per_prompt_token_mib * tokens
 
 
-Output = asyncio.Queue[int | OutOfMemory]
+Output = asyncio.Queue[int | Exception]
 """Tokens generated since the last entry; the last entry makes the request done, or is why it failed."""
 
 
@@ -103,12 +103,13 @@ class Engine:
 
         Raises:
             OutOfMemory: the card refused its prefill.
+            Exception: whatever else the engine says it failed of.
         """
         try:
             sent = 0
             while sent < sequence.max_tokens:
                 piece = await output.get()
-                if isinstance(piece, OutOfMemory):
+                if isinstance(piece, Exception):
                     raise piece
                 sent += piece
                 yield piece
@@ -144,13 +145,13 @@ class Engine:
         started_s = loop.time()
         admitted = self.batcher.admit(_PREFILLS_A_STEP)
         handles = await self._take_memory(admitted, started_s)
-        prefilled = sum(s.tokens for s in self.batcher.running if s.computed == 0)
+        prefilled = sum(s.own_tokens for s in self.batcher.running if s.computed == 0)
         self._count_preempted(self.batcher.grow())
         batch = list(self.batcher.running)
         self._host_work(len(batch))
         spent_s = loop.time() - started_s
         gpu_s = self._pace.gpu_s(len(batch), prefilled, self.factor) if batch else 0.0
-        await asyncio.sleep(max(self._pace.host_s - spent_s, 0.0) + gpu_s)
+        await self._compute(max(self._pace.host_s - spent_s, 0.0), gpu_s)
         self._busy_s += gpu_s
         for handle in handles:
             await self._card.free(handle)
@@ -158,6 +159,10 @@ class Engine:
         for sequence in batch:
             if sequence in self._outputs:  # not aborted meanwhile
                 self._emit(sequence, now_s)
+
+    async def _compute(self, idle_s: float, gpu_s: float) -> None:
+        """Let a step's time pass, on the host and then on the card."""
+        await asyncio.sleep(idle_s + gpu_s)
 
     async def _take_memory(self, admitted: list[Sequence], now_s: float) -> list[int]:
         handles: list[int] = []
@@ -203,14 +208,18 @@ class Engine:
         sequence.last_token_s = now_s
         if sequence.done:
             self.batcher.remove(sequence)
-            self._metrics.finished["length"].inc()
-            self._metrics.e2e.observe(now_s - sequence.arrived_s)
+            self._finished(sequence, now_s)
             self._outputs.pop(sequence).put_nowait((sequence.generated - 2) % _TOKENS_A_PIECE + 1
                                                    if sequence.generated > 1 else 1)  # fmt: skip
         elif sequence.generated == 1:
             self._outputs[sequence].put_nowait(1)
         elif (sequence.generated - 1) % _TOKENS_A_PIECE == 0:
             self._outputs[sequence].put_nowait(_TOKENS_A_PIECE)
+
+    def _finished(self, sequence: Sequence, now_s: float) -> None:
+        """Count *sequence*, which has all its tokens."""
+        self._metrics.finished["length"].inc()
+        self._metrics.e2e.observe(now_s - sequence.arrived_s)
 
     def look_up_prefix(self, prompt: list[str]) -> None:
         """Count how much of *prompt* was seen before: its first 32 tokens, among the last 64 beginnings."""

@@ -25,6 +25,8 @@ class Sequence:
     """Tokens whose keys and values are in the cache; 0 before the prefill and after a preemption."""
     blocks: int = 0
     preempted: int = 0
+    cached: int = 0
+    """Tokens at its beginning whose keys and values were there already, in blocks that it shares."""
     first_token_s: float | None = None
     last_token_s: float | None = None
 
@@ -32,6 +34,11 @@ class Sequence:
     def tokens(self) -> int:
         """Prompt and output so far."""
         return self.prompt_tokens + self.generated
+
+    @property
+    def own_tokens(self) -> int:
+        """Tokens that need blocks of its own."""
+        return self.tokens - self.cached
 
     @property
     def done(self) -> bool:
@@ -79,7 +86,7 @@ class Batcher:
         """Move up to *most* waiting requests into the batch, in order, as long as blocks are free."""
         admitted: list[Sequence] = []
         while self.waiting and len(admitted) < most and len(self.running) < self.max_running:
-            need = self._need(self.waiting[0].tokens + 1)
+            need = self._need(self.waiting[0].own_tokens + 1)
             if need > self.blocks - self.used:
                 break
             sequence = self.waiting.popleft()
@@ -93,7 +100,7 @@ class Batcher:
         """Give every running request the blocks for its next token; returns those put back for want of blocks."""
         preempted: list[Sequence] = []
         for sequence in list(self.running):
-            while sequence in self.running and self._need(sequence.tokens + 1) > sequence.blocks:
+            while sequence in self.running and self._need(sequence.own_tokens + 1) > sequence.blocks:
                 if self.used < self.blocks:
                     sequence.blocks += 1
                     self.used += 1

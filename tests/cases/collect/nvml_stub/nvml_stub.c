@@ -17,6 +17,7 @@
  *   KEY.N=VALUE        a reading of card N: total reserved used gpu mem temp limit shutdown memlimit margin power cap
  *                      clock memclock maxclock reasons ecc ecclife rows badrows rowpending rowfailed replays width
  *                      gen pid held mpspid nvlink (generation, 0 for none) links down (links) mig (instances)
+ *   proc.N=PID:BYTES   a process on card N; may stand several times, and replaces pid and held; 0:0 is nobody
  *   fID.N=VALUE        a field value of card N, of each link where the field is one of a link
  *   rID.N=CODE         the return code of that field value
  */
@@ -279,12 +280,33 @@ int nvmlDeviceGetGpuInstanceId(void *handle, u32 *id)
 
 struct process { u32 pid; u64 held; u32 gpu_instance, compute_instance; };
 
+/* Those that the state file lists. */
+static int listed(long card, u32 *count, struct process *found)
+{
+    u32 room = *count, known = 0;
+    for (const char *line = state(), *end; *line; line = *end ? end + 1 : end) {
+        long on;
+        u32 pid;
+        unsigned long long held;
+        end = line + strcspn(line, "\n");
+        if (sscanf(line, "proc.%ld=%u:%llu", &on, &pid, &held) != 3 || on != card || !pid)
+            continue;
+        if (known < room)
+            found[known] = (struct process){ pid, held, ~0U, ~0U };
+        known++;
+    }
+    *count = known;
+    return known > room ? INSUFFICIENT_SIZE : OK;
+}
+
 /* Two of them, the second without a size; a MIG card shows them only through its instances, as to an ordinary user. */
 static int processes(void *handle, const char *key, u32 *count, struct process *found)
 {
     u32 pid = (u32)reading(key, CARD(handle), 0);
     if (MIG(handle) && INSTANCE(handle) < 0)
         return 4; /* no permission */
+    if (!strcmp(key, "pid") && reading("proc", CARD(handle), ~0ULL) != ~0ULL)
+        return listed(CARD(handle), count, found);
     if (!pid || INSTANCE(handle) > 0) { *count = 0; return OK; }
     if (*count < 2) { *count = 2; return INSUFFICIENT_SIZE; }
     found[0] = (struct process){ pid, reading("held", CARD(handle), 50ULL << 30), 0, 0 };
