@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -62,19 +62,30 @@ def as_json(value: Any, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, separators=(",", ":")).encode())
 
 
-async def serve(handler: Handler, port: int = 0) -> asyncio.Server:
-    """Answer requests on the loopback *port*, each connection in its own task."""
+@dataclass(slots=True)
+class Patience:
+    """How long a server keeps connections on which nothing is asked; may change while it serves."""
+
+    idle_s: float | None = None
+    """None means as long as the client does."""
+
+
+async def serve(
+    handler: Handler, port: int = 0, *, host: str = HOST, patience: Patience | None = None, backlog: int = 100
+) -> asyncio.Server:
+    """Answer requests on *port*, each connection in its own task."""
+    patience = patience or Patience()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while (request := await _read_request(reader)) is not None:
+            while (request := await _next_request(reader, patience.idle_s)) is not None:
                 await _write_reply(writer, await handler(request))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             pass  # the client left, or speaks something else: nothing to answer
         finally:
             writer.close()
 
-    return await asyncio.start_server(connected, HOST, port, limit=_MAX_HEAD)
+    return await asyncio.start_server(connected, host, port, limit=_MAX_HEAD, backlog=backlog)
 
 
 def port_of(server: asyncio.Server) -> int:
@@ -91,6 +102,15 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]
         if colon:
             headers[name.lower()] = value.strip()
     return first, headers
+
+
+async def _next_request(reader: asyncio.StreamReader, idle_s: float | None) -> Request | None:
+    """The next request; None when the client is done, or asked nothing for *idle_s*."""
+    try:
+        async with asyncio.timeout(idle_s):
+            return await _read_request(reader)
+    except TimeoutError:
+        return None
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Request | None:
@@ -145,7 +165,7 @@ class Answer:
         """Whether the body comes in pieces."""
         return self.headers.get("transfer-encoding", "") == "chunked"
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes."""
         reader = self._connection.reader
         try:
@@ -177,20 +197,23 @@ class Answer:
 class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    is_kept: bool = False
+    """Whether something was asked over it before."""
 
 
 class Client:
     """
-    Keep-alive connections to one loopback port; as many as there are requests at a time.
+    Keep-alive connections to one port; as many as there are requests at a time.
 
     Args:
         port: Where the server listens.
         keep: Idle connections kept open.
+        host: Whose port it is.
     """
 
-    def __init__(self, port: int, keep: int = 32) -> None:
-        self.port = port
-        self._keep = keep
+    def __init__(self, port: int, keep: int = 32, host: str = HOST) -> None:
+        self.port, self.host = port, host
+        self.keep = keep
         self._idle: list[_Connection] = []
 
     async def send(
@@ -202,21 +225,47 @@ class Client:
         Raises:
             OSError: refused, reset or not HTTP. A kept connection that turns out closed is replaced once.
         """
-        lines = [f"{method} {path} HTTP/1.1", f"host: {HOST}:{self.port}", f"content-length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in headers]
-        message = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        if self._idle:
+        connection = await self.connect()
+        if connection.is_kept:
             with contextlib.suppress(OSError):
-                return await self._ask(self._idle.pop(), message)
-        reader, writer = await asyncio.open_connection(HOST, self.port, limit=_MAX_HEAD)
-        return await self._ask(_Connection(reader, writer), message)
+                return await self.ask(connection, method, path, body, headers)
+            connection = await self.open()
+        return await self.ask(connection, method, path, body, headers)
 
-    async def _ask(self, connection: _Connection, message: bytes) -> Answer:
+    async def connect(self) -> _Connection:
+        """
+        A kept connection, or else a new one.
+
+        Raises:
+            OSError: it does not come about.
+        """
+        return self._idle.pop() if self._idle else await self.open()
+
+    async def open(self) -> _Connection:
+        """
+        A new connection.
+
+        Raises:
+            OSError: it does not come about.
+        """
+        return _Connection(*await asyncio.open_connection(self.host, self.port, limit=_MAX_HEAD))
+
+    async def ask(
+        self, connection: _Connection, method: str, path: str, body: bytes, headers: tuple[tuple[str, str], ...]
+    ) -> Answer:
+        """
+        Ask over *connection* and wait for the answer's head; it is closed if there is none.
+
+        Raises:
+            OSError: reset or not HTTP.
+        """
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self.host}:{self.port}", f"content-length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers]
         try:
-            connection.writer.write(message)
+            connection.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
             await connection.writer.drain()
-            first, headers = await _read_head(connection.reader)
-            return Answer(int(first.split(" ", 2)[1]), headers, connection, self)
+            first, answered = await _read_head(connection.reader)
+            return Answer(int(first.split(" ", 2)[1]), answered, connection, self)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
             connection.writer.close()
             raise WireError(f"no HTTP answer from port {self.port}: {error}") from error
@@ -238,7 +287,8 @@ class Client:
 
     def give_back(self, connection: _Connection, *, reusable: bool) -> None:
         """Keep *connection* for the next request, or close it."""
-        if reusable and len(self._idle) < self._keep:
+        if reusable and len(self._idle) < self.keep:
+            connection.is_kept = True
             self._idle.append(connection)
         else:
             connection.writer.close()
