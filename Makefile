@@ -48,6 +48,7 @@ bench: $(STAMP)
 	$(BIN)/python bench/incident_cost.py
 	$(if $(LOGS),$(BIN)/python bench/logs.py $(LOGS),@echo "bench/logs.py left out: set LOGS to a folder of labelled log sets")
 	$(if $(CASES),$(BIN)/python bench/rca.py $(CASES),@echo "bench/rca.py left out: set CASES to folders of failure cases")
+	$(if $(RUNS),$(BIN)/python bench/lab.py $(RUNS),@echo "bench/lab.py left out: set RUNS to folders of lab runs")
 	$(BIN)/python bench/tables.py
 
 docs: $(STAMP)

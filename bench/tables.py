@@ -1,8 +1,8 @@
 """
-Writes docs/performance.md from bench/results/*.json.
+Writes docs/performance.md, and the lab's tables in docs/quality.md, from bench/results/*.json.
 
-``python bench/tables.py`` writes it; ``--check`` writes nothing and fails when it is out of date. What a section says
-stands in `tables_daemon` and `tables_logs`.
+``python bench/tables.py`` writes them; ``--check`` writes nothing and fails when they are out of date. What a section
+says stands in `tables_daemon`, `tables_logs` and `tables_lab`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import json
 import sys
 from pathlib import Path
 
+from sheet import measured
 from tables_daemon import exposition, footprint, hung_sources, incident_cost, soak, time_to_page
+from tables_lab import lab
 from tables_logs import flood, logs
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, QUALITY = DOCS / "performance.md", DOCS / "quality.md"
+LAB_BEGIN, LAB_END = "<!-- the lab: written by bench/tables.py -->\n", "<!-- the lab ends -->"
 
 SECTIONS = {
     "time_to_page": time_to_page,
@@ -55,14 +59,26 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def quality(held: str) -> str:
+    """docs/quality.md as *held*, with the lab's tables as they are now."""
+    before, _, rest = held.partition(LAB_BEGIN)
+    path = RESULTS / "lab.json"
+    lines = ["Not measured yet: `python bench/lab.py RUNS`", ""]
+    if path.exists():
+        result = json.loads(path.read_text())
+        lines = [*lab(result), *measured(result)]
+    return f"{before}{LAB_BEGIN}\n" + "\n".join(lines) + f"\n{LAB_END}{rest.partition(LAB_END)[2]}"
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Write docs/performance.md from the results.")
+    parser = argparse.ArgumentParser(description="Write what the docs hold of the results.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail when it is out of date")
     args = parser.parse_args()
-    text = page()
+    texts = {PAGE: page(), QUALITY: quality(QUALITY.read_text())}
     if args.check:
-        return 0 if PAGE.exists() and PAGE.read_text() == text else 1
-    PAGE.write_text(text)
+        return 0 if all(path.exists() and path.read_text() == text for path, text in texts.items()) else 1
+    for path, text in texts.items():
+        path.write_text(text)
     return 0
 
 
