@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.lab import run
+from tests.lab import campaign, jobs, run
 from tests.lab.cell import CellError
 
 
@@ -13,7 +13,7 @@ def main() -> int:
     """Exit status 0; 2 when the lab cannot work here, 3 when a run was no experiment."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in {"run": run}.items():
+    for name, module in {"run": run, "plan": jobs, "campaign": campaign}.items():
         command = commands.add_parser(name, help=(module.__doc__ or "").strip().splitlines()[0])
         module.add_arguments(command)
         command.set_defaults(main=module.main)

@@ -18,9 +18,11 @@ from tests.lab.daemon import as_text
 from tests.lab.faults import FAULTS
 from tests.lab.faults.fault import Fault
 from tests.lab.house import House, open_house
+from tests.lab.jobs import Job
 from tests.lab.plan import draw
 from tests.lab.truth import Spoilt, Truth, check_hurt
 
+FAILED = "failed"
 SPOILT = 3
 """Exit status of a run that is no experiment."""
 _AFTER_S = 8.0
@@ -33,28 +35,6 @@ _DECOYS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Which run."""
-
-    fault: str
-    seed: int
-    gateway: str
-    dialect: str
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.fault}-{self.gateway}-{self.dialect}-{self.seed}"
-
-    def arguments(self, out: Path) -> tuple[str, ...]:
-        """Of ``python -m tests.lab``."""
-        return (
-            "run", "--fault", self.fault, "--seed", str(self.seed), "--gateway", self.gateway, "--dialect", self.dialect,
-            "--out", str(out),
-        )  # fmt: skip
-
-
 def run(job: Job, out: Path) -> int:
     """
     Run *job* in a cell of its own; its folder in *out* is there when it is whole, and in *out*/failed when it is not.
@@ -63,7 +43,7 @@ def run(job: Job, out: Path) -> int:
         CellError: no cell can be made here.
     """
     out = out.resolve()
-    partial, final, failed = out / f".{job.name}", out / job.name, out / "failed" / job.name
+    partial, final, failed = out / f".{job.name}", out / job.name, out / FAILED
     for stale in (partial, final):
         shutil.rmtree(stale, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -78,9 +58,9 @@ def run(job: Job, out: Path) -> int:
     if not reason.exists():
         reason.write_text("it took too long\n" if code < 0 else f"the run ended with {code}\n")
     print(f"{job.name}: {reason.read_text().strip()}", file=sys.stderr)
-    shutil.rmtree(failed, ignore_errors=True)
-    failed.parent.mkdir(exist_ok=True)
-    partial.replace(failed)
+    failed.mkdir(exist_ok=True)
+    numbers = [int(path.suffix[1:]) for path in failed.glob(f"{job.name}.*") if path.suffix[1:].isdigit()]
+    partial.replace(failed / f"{job.name}.{max(numbers, default=0) + 1}")
     return SPOILT
 
 
