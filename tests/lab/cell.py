@@ -14,6 +14,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -169,6 +170,8 @@ def enter(groups: Mapping[str, str], folder: Path) -> Cell:
     cell.run("mount", "--rbind", str(GROUPS), str(kept))
     cell.run("mount", "-t", "sysfs", "sysfs", "/sys")  # shows this network's cards
     cell.run("mount", "--move", str(kept), str(GROUPS))
+    cell.run("mount", "-t", "tmpfs", "tmpfs", "/var/log")  # logs of this machine's own services are none of the house's
+    socket.sethostname("node-1")
     return cell
 
 

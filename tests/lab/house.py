@@ -18,9 +18,12 @@ from typing import Any
 from aiops.demo.processes import Process, Processes, last_words
 from aiops.demo.wire import HOST, Client
 from aiops.errors import ChildError
+from tests.lab.cards import Cards
 from tests.lab.cell import Cell
 from tests.lab.daemon import Daemon
-from tests.lab.parts import Cards, Database, Gateway, Load, server_command
+from tests.lab.database import Database, start_database
+from tests.lab.load import Load
+from tests.lab.parts import Gateway, server_command, start_metadata
 from tests.lab.plan import Plan
 
 FIRST_PORT = 8001
@@ -110,6 +113,7 @@ class House:
         self.dialect = plan.dialect
         self.processes = Processes(folder)
         self.replicas: list[Replica] = []
+        self.metadata_port = 0
         self.database: Database
         self.cards: Cards
         self.gateway: Gateway
@@ -125,7 +129,8 @@ class House:
         Raises:
             ChildError: something did not start.
         """
-        self.database = await Database.start(self)
+        self.metadata_port = await start_metadata(self)
+        self.database = await start_database(self.processes, self.folder)
         self.cards = await Cards.start(self)
         self.replicas = [
             Replica(self, index, self.cards.gpu_of(index), FIRST_PORT + index) for index in range(self.plan.replicas)

@@ -109,10 +109,10 @@ def _spread(faults: Sequence[type[Fault]], count: int, rng: random.Random) -> li
     order = rng.sample(list(faults), len(faults))
     first = rng.randrange(len(HOUSES))
     for number in range(count):
-        fault = order[number % len(order)]
+        turn, place = divmod(number, len(order))
+        fault = order[place]
         houses = possible(fault)
-        # a cause of two faults with two houses each would otherwise see each fault in one house only
-        gateway, dialect = houses[(first + number + number // len(order)) % len(houses)]
+        gateway, dialect = houses[(first + turn + place) % len(houses)]
         found.append(Job(fault.name, rng.randrange(1, _MOST_SEED), gateway, dialect))
     return found
 

@@ -7,62 +7,19 @@ what the house needs; a real part may offer more.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiops.demo.cards import SimulatedCards
-from aiops.demo.wire import Client
+from aiops.demo.card import simulated_at
 
 if TYPE_CHECKING:
     from tests.lab.house import House, Replica
 
 
-class Cards:
-    """The machine's cards."""
-
-    def __init__(self, demo: SimulatedCards) -> None:
-        self._demo = demo
-
-    @classmethod
-    async def start(cls, house: House) -> Cards:
-        """Start the card process. The replicas are not started yet."""
-        return cls(
-            await SimulatedCards.start(house.plan.replicas, house.folder / "card.sock", house.processes, "the lab's")
-        )
-
-    def gpu_of(self, index: int) -> int:
-        """The card of replica *index*."""
-        return self._demo.seats[index].gpu
-
-    def arguments(self, gpu: int) -> tuple[str, ...]:
-        """For the command line of whatever uses card *gpu*: a server, a neighbour."""
-        return self._demo.seats[gpu].arguments
-
-    def settings(self) -> dict[str, Any]:
-        """The daemon's collectors of these cards."""
-        return self._demo.settings()
-
-    def environment(self) -> Mapping[str, str]:
-        """The daemon's environment, in which its NVML child meets the stand-in."""
-        return {}
-
-    async def set(self, gpu: int, **what: Any) -> None:
-        """Change something of card *gpu*."""
-        raise NotImplementedError
-
-
-class Database:
-    """What model servers ask about tenants."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    @classmethod
-    async def start(cls, house: House) -> Database:
-        """Start it; first of all parts."""
-        process = await house.processes.actor("metadata", "pool")
-        return cls(int(process.ready["port"]))
+async def start_metadata(house: House) -> int:
+    """What the demo's model servers ask about tenants; its port."""
+    process = await house.processes.actor("metadata", "pool")
+    return int(process.ready["port"])
 
 
 def server_command(house: House, replica: Replica) -> tuple[str, ...]:
@@ -72,7 +29,7 @@ def server_command(house: House, replica: Replica) -> tuple[str, ...]:
         ("import sys, asyncio\nfrom aiops.demo import model_server as m, stage\nfrom pathlib import Path\n"
         "a=sys.argv\nstage.perform(lambda: m.model_server(m.Identity(int(a[1]), a[2], 22000.0, int(a[3]), Path(a[4]),"
         " int(a[5]), int(a[6]))))"),
-        str(replica.gpu), house.cards.arguments(replica.gpu)[3], str(house.database.port), str(replica.log),
+        str(replica.gpu), simulated_at(house.cards.socket), str(house.metadata_port), str(replica.log),
         str(replica.port), str(house.plan.seed + replica.index),
     )  # fmt: skip
 
@@ -102,30 +59,3 @@ class Gateway:
     async def configure(self, **changes: Any) -> None:
         """Change its settings and reload it."""
         raise NotImplementedError
-
-
-class Load:
-    """Its users."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    @classmethod
-    async def start(cls, house: House) -> Load:
-        """Let users come, at `house.plan.rate`. The last part to be started."""
-        process = await house.processes.actor(
-            "load", "load", "--gateway", str(house.gateway.port), "--seed", str(house.plan.seed)
-        )
-        return cls(Client(int(process.ready["port"])))
-
-    async def stats(self) -> dict[str, Any]:
-        """
-        What users got: ``answers`` by status (also ``broken``, ``timeout``, ``truncated``), ``in_flight``, and
-        ``bad_s``: when each bad answer came (epoch), in order.
-        """
-        found = (await self._client.call("GET", "/stats"))[1]
-        return {**found, "bad_s": [found["first_503"]] if found["first_503"] else []}
-
-    async def set_rate(self, factor: float, ramp_s: float = 0.0) -> None:
-        """Let users come *factor* times as often as normally."""
-        await self._client.call("POST", "/admin/rate", {"factor": factor, "ramp_s": ramp_s})

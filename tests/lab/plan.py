@@ -20,6 +20,8 @@ class Plan:
     """Requests a second at the normal level."""
     prompt: tuple[int, int] = (70, 170)
     output: tuple[int, int] = (30, 90)
+    traffic: str = ""
+    """A file of recorded demand that shapes arrivals; see `tests.lab.traffic`."""
     kv_blocks: int = 200
     max_running: int = 32
     max_waiting: int = 10
