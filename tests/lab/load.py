@@ -29,7 +29,7 @@ class Load:
         plan = house.plan
         arguments = [
             "--gateway", str(house.gateway.port), "--seed", str(plan.seed), "--rate", str(plan.rate),
-            "--prompt", ",".join(map(str, plan.prompt)), "--output", ",".join(map(str, plan.output)),
+            "--prompt", ",".join(map(str, plan.prompt)), "--output", ",".join(map(str, plan.output)), "--prefix", str(plan.prefix),
         ]  # fmt: skip
         if plan.traffic:
             arguments += ["--traffic", plan.traffic]

@@ -32,7 +32,7 @@ class Ask:
     leaves_after: int = 0
     """Pieces of the answer after which the client has enough; 0: it reads all."""
     told: bool = False
-    """Whether this client was told to misbehave."""
+    """Whether this client was told to give up early: then an answer it does not wait for counts as a bad one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Shape:
 
     prompt: tuple[int, int]
     output: tuple[int, int]
-    prefix: int = 32
+    prefix: int
     """Tokens of a system prompt."""
     shared: float = 1.0
     """Share of prompts that begin with a system prompt of their tenant."""
@@ -52,7 +52,7 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
     """
-    What one tenant's clients do: ``impatient`` (a time-out shorter than an answer takes), ``leaving`` (stop after some
+    What one tenant's clients do: ``impatient`` (want a whole answer at once, and soon), ``leaving`` (stop after some
     pieces), ``invalid`` (what cannot be answered), ``flood`` (nothing but often).
     """
 
@@ -71,11 +71,12 @@ class Questions:
         seed: Of everything drawn.
         prompt: Shortest and longest prompt.
         output: Shortest and longest answer asked for.
+        prefix: Length of system prompts.
     """
 
-    def __init__(self, seed: int, *, prompt: tuple[int, int], output: tuple[int, int]) -> None:
+    def __init__(self, seed: int, *, prompt: tuple[int, int], output: tuple[int, int], prefix: int = 32) -> None:
         self._random = random.Random(seed)
-        self._normal = self._shape = Shape(prompt, output)
+        self._normal = self._shape = Shape(prompt, output, prefix)
         self._ids = count()
         self._bad: Misbehaviour | None = None
         self._beginnings = self._system_prompts()
@@ -86,8 +87,7 @@ class Questions:
         return 1.0 + (self._bad.times if self._bad else 0.0)
 
     def reshape(
-        self, *, prompt: float = 1.0, output: float = 1.0, prefix: int | None = None, shared: float | None = None,
-        stamped: bool | None = None,
+        self, *, prompt: float = 1.0, output: float = 1.0, shared: float | None = None, stamped: bool | None = None
     ) -> None:  # fmt: skip
         """
         Ask otherwise from now on: *prompt* and *output* are factors on the normal lengths; what is not given is as it was.
@@ -103,9 +103,6 @@ class Questions:
             shared=self._shape.shared if shared is None else shared,
             stamped=self._shape.stamped if stamped is None else stamped,
         )  # fmt: skip
-        if prefix is not None and prefix != self._shape.prefix:
-            self._shape = replace(self._shape, prefix=prefix)
-            self._beginnings = self._system_prompts()
 
     def misbehave(self, *, tenant: str, kind: str, times: float = 1.0, patience_s: float = 0.5) -> None:
         """
@@ -125,7 +122,7 @@ class Questions:
             return self._spoilt(self._ask(bad.tenant), bad.kind, bad.patience_s)
         ask = self._ask(self._random.choices(TENANTS, _WEIGHTS)[0])
         if self._random.random() < _ODD_SHARE:
-            return replace(self._spoilt(ask, self._random.choice(("leaving", "invalid")), 1.0), told=False)
+            return self._spoilt(ask, self._random.choice(("leaving", "invalid")), 1.0)
         return ask
 
     def _ask(self, tenant: str) -> Ask:
@@ -153,19 +150,22 @@ class Questions:
 
     def _spoilt(self, ask: Ask, kind: str, patience_s: float) -> Ask:
         if kind == "impatient":
-            return replace(ask, patience_s=patience_s, tries=1, told=True)
+            return replace(_changed(ask, stream=False), patience_s=patience_s, tries=1, told=True)
         if kind == "leaving":
-            return replace(ask, leaves_after=self._random.randint(1, 3), tries=1, told=True)
+            return replace(ask, leaves_after=self._random.randint(1, 3), tries=1)
         if kind == "invalid":
-            body = {**json.loads(ask.body), "max_tokens": 0}
-            return replace(ask, body=json.dumps(body).encode(), tries=1, told=True)
-        return replace(ask, tries=1, told=True)
+            return replace(_changed(ask, max_tokens=0), tries=1)
+        return replace(ask, tries=1)
 
     def _system_prompts(self) -> dict[str, list[list[str]]]:
         return {
             tenant: [self._random.choices(_VOCABULARY, k=self._shape.prefix) for _ in range(_BEGINNINGS)]
             for tenant in TENANTS
         }
+
+
+def _changed(ask: Ask, **what: int | bool) -> Ask:
+    return replace(ask, body=json.dumps({**json.loads(ask.body), **what}).encode())
 
 
 def _times(lengths: tuple[int, int], factor: float) -> tuple[int, int]:

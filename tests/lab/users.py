@@ -184,7 +184,7 @@ def main() -> None:
     args = _arguments()
     rng = random.Random(args.seed)
     curve = from_folder(args.traffic, rng) if args.traffic else made_up(rng)
-    Crowd.questions = Questions(rng.getrandbits(32), prompt=args.prompt, output=args.output)
+    Crowd.questions = Questions(rng.getrandbits(32), prompt=args.prompt, output=args.output, prefix=args.prefix)
     Crowd.tally, Crowd.rate, Crowd.curve, Crowd.seed = Tally(), Rate(args.rate), curve, rng.getrandbits(32)
     Crowd.host = f"http://{HOST}:{args.gateway}"
     control = Control(Crowd.tally, Crowd.rate, Crowd.questions, curve)
@@ -213,6 +213,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--gateway", type=int, required=True, metavar="PORT")
     parser.add_argument("--rate", type=float, default=12.0, help="requests a second at the normal level")
     parser.add_argument("--prompt", type=_pair, default=(70, 170), metavar="LOW,HIGH", help="tokens of a prompt")
+    parser.add_argument("--prefix", type=int, default=32, help="tokens of a system prompt")
     parser.add_argument("--output", type=_pair, default=(30, 90), metavar="LOW,HIGH", help="tokens of an answer")
     parser.add_argument("--traffic", type=Path, default=None, metavar="FOLDER", help="of CSV files with rates")
     parser.add_argument("--seed", type=int, default=0)
