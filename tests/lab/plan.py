@@ -20,8 +20,10 @@ class Plan:
     """Requests a second at the normal level."""
     prompt: tuple[int, int] = (70, 170)
     output: tuple[int, int] = (30, 90)
+    prefix: int = 32
+    """Length of the system prompts that prompts begin with."""
     traffic: str = ""
-    """A file of recorded demand that shapes arrivals; see `tests.lab.traffic`."""
+    """A folder of recorded demand that shapes arrivals, see `tests.lab.traffic`; empty: it is made up."""
     kv_blocks: int = 200
     max_running: int = 32
     max_waiting: int = 10
