@@ -23,6 +23,7 @@ from pathlib import Path
 import machine
 import numpy as np
 import rca_peers
+from shares import bounds
 
 from aiops.correlate import departures
 from aiops.correlate.suspects import suspect
@@ -131,10 +132,6 @@ def intervals(ways: dict[str, dict]) -> dict:
             **{f"aiops - {name}": bounds((own[drawn].astype(float) - hit[drawn]).mean(axis=1)) for name, hit in others.items()},
         }  # fmt: skip
     return found
-
-
-def bounds(values: np.ndarray) -> list[float]:
-    return [round(float(v), 3) for v in np.quantile(values, (0.025, 0.975))]
 
 
 def speed(baro: str | None) -> dict:
