@@ -16,10 +16,14 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiops.demo.processes import Process, Processes, last_words
 from aiops.demo.wire import HOST
 from aiops.errors import ChildError
+
+if TYPE_CHECKING:
+    from tests.lab.house import House
 
 NAME = "metadata-db.internal"
 _USER = "postgres"
@@ -42,7 +46,7 @@ INSERT INTO tenants SELECT n, 'tenant-' || n FROM generate_series(0, {_TENANTS -
 
 
 class Database:
-    """A running cluster. Use `start_database`."""
+    """A running cluster. Use `start`."""
 
     def __init__(self, processes: Processes, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
@@ -52,6 +56,20 @@ class Database:
         self._server: Process | None = None
         self._hosts = folder / "hosts"
 
+    @classmethod
+    async def start(cls, house: House) -> Database:
+        """
+        Start a copy of the template in the house's folder, and let the cell resolve its name.
+
+        Raises:
+            ChildError: it does not start.
+        """
+        database = cls(house.processes, house.folder, _PORT)
+        await asyncio.to_thread(_copy, make_template(), house.folder)
+        database._own_hosts()
+        await database.resume()
+        return database
+
     @property
     def dsn(self) -> str:
         """How clients reach it."""
@@ -60,7 +78,7 @@ class Database:
             f"sslmode=verify-full sslrootcert={self._data / 'ca.crt'}"
         )
 
-    async def start(self, **settings: str) -> None:
+    async def resume(self, **settings: str) -> None:
         """
         Start the server with *settings* beside the usual ones, and wait until it takes connections.
 
@@ -93,7 +111,7 @@ class Database:
     async def restart(self, **settings: str) -> None:
         """As a failover does it: every session ends, and the next ones are new."""
         await self.stop()
-        await self.start(**settings)
+        await self.resume(**settings)
 
     async def hold_lock(self) -> Process:
         """
@@ -104,18 +122,6 @@ class Database:
         """
         sql = "BEGIN; LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600);"
         return await self._psql("migration", sql)
-
-    async def execute(self, sql: str) -> None:
-        """
-        Run *sql* as its owner.
-
-        Raises:
-            ChildError: it failed.
-        """
-        client = await self._psql("administrator", sql)
-        if await client.handle.wait() != 0:
-            raise ChildError(f"{sql}: {last_words(client.errors)}")
-        await self._processes.end(client)
 
     async def _psql(self, name: str, sql: str) -> Process:
         dsn = f"host={HOST} port={self.port} user={_USER} dbname=postgres application_name={name}"
@@ -133,19 +139,6 @@ class Database:
     def _own_hosts(self) -> None:
         self.know_name(known=True)
         subprocess.run(["mount", "--bind", str(self._hosts), "/etc/hosts"], check=True)
-
-
-async def start_database(processes: Processes, folder: Path, template: Path | None = None) -> Database:
-    """
-    Start a copy of the template in *folder*, under the cell's own name for it.
-
-    Call it in a cell only: it replaces /etc/hosts of the mount namespace it runs in.
-    """
-    database = Database(processes, folder, _PORT)
-    await asyncio.to_thread(_copy, template or make_template(), folder)
-    database._own_hosts()
-    await database.start()
-    return database
 
 
 def make_template(folder: Path = _TEMPLATES) -> Path:

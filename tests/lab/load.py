@@ -30,6 +30,7 @@ class Load:
         arguments = [
             "--gateway", str(house.gateway.port), "--seed", str(plan.seed), "--rate", str(plan.rate),
             "--prompt", ",".join(map(str, plan.prompt)), "--output", ",".join(map(str, plan.output)), "--prefix", str(plan.prefix),
+            "--streamed", str(plan.streamed),
         ]  # fmt: skip
         if plan.traffic:
             arguments += ["--traffic", plan.traffic]

@@ -7,8 +7,7 @@ what the house needs; a real part may offer more.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiops.demo.card import simulated_at
 
@@ -32,30 +31,3 @@ def server_command(house: House, replica: Replica) -> tuple[str, ...]:
         str(replica.gpu), simulated_at(house.cards.socket), str(house.metadata_port), str(replica.log),
         str(replica.port), str(house.plan.seed + replica.index),
     )  # fmt: skip
-
-
-class Gateway:
-    """What users meet."""
-
-    def __init__(self, kind: str, port: int, log: Path) -> None:
-        self.kind, self.port, self.log = kind, port, log
-
-    @classmethod
-    async def start(cls, house: House) -> Gateway:
-        """Start it, of the kind of `house.plan.gateway`. The replicas serve by now."""
-        log = house.folder / "access.log"
-        upstreams = [word for replica in house.replicas for word in ("--upstream", str(replica.port))]
-        process = await house.processes.actor("gateway", "gateway", *upstreams, "--log", str(log))
-        return cls("python", int(process.ready["port"]), log)
-
-    def log_settings(self) -> dict[str, Any]:
-        """What the daemon must be told of the log, beyond its path and service: ``nginx_conf`` of an nginx."""
-        return {}
-
-    def status_urls(self) -> tuple[str, ...]:
-        """Its own pages of metrics, such as nginx's stub_status."""
-        return ()
-
-    async def configure(self, **changes: Any) -> None:
-        """Change its settings and reload it."""
-        raise NotImplementedError

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.lab.gateway import usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Plan:
     """Length of the system prompts that prompts begin with."""
     traffic: str = ""
     """A folder of recorded demand that shapes arrivals, see `tests.lab.traffic`; empty: it is made up."""
+    streamed: float = 1.0
+    """Share of requests whose answer is streamed."""
     kv_blocks: int = 200
     max_running: int = 32
     max_waiting: int = 10
@@ -31,12 +37,12 @@ class Plan:
     pool_size: int = 5
     pool_overflow: int = 5
     pool_timeout_s: float = 1.5
+    gateway_settings: Mapping[str, Any] = field(default_factory=dict)
+    """See `tests.lab.gateway.Settings`."""
     server_options: tuple[str, ...] = ()
     """Further arguments of every model server."""
-    neighbour: bool = False
-    """Whether a batch job writes a log beside the chat, which the daemon is told to follow."""
 
 
 def draw(rng: random.Random, seed: int, gateway: str, dialect: str) -> Plan:
     """A plan like anybody's."""
-    return Plan(seed, gateway, dialect, rate=round(rng.uniform(10.0, 13.0), 2))
+    return Plan(seed, gateway, dialect, rate=round(rng.uniform(10.0, 13.0), 2), gateway_settings=usual(rng))

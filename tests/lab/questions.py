@@ -72,9 +72,13 @@ class Questions:
         prompt: Shortest and longest prompt.
         output: Shortest and longest answer asked for.
         prefix: Length of system prompts.
+        streamed: Share that asks for the answer as it comes.
     """
 
-    def __init__(self, seed: int, *, prompt: tuple[int, int], output: tuple[int, int], prefix: int = 32) -> None:
+    def __init__(
+        self, seed: int, *, prompt: tuple[int, int], output: tuple[int, int], prefix: int = 32, streamed: float = 1.0
+    ) -> None:
+        self._streamed = streamed
         self._random = random.Random(seed)
         self._normal = self._shape = Shape(prompt, output, prefix)
         self._ids = count()
@@ -129,7 +133,7 @@ class Questions:
         low, high = self._shape.output
         body = {
             "model": "demo-7b", "prompt": self._prompt(tenant), "max_tokens": self._random.randint(low, high),
-            "stream": True, "user": tenant,
+            "stream": self._streamed >= 1.0 or self._random.random() < self._streamed, "user": tenant,
         }  # fmt: skip
         headers = {"content-type": "application/json", "authorization": f"Bearer sk-lab-{tenant}"}
         tries = 2 if self._random.random() < _RETRYING_SHARE else 1

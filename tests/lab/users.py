@@ -184,7 +184,9 @@ def main() -> None:
     args = _arguments()
     rng = random.Random(args.seed)
     curve = from_folder(args.traffic, rng) if args.traffic else made_up(rng)
-    Crowd.questions = Questions(rng.getrandbits(32), prompt=args.prompt, output=args.output, prefix=args.prefix)
+    Crowd.questions = Questions(
+        rng.getrandbits(32), prompt=args.prompt, output=args.output, prefix=args.prefix, streamed=args.streamed
+    )
     Crowd.tally, Crowd.rate, Crowd.curve, Crowd.seed = Tally(), Rate(args.rate), curve, rng.getrandbits(32)
     Crowd.host = f"http://{HOST}:{args.gateway}"
     control = Control(Crowd.tally, Crowd.rate, Crowd.questions, curve)
@@ -215,6 +217,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--prompt", type=_pair, default=(70, 170), metavar="LOW,HIGH", help="tokens of a prompt")
     parser.add_argument("--prefix", type=int, default=32, help="tokens of a system prompt")
     parser.add_argument("--output", type=_pair, default=(30, 90), metavar="LOW,HIGH", help="tokens of an answer")
+    parser.add_argument(
+        "--streamed", type=float, default=1.0, metavar="SHARE", help="of answers asked for as they come"
+    )
     parser.add_argument("--traffic", type=Path, default=None, metavar="FOLDER", help="of CSV files with rates")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

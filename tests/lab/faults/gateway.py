@@ -1,0 +1,121 @@
+"""What goes wrong in a gateway: limits that are too low, time-outs that are too short, connections closed by one side only."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.lab.faults.fault import Fault
+
+if TYPE_CHECKING:
+    from tests.lab.house import House
+    from tests.lab.plan import Plan
+
+_TABLE = "middlebox"
+_SEEN_S = 6.0
+"""How long a stateful device must see a house's connections before it knows those in use."""
+
+
+class GatewayLimit(Fault):
+    """A change of configuration limits requests or connections to less than what comes."""
+
+    name = cause = "gateway_limit"
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.variant = rng.choice(("requests", "connections"))
+        self.magnitudes["variant"] = self.variant
+        if self.variant == "requests":
+            self.magnitudes |= {"share": round(rng.uniform(0.25, 0.75), 2), "burst": rng.choice((0, 5, 10, 20))}
+        else:
+            self.magnitudes["connections"] = rng.choice((2, 4, 5, 8, 10))
+
+    async def begin(self, house: House) -> None:
+        if self.variant == "requests":
+            rate = max(round(float(self.magnitudes["share"]) * house.plan.rate), 1)
+            await house.gateway.configure(rate=float(rate), burst=int(self.magnitudes["burst"]))
+        else:
+            await house.gateway.configure(in_flight=int(self.magnitudes["connections"]))
+
+    async def end(self, house: House) -> None:
+        await house.gateway.configure(rate=None, burst=0, in_flight=None)
+
+
+class GatewayTimeout(Fault):
+    """A change of configuration lets the gateway wait for less time than whole answers take."""
+
+    name = cause = "gateway_timeout"
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.magnitudes |= {"limit_s": rng.choice((1.0, 1.5, 2.0, 3.0)), "streamed": round(rng.uniform(0.0, 0.6), 2)}
+        self._whole = rng.random() < 0.5
+        """Whether the limit is on the whole answer, where the gateway has such a limit."""
+        self.magnitudes["variant"] = "read"
+
+    def furnish(self, plan: Plan) -> Plan:
+        if self._whole and plan.gateway == "python":
+            self.magnitudes["variant"] = "total"
+        streamed = float(self.magnitudes["streamed"])
+        return replace(plan, rate=round(plan.rate * 0.6, 2), output=(60, 150), streamed=streamed)
+
+    async def begin(self, house: House) -> None:
+        limit_s = float(self.magnitudes["limit_s"])
+        await house.gateway.configure(**{"total_s" if self.magnitudes["variant"] == "total" else "read_s": limit_s})
+
+    async def end(self, house: House) -> None:
+        await house.gateway.configure(total_s=None, read_s=float(house.plan.gateway_settings["read_s"]))
+
+
+class KeepaliveRace(Fault):
+    """
+    Idle connections between gateway and servers end sooner than the gateway believes.
+
+    Either a stateful device between them (a firewall, a balancer) forgets a flow after an idle time and answers what comes
+    later with a reset, or the servers close what is idle and a gateway's pool that does not look hands it out. nginx looks,
+    so there it is the device.
+    """
+
+    name = cause = "keepalive_race"
+    wait_s = 90.0
+    hurt_s = 60.0
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.magnitudes |= {"idle_s": rng.choice((1, 2, 3, 4, 5)), "load": round(rng.uniform(0.25, 0.6), 2)}
+        self._server_closes = rng.random() < 0.5
+
+    def furnish(self, plan: Plan) -> Plan:
+        closes = self._server_closes and plan.gateway == "python"
+        self.magnitudes["variant"] = "server" if closes else "middlebox"
+        settings = {**plan.gateway_settings, "keep": 32, "replaces_stale": False}
+        return replace(plan, rate=round(plan.rate * float(self.magnitudes["load"]), 2), gateway_settings=settings)
+
+    async def begin(self, house: House) -> None:
+        if self.magnitudes["variant"] == "server":
+            for replica in house.replicas:
+                await replica.switch("keepalive", idle_s=float(self.magnitudes["idle_s"]))
+        else:
+            await self._forget_idle(house)
+
+    async def _forget_idle(self, house: House) -> None:
+        ports = ", ".join(str(replica.port) for replica in house.replicas)
+        tracked = f"tcp dport {{ {ports} }}"
+        house.cell.run("nft", "add", "table", "inet", _TABLE)
+        house.cell.run("nft", f"add chain inet {_TABLE} out {{ type filter hook output priority 0 ; }}")
+        house.cell.run("nft", f"add rule inet {_TABLE} out {tracked} ct state new,established accept")
+        house.cell.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=1")
+        await asyncio.sleep(_SEEN_S)
+        idle_s = int(self.magnitudes["idle_s"])
+        house.cell.run("sysctl", "-qw", f"net.netfilter.nf_conntrack_tcp_timeout_established={idle_s}")
+        house.cell.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
+        house.cell.run("nft", f"add rule inet {_TABLE} out {tracked} ct state invalid reject with tcp reset")
+
+    async def end(self, house: House) -> None:
+        if self.magnitudes["variant"] == "server":
+            for replica in house.replicas:
+                await replica.switch("keepalive", idle_s=None)
+        else:
+            house.cell.run("nft", "delete", "table", "inet", _TABLE, check=False)
