@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from aiops.demo.kv import Batcher
-from aiops.demo.pool import ConnectionPool
 
 # edges as vLLM 0.33's page shows them, so that a quantile is interpolated here as it would be there
 _TTFT_EDGES = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
@@ -17,6 +17,30 @@ _REQUEST_EDGES = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0
                   480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
 _LABELS = ("model_name", "engine")
 FINISHED = ("stop", "length", "abort", "error")
+
+
+class Pool(Protocol):
+    """What is shown of a connection pool."""
+
+    @property
+    def used(self) -> int:
+        """Connections taken now."""
+        ...
+
+    @property
+    def idle(self) -> int:
+        """Connections open and free."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """Connections at most."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Callers waiting."""
+        ...
 
 
 class ServerMetrics:
@@ -29,14 +53,15 @@ class ServerMetrics:
         pool: Read at scrape time.
     """
 
-    def __init__(self, model: str, batcher: Batcher, pool: ConnectionPool) -> None:
+    def __init__(self, model: str, batcher: Batcher, pool: Pool) -> None:
         self.registry = CollectorRegistry()
+        self._batcher = batcher
         self._labels = (model, "0")
         ProcessCollector(registry=self.registry)
         self._gauge("num_requests_running", "Number of requests in model execution batches.",
                     lambda: len(batcher.running))  # fmt: skip
         self._gauge("num_requests_waiting", "Number of requests waiting to be processed.",
-                    lambda: len(batcher.waiting))  # fmt: skip
+                    self._waiting)  # fmt: skip
         self._gauge("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", lambda: batcher.usage)
         Gauge("vllm:cache_config_info", "Information of the LLMEngine CacheConfig",
               ["engine", "block_size", "num_gpu_blocks"], registry=self.registry,
@@ -59,7 +84,7 @@ class ServerMetrics:
         self.itl = self._histogram("inter_token_latency_seconds", "inter-token latency", _ITL_EDGES)
         self.e2e = self._histogram("e2e_request_latency_seconds", "e2e request latency", _REQUEST_EDGES)
         self.queued = self._histogram("request_queue_time_seconds", "time spent in WAITING phase", _REQUEST_EDGES)
-        self._pool_metrics(pool)
+        self.pool_timeouts = pool_metrics(self.registry, pool)
 
     def page(self) -> bytes:
         """The page; colons in names stay colons, as vLLM's page has them."""
@@ -75,17 +100,21 @@ class ServerMetrics:
         text = f"Histogram of {what} in seconds."
         return Histogram(f"vllm:{name}", text, _LABELS, buckets=edges, registry=self.registry).labels(*self._labels)
 
-    def _pool_metrics(self, pool: ConnectionPool) -> None:
-        """OpenTelemetry's names for a client's connection pool, in Prometheus spelling."""
-        count = Gauge("db_client_connection_count", "Connections of the pool by state.", ["pool", "state"],
-                      registry=self.registry)  # fmt: skip
-        count.labels("metadata", "used").set_function(lambda: pool.used)
-        count.labels("metadata", "idle").set_function(lambda: pool.idle)
-        for name, text, read in (
-            ("db_client_connection_max", "Connections the pool may open.", lambda: pool.limit),
-            ("db_client_connection_pending_requests", "Callers waiting for a connection.", lambda: pool.pending),
-        ):
-            Gauge(name, text, ["pool"], registry=self.registry).labels("metadata").set_function(read)
-        self.pool_timeouts = Counter(
-            "db_client_connection_timeouts", "Callers that waited in vain.", ["pool"], registry=self.registry
-        ).labels("metadata")
+    def _waiting(self) -> float:
+        return len(self._batcher.waiting)
+
+
+def pool_metrics(registry: CollectorRegistry, pool: Pool) -> Counter:
+    """Show *pool* in OpenTelemetry's names, in Prometheus spelling; returns the counter of callers that waited in vain."""
+    count = Gauge("db_client_connection_count", "Connections of the pool by state.", ["pool", "state"],
+                  registry=registry)  # fmt: skip
+    count.labels("metadata", "used").set_function(lambda: pool.used)
+    count.labels("metadata", "idle").set_function(lambda: pool.idle)
+    for name, text, read in (
+        ("db_client_connection_max", "Connections the pool may open.", lambda: pool.limit),
+        ("db_client_connection_pending_requests", "Callers waiting for a connection.", lambda: pool.pending),
+    ):
+        Gauge(name, text, ["pool"], registry=registry).labels("metadata").set_function(read)
+    return Counter("db_client_connection_timeouts", "Callers that waited in vain.", ["pool"], registry=registry).labels(
+        "metadata"
+    )

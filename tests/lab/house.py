@@ -24,8 +24,8 @@ from tests.lab.daemon import Daemon
 from tests.lab.database import Database
 from tests.lab.gateway import Gateway
 from tests.lab.load import Load
-from tests.lab.parts import server_command, start_metadata
 from tests.lab.plan import Plan
+from tests.lab.servers import server_command
 
 FIRST_PORT = 8001
 SERVICE = "chat"
@@ -114,7 +114,6 @@ class House:
         self.dialect = plan.dialect
         self.processes = Processes(folder)
         self.replicas: list[Replica] = []
-        self.metadata_port = 0
         self.database: Database
         self.cards: Cards
         self.gateway: Gateway
@@ -130,7 +129,6 @@ class House:
         Raises:
             ChildError: something did not start.
         """
-        self.metadata_port = await start_metadata(self)
         self.database = await Database.start(self)
         self.cards = await Cards.start(self)
         self.replicas = [
