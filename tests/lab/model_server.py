@@ -5,7 +5,7 @@ card, a pool of connections to PostgreSQL.
 Faults are switched on under ``POST /admin/WHAT``: they change what this process really does, from the next request or
 step on. WHAT is weights {version, factor}, pace {factor}, block {share, seconds, how}, tokenizer {seconds}, leak {mib},
 vram_leak {mib}, kv_leak {blocks}, stall {how}, crash {text}, prefix_cache {on}, queue {max_waiting}, blocks {number},
-oom {survives}, pool {…, see `TenantPool.switch`}, licence {refused_share}, patience {idle_s}.
+oom {survives}, pool {…, see `TenantPool.switch`}, licence {refused_share}, keepalive {idle_s}.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class ModelServer:
         self.version = "v1.0"
         self.refused_share = self.block_share = self.block_s = self.tokenizer_s = self.leak_mib = 0.0
         self.block_how = "sleep"
+        self.patience = wire.Patience()
         self._kept: list[bytearray] = []
         self._ids = itertools.count()
         page.deferred = lambda: self.deferred
@@ -250,6 +251,8 @@ class ModelServer:
                 self._kept.clear()
         elif what == "pool":
             await self.pool.switch(value)
+        elif what == "keepalive":
+            self.patience.idle_s = None if value["idle_s"] is None else float(value["idle_s"])
         elif what == "licence":
             self.refused_share = float(value["refused_share"])
         elif what == "queue":
@@ -353,7 +356,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     engine.habits.survives_oom = args.survives_oom
     server = ModelServer(engine, page, journal, pool, peer, args.seed)
     await pool.open()
-    listening = await wire.serve(server.handle, args.port)
+    listening = await wire.serve(server.handle, args.port, patience=server.patience)
     journal.info("launcher.py:46", "Application startup complete.")
     try:
         async with stage.background(engine.run(), engine.report(), engine.watch()):
