@@ -50,7 +50,7 @@ PRIVATE = re.compile(rb"/(?:work|tmp|root|home)\b")
 def read_metrics() -> frozenset[str]:
     """What any clause, alert or the engine could read: every metric that is spelled out in any of them."""
     texts = [path.read_text() for path in shipped_rules().glob("*/*.yaml") if path.parent.name != "logs"]
-    for part in ("correlate", "detect", "narrative"):
+    for part in ("correlate", "detect"):
         texts += [path.read_text() for path in (_PACKAGE / part).glob("*.py") if path.stem not in {"movers", "news"}]
     words = set(re.findall(r"\w+", " ".join(texts)))
     # the engine puts the names of the servers' metrics together from parts

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiops.demo.card import OutOfMemory, Room, SimulatedCard
+from aiops.demo.gpu import TOTAL_MIB
 from aiops.errors import ChildError
 from tests.nvml_stub import build_library
 
@@ -86,6 +87,16 @@ class Cards:
     def gpu_of(self, index: int) -> int:
         """The card of replica *index*."""
         return index % COUNT
+
+    @property
+    def spare(self) -> int:
+        """A card that no replica uses."""
+        return COUNT - 1
+
+    @property
+    def total_mib(self) -> float:
+        """Memory of a card that processes may take."""
+        return TOTAL_MIB
 
     def environment(self) -> dict[str, str]:
         """Variables under which the daemon's child finds the stand-in of NVIDIA's library."""

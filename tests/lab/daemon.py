@@ -125,15 +125,14 @@ class Daemon:
 
 def _settings(house: House, port: int, state: Path, chat_port: int) -> dict[str, Any]:
     """Where the access log is, where messages go; everything else it finds by itself."""
+    logs = [{"path": str(replica.log), "instance": replica.address} for replica in house.replicas]
+    logs.append({"path": str(house.gateway.error_log)})
+    if house.plan.neighbour:
+        logs.append({"path": str(house.neighbour_log)})
     collect: dict[str, Any] = {
         "inference": {"discover": True},
         "access_log": {"paths": [str(house.gateway.log)], "service": house.service, **house.gateway.log_settings()},
-        "log_tail": {
-            "files": [
-                *({"path": str(replica.log), "instance": replica.address} for replica in house.replicas),
-                {"path": str(house.gateway.error_log)},
-            ]
-        },
+        "log_tail": {"files": logs},
         **house.cards.settings(),
     }
     urls = house.gateway.status_urls()

@@ -22,6 +22,7 @@ from tests.lab.cards import Cards
 from tests.lab.cell import Cell
 from tests.lab.daemon import Daemon
 from tests.lab.database import Database
+from tests.lab.faults.fault import Fault
 from tests.lab.gateway import Gateway
 from tests.lab.load import Load
 from tests.lab.plan import Plan
@@ -120,17 +121,20 @@ class House:
         self.daemon: Daemon
         self.load: Load
         self._chat: Client
+        self.neighbour_log = folder / "neighbour.log"
         self._excused: set[int] = set()
+        self._clients: list[Client] = []
 
-    async def start(self) -> None:
+    async def start(self, fault: Fault) -> None:
         """
-        Start everything, users last.
+        Start everything, users last, with what *fault* needs.
 
         Raises:
             ChildError: something did not start.
         """
         self.database = await Database.start(self)
         self.cards = await Cards.start(self)
+        await fault.prepare(self)
         self.replicas = [
             Replica(self, index, self.cards.gpu_of(index), FIRST_PORT + index) for index in range(self.plan.replicas)
         ]
@@ -139,6 +143,9 @@ class House:
         self.gateway = await Gateway.start(self)
         chat = await self.processes.actor("chat", "chat")
         self._chat = Client(int(chat.ready["port"]))
+        self._clients.append(self._chat)
+        if self.plan.neighbour:
+            await self.python("neighbour", "tests.lab.neighbour", "--log", str(self.neighbour_log), "--rate", "1")
         self.daemon = await Daemon.start(self, self._chat.port)
         self.load = await Load.start(self)
 
@@ -156,6 +163,12 @@ class House:
     async def python(self, name: str, module: str, *arguments: str) -> Process:
         """`helper` of a Python module, such as ``tests.lab.leaker``."""
         return await self.helper(name, sys.executable, "-m", module, *arguments)
+
+    async def service_beside(self, name: str, module: str, *arguments: str) -> Client:
+        """A small service of a fault's own, an actor of *module*, ready; for talking to it."""
+        process = await self.processes.actor_of(name, (sys.executable, "-m", module, *arguments))
+        self._clients.append(Client(int(process.ready["port"])))
+        return self._clients[-1]
 
     def excuse(self, process: Process) -> None:
         """Its end, now or later, is meant."""
@@ -181,18 +194,17 @@ class House:
 
     async def close(self) -> None:
         """Close connections, and end everything."""
-        clients = [replica.client for replica in self.replicas]
-        for client in [*clients, *([self._chat] if hasattr(self, "_chat") else [])]:
+        for client in [*self._clients, *(replica.client for replica in self.replicas)]:
             await client.close()
         await self.processes.stop()
 
 
 @asynccontextmanager
-async def open_house(cell: Cell, folder: Path, plan: Plan, rng: random.Random) -> AsyncIterator[House]:
+async def open_house(cell: Cell, folder: Path, plan: Plan, fault: Fault, rng: random.Random) -> AsyncIterator[House]:
     """Start everything, and end every process after the block."""
     house = House(cell, folder, plan, rng)
     try:
-        await house.start()
+        await house.start(fault)
         yield house
     finally:
         await house.close()

@@ -41,6 +41,8 @@ class Plan:
     """See `tests.lab.gateway.Settings`."""
     server_options: tuple[str, ...] = ()
     """Further arguments of every model server."""
+    neighbour: bool = False
+    """Whether a batch job writes a log beside the chat, which the daemon is told to follow."""
 
 
 def draw(rng: random.Random, seed: int, gateway: str, dialect: str) -> Plan:

@@ -92,7 +92,7 @@ async def _play(job: Job, cell: Cell, folder: Path, kept: Path) -> None:
     rng = random.Random(f"{job.fault} {job.seed}")
     fault = FAULTS[job.fault](random.Random(rng.random()))
     plan = fault.furnish(draw(random.Random(rng.random()), job.seed, job.gateway, job.dialect))
-    async with open_house(cell, folder, plan, rng) as house:
+    async with open_house(cell, folder, plan, fault, rng) as house:
         await house.daemon.record(house, folder / "recording")
         times = await _acts(house, fault, rng)
         await house.daemon.end_recording(house)

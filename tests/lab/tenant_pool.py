@@ -96,6 +96,16 @@ class TenantPool:
                 await asyncio.sleep(self._random.expovariate(1.0 / self.quota_s))
         return name
 
+    async def first_row(self, statement: str) -> tuple[Any, ...] | None:
+        """
+        Run *statement*; its first row.
+
+        Raises:
+            psycopg.Error: as of `ask`.
+        """
+        async with self._pool.connection() as connection:
+            return await (await connection.execute(statement)).fetchone()
+
     async def switch(self, value: dict[str, Any]) -> None:
         """Change how this server uses its pool: `leak_share`, `quota_s`, `size` (a whole configuration's)."""
         self.leak_share = float(value.get("leak_share", self.leak_share))

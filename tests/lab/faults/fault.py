@@ -33,6 +33,8 @@ class Fault(ABC):
     """Whether its decisive signal comes from the stand-in for NVIDIA's library."""
     alone: ClassVar[bool] = False
     """Whether it uses up what cells share (cores, the disk, the kernel's log), so that no other may run beside it."""
+    pairs: ClassVar[bool] = True
+    """Whether it may be one of two faults at once."""
     healthy_s: ClassVar[float] = 45.0
     """How long the house runs before it."""
     wait_s: ClassVar[float] = 60.0
@@ -50,6 +52,9 @@ class Fault(ABC):
     def furnish(self, plan: Plan) -> Plan:
         """The house it needs, where that is not any house: `dataclasses.replace` of *plan*."""
         return plan
+
+    async def prepare(self, house: House) -> None:  # noqa: B027 - most need nothing
+        """What it needs from the start on and not every house has. Database and cards run; nothing else does yet."""
 
     @abstractmethod
     async def begin(self, house: House) -> None:
