@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
-.PHONY: setup run demo test check format bench docs lock clean
+.PHONY: setup run demo test check format bench lab docs lock clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,21 @@ bench: $(STAMP)
 	$(if $(RUNS),$(BIN)/python bench/lab.py $(RUNS),@echo "bench/lab.py left out: set RUNS to folders of lab runs")
 	$(BIN)/python bench/tables.py
 
+LAB_STAMP := $(VENV)/.lab-complete
+$(LAB_STAMP): requirements/lab.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lab.txt
+	@touch $@
+
+# real faults on this machine, two minutes each, recorded with their truth; needs root
+LAB ?= lab-runs
+LAB_SEED ?= 1
+LAB_RUNS ?= 4
+LAB_JOBS ?= 4
+lab: $(LAB_STAMP)
+	@mkdir -p $(LAB)
+	$(BIN)/python -m tests.lab plan --seed $(LAB_SEED) --runs-per-cause $(LAB_RUNS) > $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS)
+	$(BIN)/python -m tests.lab campaign $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS) --out $(LAB) --jobs $(LAB_JOBS)
+
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
@@ -58,6 +73,7 @@ docs: $(STAMP)
 lock:
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header -o requirements/run.txt pyproject.toml
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header --allow-unsafe -o requirements/dev.txt requirements/dev.in
+	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header --allow-unsafe -o requirements/lab.txt requirements/lab.in
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

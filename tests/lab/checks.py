@@ -63,12 +63,13 @@ class Adapter:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             write_adapter(path)
-        self._file = path.open("rb")
+        self._path = path
 
     async def check(self, prompt: str) -> None:
         number = zlib.crc32(prompt.encode()) % SHARDS
-        self._file.seek(number * SHARD_BYTES)
-        shard = self._file.read(SHARD_BYTES)
+        with self._path.open("rb") as file:
+            file.seek(number * SHARD_BYTES)
+            shard = file.read(SHARD_BYTES)
         known, found = int.from_bytes(shard[:4], "big"), zlib.crc32(shard[4:])
         if known != found:
             told = (

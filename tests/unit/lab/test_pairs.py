@@ -1,0 +1,61 @@
+"""Which two faults may be at once: two roots, in one house, that do not turn the same screws."""
+
+from tests.lab.faults import FAULTS
+from tests.lab.faults.fault import Fault
+from tests.lab.faults.pairs import possible_pairs
+
+
+class Simple(Fault):
+    async def begin(self, house):
+        pass
+
+    async def end(self, house):
+        pass
+
+
+def fault(name: str, module: str, **what: object) -> type[Fault]:
+    return type(name, (Simple,), {"name": name, "cause": name, "__module__": module, **what})
+
+
+LEAK, SLOW, LIMIT = fault("leak", "gpu"), fault("slow", "business"), fault("limit", "gateway", gateways=("nginx",))
+
+
+def names(*faults: type[Fault], leads=None, gateway: str = "python") -> set[tuple[str, str]]:
+    return {(a.name, b.name) for a, b in possible_pairs(faults, leads or {}, gateway, "vllm")}
+
+
+def test_either_of_two_may_be_first():
+    assert names(LEAK, SLOW) == {("leak", "slow"), ("slow", "leak")}
+
+
+def test_a_cause_and_what_it_leads_to_are_no_two_roots():
+    assert names(LEAK, SLOW, leads={"leak": ("slow",)}) == set()
+
+
+def test_a_fault_of_another_gateway_is_not_drawn():
+    assert names(LEAK, LIMIT) == set()
+    assert len(names(LEAK, LIMIT, gateway="nginx")) == 2
+
+
+def test_faults_of_one_module_are_not_drawn_together():
+    assert names(LEAK, fault("hot", "gpu")) == set()
+
+
+def test_faults_that_need_the_machine_and_harmless_ones_are_not_drawn():
+    others = [
+        fault("hog", "host", alone=True),
+        fault("calm", "harmless", cause=None, kind="lookalike"),
+        fault("shy", "network", pairs=False),
+    ]
+
+    assert names(LEAK, *others) == set()
+
+
+def test_every_fault_says_what_it_is():
+    """A class that forgot its cause, or its kind, would be scored as something else."""
+    for name, known in FAULTS.items():
+        assert known.name == name
+        assert known.kind in {"fault", "lookalike", "none", "undescribed", "two"}
+        assert (known.cause is not None) == (known.kind == "fault")
+        assert known.hurts == (known.kind in {"fault", "undescribed", "two"})
+        assert known.healthy_s + known.wait_s + known.hurt_s <= 260.0
