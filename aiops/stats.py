@@ -69,7 +69,7 @@ def rate_points(at_s: ArrayLike, values: ArrayLike) -> Floats:
 
 def steps(totals: Floats) -> Floats:
     """What a counter added between neighbouring samples, shape (n - 1,); a fall is a restart from zero."""
-    added = np.diff(totals)
+    added: Floats = totals[1:] - totals[:-1]  # numpy.diff takes four times as long on a few hundred values
     fell = added < 0
     if fell.any():
         added[fell] = totals[1:][fell]
@@ -93,7 +93,8 @@ def median(values: ArrayLike) -> float:
     A diagnosis takes some sixty of them, of a few hundred values each: sorting costs a quarter of what `numpy.median`
     spends on axes, masks and NaNs.
     """
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    ordered = np.array(values, dtype=np.float64)
+    ordered.sort()
     if ordered.size == 0:
         return math.nan
     middle = ordered.size // 2
@@ -286,6 +287,8 @@ def beta_upper(bad: int, total: int, confidence: float) -> float:
         raise ValueError(f"no bound for {bad} of {total} at confidence {confidence}")
     if bad == total:
         return 1.0
+    if bad == 0:
+        return -math.expm1(math.log1p(-confidence) / total)
     low, high = bad / total, 1.0
     while high - low > 1e-9 * high:
         middle = (low + high) / 2

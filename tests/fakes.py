@@ -43,12 +43,15 @@ class FakeSeries:
 
     def __init__(self) -> None:
         self.held: dict[str, dict[Labels, dict[float, float]]] = {}
+        self._sorted: dict[tuple[str, Labels], Window] = {}
 
     def extend(self, samples: Iterable[Sample]) -> None:
         for sample in samples:
+            self._sorted.pop((sample.metric, sample.labels), None)
             self.held.setdefault(sample.metric, {}).setdefault(sample.labels, {})[sample.at_s] = sample.value
 
     def put(self, metric: str, labels: Labels, points: Mapping[float, float]) -> None:
+        self._sorted.pop((metric, labels), None)
         self.held.setdefault(metric, {}).setdefault(labels, {}).update(points)
 
     def window(
@@ -57,9 +60,19 @@ class FakeSeries:
         for labels, points in self.held.get(metric, {}).items():
             if match and not labels.matches(match):
                 continue
-            times = sorted(at_s for at_s in points if start_s <= at_s <= end_s)
-            if times:
-                yield Window(labels, np.array(times), np.array([points[at_s] for at_s in times]))
+            whole = self._whole(metric, labels, points)
+            first, end = whole.at_s.searchsorted(start_s), whole.at_s.searchsorted(end_s, "right")
+            if first < end:
+                yield Window(labels, whole.at_s[first:end].copy(), whole.values[first:end].copy())
+
+    def _whole(self, metric: str, labels: Labels, points: Mapping[float, float]) -> Window:
+        """Sorted once; tests may also put points into *held* by hand."""
+        found = self._sorted.get((metric, labels))
+        if found is None or found.at_s.size != len(points):
+            times = sorted(points)
+            found = Window(labels, np.array(times), np.array([points[at_s] for at_s in times]))
+            self._sorted[metric, labels] = found
+        return found
 
     def latest(
         self, metric: str, now_s: float, match: Mapping[str, str] | None = None, max_age_s: float = 30.0

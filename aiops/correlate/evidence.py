@@ -29,6 +29,7 @@ from aiops.units import format_duration
 _MAX_AGE_S = 600.0
 _SAME_PACE = math.log(1.1)
 """A replica that is slower by less than this at an equal clock works as before."""
+_NO_WORDS = dict.fromkeys(PLACEHOLDERS, "?")
 _SURE_OF_EVENT = 0.98
 """Chance that a change which caused an incident is seen, where there is a change feed."""
 
@@ -83,10 +84,9 @@ def _log_odds(clause: Clause, finding: Finding) -> float:
 def _tell(clause: Clause, finding: Finding, scene: Scene, place: Place) -> str:
     if finding.state is EvidenceState.UNKNOWN:
         return f"Not testable here: {finding.missing}."
-    words = dict.fromkeys(PLACEHOLDERS, "?")
-    words |= {"place": clean(place.text), "when": scene.when(finding.onset)} | dict(finding.words)
+    words = {**_NO_WORDS, "place": clean(place.text), "when": scene.when(finding.onset), **finding.words}
     present = finding.state is EvidenceState.PRESENT
-    return (clause.text.present if present else clause.text.absent).format(**words)
+    return (clause.text.present if present else clause.text.absent).format_map(words)
 
 
 # --- logs -----------------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def name_all(labels: Iterable[Labels], by: str) -> str:
 
 def clean(text: str) -> str:
     """A label value fit for a sentence: printable, short. Labels come from other people's pages and logs."""
-    printable = "".join(char if char.isprintable() else "·" for char in text)
+    printable = text if text.isprintable() else "".join(char if char.isprintable() else "·" for char in text)
     return printable if len(printable) <= _MAX_NAME else printable[: _MAX_NAME - 1] + "…"
 
 

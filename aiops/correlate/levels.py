@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,8 +45,16 @@ _REDUCERS: Mapping[Reduce, Callable[[Floats], float]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Seen(NamedTuple):
+    """One series of a test."""
+
+    window: Window
+    where: str
+    """What it is bound by: a replica, a card, a service."""
+    ref: SeriesRef
+
+
+class _Reading(NamedTuple):
     """One series reduced to one number."""
 
     labels: Labels
@@ -73,9 +81,12 @@ class _Case:
 
     def __init__(self, test: MetricTest, scene: Scene, place: Place) -> None:
         self._test, self._scene, self._place = test, scene, place
-        self._windows = _windows(test, scene)
-        self._own = [w for w in self._windows if place.holds(test.bound_by, w.labels.get(test.bound_by))]
-        self._refs = tuple(SeriesRef(test.name, w.labels) for w in self._own)
+        self._bound, self._limit = test.bound_by, test.limit
+        # tests live as long as their rules, windows as long as the scene: their ids are names here
+        self._seen = scene.once(id(test), lambda: _seen(test, scene))
+        own = [seen for seen in self._seen if place.holds(self._bound, seen.where)]
+        self._own = [seen.window for seen in own]
+        self._refs = tuple([seen.ref for seen in own])
         self._start_s = scene.first_bad_s - test.over
         self._end_s = min(scene.now_s, scene.first_bad_s + _MAX_AGE_S)
 
@@ -85,7 +96,7 @@ class _Case:
             zero = _Reading(self._place.where, 0.0)
             return self._loudest([zero], lambda reading: reading.value, "")
         if not self._own:
-            about = f" for {self._place.text}" if self._windows else ""
+            about = f" for {self._place.text}" if self._seen else ""
             return unknown(f"no {self._test.name}{about}")
         if self._test.share is not None:
             return self._share()
@@ -100,7 +111,7 @@ class _Case:
         watched = self._test.watched_by
         if watched is None or not self._test.counts:
             return False
-        label = self._test.bound_by
+        label = self._bound
         windows = _of_service(watched.name, self._scene.view.windows(watched.name, watched.match), self._scene)
         bound = label if label in CATALOG[watched.name].labels else ""
         return any(not bound or self._place.holds(bound, w.labels.get(bound)) for w in windows)
@@ -109,7 +120,7 @@ class _Case:
 
     def _against_level(self) -> Finding:
         readings = [
-            _Reading(w.labels, value, onset=self._crossing(w))
+            _Reading(w.labels, value, onset=self._crossing(w) if self._limit.holds(value) else None)
             for w in self._own
             if (value := self._reduced(w)) is not None
         ]
@@ -119,9 +130,9 @@ class _Case:
         """When the bound was first crossed; for increases, when the counter first moved."""
         part = cut_with_reference(window, self._start_s, self._end_s)
         if self._test.counts:
-            crossed = np.flatnonzero(np.diff(part.values) != 0) + 1
+            crossed = np.flatnonzero(part.values[1:] != part.values[:-1]) + 1
         else:
-            limit = self._test.limit
+            limit = self._limit
             crossed = np.flatnonzero(
                 part.values > limit.value if limit.above is not None else part.values < limit.value
             )
@@ -179,17 +190,18 @@ class _Case:
     # --- against others ---------------------------------------------------------------------------------------------
 
     def _against_peers(self) -> Finding:
-        others = [value for w in self._windows if self._is_peer(w) and (value := self._reduced(w)) is not None]
+        peers = [seen.window for seen in self._seen if self._is_peer(seen.where)]
+        others = [value for w in peers if (value := self._reduced(w)) is not None]
         if len(others) < 2:
             return unknown("fewer than two peers", self._refs)
         normal = median(others)
         readings = [_Reading(w.labels, value, normal) for w in self._own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: reading.ratio, f"no recent {self._test.name}")
 
-    def _is_peer(self, window: Window) -> bool:
-        label = self._test.bound_by
-        value = window.labels.get(label)
-        return not self._place.holds(label, value) and self._scene.topology.whole(self._place.scope).holds(label, value)
+    def _is_peer(self, where: str) -> bool:
+        if self._place.holds(self._bound, where):
+            return False
+        return self._scene.whole(self._place.scope).holds(self._bound, where)
 
     def _share(self) -> Finding:
         """The place's share of the whole; for a whole service, the share of its largest part."""
@@ -200,31 +212,34 @@ class _Case:
             return unknown("fewer than two replicas to compare", self._refs)
         if whole < _MIN_WHOLE:
             return unknown(f"too little {test.name} to compare", self._refs)
-        mine = [value for name, value in parts.items() if self._place.holds(test.bound_by, name)]
+        mine = [value for name, value in parts.items() if self._place.holds(self._bound, name)]
         share = (max(mine) if len(mine) == len(parts) else sum(mine)) / whole
         words = {
             "share": f"{share * 100:.0f} %",
             "count": f"{whole:.0f}",
-            "limit": f"{test.limit.value * 100:.0f} %",
-            "who": name_all((w.labels for w in self._own), test.bound_by),
+            "limit": f"{self._limit.value * 100:.0f} %",
+            "who": name_all((w.labels for w in self._own), self._bound),
         }
-        return Finding(stated(holds=test.limit.holds(share)), words, series=self._refs)
+        return Finding(stated(holds=self._limit.holds(share)), words, series=self._refs)
 
     def _parts(self) -> dict[str, float]:
         """What each replica (or card) of the service adds to the whole; those without a series add nothing."""
-        label = self._test.bound_by
-        service = self._scene.topology.whole(self._place.scope)
+        label = self._bound
+        service = self._scene.whole(self._place.scope)
         names = service.gpus if label == "gpu" else service.instances
         parts = dict.fromkeys(names, 0.0)
-        for window in self._windows:
-            name = window.labels.get(label)
-            if name in parts and name != NOBODY:
-                parts[name] += self._reduced(window) or 0.0
+        for seen in self._seen:
+            if seen.where in parts and seen.where != NOBODY:
+                parts[seen.where] += self._reduced(seen.window) or 0.0
         return parts
 
     # --- common -----------------------------------------------------------------------------------------------------
 
     def _reduced(self, window: Window) -> float | None:
+        key = (id(window), self._start_s, self._test.reduce)
+        return self._scene.once(key, lambda: self._one_number(window))
+
+    def _one_number(self, window: Window) -> float | None:
         if self._test.counts:
             part = cut_with_reference(window, self._start_s, self._end_s)
             if part.at_s.size < 2:
@@ -238,22 +253,32 @@ class _Case:
         """The reading that speaks most for the clause, told."""
         if not readings:
             return unknown(missing, self._refs)
-        test, limit = self._test, self._test.limit
-        ordered = sorted(readings, key=number, reverse=limit.above is not None)
-        passing = [reading for reading in ordered if limit.holds(number(reading))]
-        first = ordered[0]
+        test, limit = self._test, self._limit
+        numbered = [(number(reading), reading) for reading in readings]
+        numbered.sort(key=_number, reverse=limit.above is not None)
+        passing = [reading for value, reading in numbered if limit.holds(value)]
+        loudest, first = numbered[0]
         plain = test.above is not None or test.below is not None
         words = {
             "value": format_quantity(first.value, test.unit),
             "limit": format_quantity(limit.value, test.unit) if plain else factor(limit.value),
             "baseline": "unknown" if math.isnan(first.baseline) else format_quantity(first.baseline, test.unit),
-            "ratio": f"{number(first) * 100:.0f} %" if test.trend else factor(number(first)),
-            "who": name_all((reading.labels for reading in passing or [first]), test.bound_by),
+            "ratio": f"{loudest * 100:.0f} %" if test.trend else factor(loudest),
+            "who": name_all((reading.labels for reading in passing or [first]), self._bound),
             "window": format_duration(test.over),
             "count": f"{len(passing)} of {len(readings)}",
         }
         onset = _earliest(reading.onset for reading in passing)
         return Finding(stated(holds=bool(passing)), words, onset=onset, series=self._refs)
+
+
+def _number(numbered: tuple[float, _Reading]) -> float:
+    return numbered[0]
+
+
+def _seen(test: MetricTest, scene: Scene) -> list[_Seen]:
+    bound = test.bound_by
+    return [_Seen(w, w.labels.get(bound), SeriesRef(test.name, w.labels)) for w in _windows(test, scene)]
 
 
 def _windows(test: MetricTest, scene: Scene) -> Sequence[Window]:

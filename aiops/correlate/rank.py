@@ -85,7 +85,7 @@ def weigh_all(causes: Iterable[CauseRule], scene: Scene) -> list[Weighed]:
         weigh(rule, scene, place)
         for rule in causes
         if explained & set(rule.explains)
-        for place in scene.topology.places(rule.scope)
+        for place in scene.places(rule.scope)
     ]
     return sorted(weighed, key=lambda w: -w.score)
 

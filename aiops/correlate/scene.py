@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 from aiops.correlate.load import LoadAccount, account
 from aiops.correlate.pace import Pace, read_paces
-from aiops.correlate.topology import Topology, read_topology
+from aiops.correlate.topology import Place, Topology, read_topology
 from aiops.correlate.view import View, cut
 from aiops.model import Alert, Event, EventKind, Onset
 from aiops.ports import EventReader, SeriesReader
+from aiops.rulebook.causes import Scope
 from aiops.units import format_duration
+
+T = TypeVar("T")
 
 SIGHT_S = 900.0
 """How far back before the first bad second series are read: the longest lead and its baseline."""
@@ -85,6 +89,23 @@ class Scene:
         self.topology: Topology = read_topology(self.view, context.service)
         self.events: Sequence[Event] = events.events(context.first_bad_s - _DAY_S, now_s)
         self._changes_are_pushed = events.has_change_feed()
+        self._known: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What *find* gives, worked out once a scene: a clause asks the same of the same series at every place."""
+        if key in self._known:
+            known: T = self._known[key]
+            return known
+        found = self._known[key] = find()
+        return found
+
+    def places(self, scope: Scope) -> tuple[Place, ...]:
+        """Every place of that kind the service could be hurt from."""
+        return self.once(("places", scope), lambda: self.topology.places(scope))
+
+    def whole(self, scope: Scope) -> Place:
+        """The service, or its host, with all its replicas and their cards."""
+        return self.once(("whole", scope), lambda: self.topology.whole(scope))
 
     @cached_property
     def paces(self) -> dict[str, Pace]:

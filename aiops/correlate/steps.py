@@ -101,9 +101,11 @@ def level_step(  # noqa: PLR0913 - each is a different quantity of the same sear
     cuts = cuts[allowed]
     if cuts.size == 0:
         return None
-    total = np.concatenate(([0.0], np.cumsum(values)))
+    total = np.empty(n + 1)
+    total[0] = 0.0
+    values.cumsum(out=total[1:])
     gap = (total[-1] - total[cuts]) / (n - cuts) - total[cuts] / cuts
-    cut = int(cuts[int(np.argmax(cuts * (n - cuts) / n * gap * gap))])
+    cut = int(cuts[(cuts * (n - cuts) / n * gap * gap).argmax()])
     past, present = values[:cut], values[cut:]
     before, after = median(past), median(present)
     if abs(after - before) < _MIN_SPREADS * robust_scale(past, floor):

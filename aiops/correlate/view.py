@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from aiops.model import Labels
 from aiops.ports import SeriesReader, Window
 
@@ -58,13 +56,13 @@ def _matching(windows: Sequence[Window], match: Mapping[str, str]) -> Sequence[W
 
 def cut(window: Window, start_s: float, end_s: float) -> Window:
     """*window* between two times, both included."""
-    first = int(np.searchsorted(window.at_s, start_s, "left"))
-    end = int(np.searchsorted(window.at_s, end_s, "right"))
+    first = window.at_s.searchsorted(start_s)
+    end = window.at_s.searchsorted(end_s, "right")
     return Window(window.labels, window.at_s[first:end], window.values[first:end])
 
 
 def cut_with_reference(window: Window, start_s: float, end_s: float) -> Window:
     """As `cut`, with the last sample before *start_s*: what a counter is measured from."""
-    first = max(int(np.searchsorted(window.at_s, start_s, "left")) - 1, 0)
-    end = int(np.searchsorted(window.at_s, end_s, "right"))
+    first = max(int(window.at_s.searchsorted(start_s)) - 1, 0)
+    end = window.at_s.searchsorted(end_s, "right")
     return Window(window.labels, window.at_s[first:end], window.values[first:end])

@@ -185,15 +185,19 @@ def _confirmed(alert: Alert, rule: AlertRule, breach: Breach, now_s: float) -> A
     """*alert* as *breach* and today's rule have it; while pending, a gap nobody watched is not counted."""
     gap_s = now_s - alert.last_breach_s
     unwatched = alert.state is AlertState.PENDING and gap_s > _MAX_GAP_S
-    return replace(
-        alert,
+    return Alert(  # every alert every second: `replace` takes twice as long
+        rule=alert.rule,
+        labels=alert.labels,
         severity=rule.severity,
         symptom=rule.symptom,
+        state=alert.state,
         since_s=alert.since_s + gap_s if unwatched else alert.since_s,
         last_breach_s=now_s,
         value=breach.value,
         limit=breach.limit,
         summary=breach.text or alert.summary,
+        fired_at_s=alert.fired_at_s,
+        resolved_at_s=alert.resolved_at_s,
     )
 
 

@@ -19,6 +19,8 @@ from aiops.ports import SeriesReader
 from aiops.rulebook.alerts import Selector
 from aiops.stats import Floats, steps
 
+_DOUBLE_BYTES = 8
+
 
 class Counted(NamedTuple):
     """What was added to a counter, and when; one element a sample after the first."""
@@ -67,6 +69,21 @@ def read_counted(
                 service = window.labels.get(service_label) or UNNAMED_SERVICE
                 found.setdefault(service, []).append(Counted(window.labels, at_s[1:], steps(values), float(at_s[0])))
     return found
+
+
+def moved(selectors: Iterable[Selector], series: SeriesReader, start_s: float, end_s: float, after_s: float) -> bool:
+    """
+    Whether any counter that *selectors* choose has another value in [start_s, end_s] than it had just before *after_s*.
+
+    Failures are counters that stand still for hours: this is a fifth of the work of reading them as steps.
+    """
+    for selector in selectors:
+        for window in series.window(selector.name, start_s, end_s, selector.match):
+            first = max(int(window.at_s.searchsorted(after_s, "right")) - 1, 0)
+            raw = window.values[first:].tobytes()
+            if raw != raw[:_DOUBLE_BYTES] * (len(raw) // _DOUBLE_BYTES):
+                return True
+    return False
 
 
 def last_added_s(counters: Iterable[Counted]) -> float:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aiops.detect.counting import Counted, check_counters, last_added_s, per_stretch, read_counted
+from aiops.detect.counting import Counted, check_counters, last_added_s, moved, per_stretch, read_counted
 from aiops.document import Duration, FieldError, Ratio, doc
 from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader
@@ -127,6 +127,8 @@ class ErrorRatio:
 
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
+        if not moved((config.bad,), series, now_s - _READ_S, now_s, now_s - _FRESH_S):
+            return
         bad_by_service = self._read((config.bad,), series, now_s - _READ_S, now_s)
         hurt = {service: bad for service, bad in bad_by_service.items() if self._has_enough(bad, now_s)}
         if not hurt or self._is_watched_better(series, now_s):
@@ -202,8 +204,7 @@ class ErrorRatio:
         if not count:
             return _Baseline(0.0, cap, known=False)
         ratio = min(median(bad_counts[answered] / total_counts[answered]), 1.0)
-        bound = beta_upper(round(ratio * count), count, _CONFIDENCE)
-        return _Baseline(ratio, min(max(bound, _FLOOR), cap), known=True)
+        return _Baseline(ratio, _excused(round(ratio * count), count, cap), known=True)
 
     def _text(self, labels: Labels, ratio: float, limit: float, detail: str) -> str:
         return self.rule.words(
@@ -214,6 +215,15 @@ class ErrorRatio:
                 "detail": detail,
             }
         )
+
+
+def _excused(bad: int, total: int, cap: float) -> float:
+    """The upper bound of a failure ratio, between floor and cap: nearly always one of these, which a test shows."""
+    if bad < total and binomial_tail(bad + 1, total, _FLOOR) >= _CONFIDENCE:
+        return _FLOOR
+    if bad == total or binomial_tail(bad + 1, total, cap) < _CONFIDENCE:
+        return cap
+    return beta_upper(bad, total, _CONFIDENCE)
 
 
 def _first_bad_s(

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiops.detect.counting import Counted, check_counters, read_counted
+from aiops.detect.counting import Counted, check_counters, moved, read_counted
 from aiops.document import Duration, FieldError, Ratio, doc
 from aiops.model import Breach, Labels
 from aiops.ports import SeriesReader
@@ -85,6 +85,8 @@ class BurnRate:
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
         # the short window first: it costs little to read, and nearly always settles the matter
+        if not moved(config.bad, series, now_s - config.short, now_s, now_s - config.short):
+            return
         shares = self._shares(series, now_s - config.short, now_s)
         if not shares:
             return

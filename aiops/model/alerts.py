@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,7 +66,12 @@ class Alert:
     @property
     def fingerprint(self) -> str:
         """Identity of the alert: rule and labels."""
-        return self.labels.merge(alertname=self.rule).fingerprint()
+        return _fingerprint(self.rule, self.labels)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fingerprint(rule: str, labels: Labels) -> str:
+    return labels.merge(alertname=rule).fingerprint()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,12 @@ from aiops.model import EventKind
 from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 
+_BINDS = {
+    name: next((label for label in ("upstream", "gpu", "instance", "service") if label in metric.labels), "")
+    for name, metric in CATALOG.items()
+}
+"""By metric: the label that says which place a series belongs to."""
+
 ROOT_SHARE = 0.6
 """Of the rise of load: a term that holds as much is where the root is looked for."""
 
@@ -129,10 +135,7 @@ class MetricTest:
     @property
     def bound_by(self) -> str:
         """Label that says which place a series belongs to."""
-        if self.by:
-            return self.by
-        labels = CATALOG[self.name].labels
-        return next((name for name in ("upstream", "gpu", "instance", "service") if name in labels), "")
+        return self.by or _BINDS[self.name]
 
 
 @dataclass(frozen=True, slots=True)

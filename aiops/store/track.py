@@ -229,16 +229,19 @@ class Track:
 
     def window(self, start_s: float, end_s: float, keep: int) -> tuple[Floats, Floats] | None:
         """Copies of times and values within [*start_s*, *end_s*] of the newest *keep* points; None if there are none."""
-        times = self._times
-        hidden = max(0, len(self) - keep)
-        wanted = [block for block in self._blocks if block.last_s >= start_s and block.first_s <= end_s]
+        times, blocks = self._times, self._blocks
+        hidden = max(0, BLOCK * len(blocks) + len(times) - keep)
+        wanted = blocks
+        if blocks:  # nearly always the last few minutes are asked for, of which none is packed
+            recent = blocks[-1].last_s < start_s
+            wanted = [] if recent else [block for block in blocks if block.last_s >= start_s and block.first_s <= end_s]
         if not wanted:
-            first = bisect_left(times, start_s, 0 if self._blocks else min(hidden, len(times)))
+            first = bisect_left(times, start_s, 0 if blocks else min(hidden, len(times)))
             end = bisect_right(times, end_s, first)
             return (_copy(times, first, end), _copy(self._values, first, end)) if first < end else None
         all_times, all_values = self._whole(wanted)
         first = int(np.searchsorted(all_times, start_s, "left"))
-        if wanted[0] is self._blocks[0]:
+        if wanted[0] is blocks[0]:
             first = max(first, hidden)
         end = int(np.searchsorted(all_times, end_s, "right"))
         return (all_times[first:end], all_values[first:end]) if first < end else None
