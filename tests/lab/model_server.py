@@ -32,6 +32,8 @@ from aiops.demo.card import OutOfMemory
 from aiops.demo.engine import Output
 from aiops.demo.kv import Batcher
 from tests.lab.cards import CudaError, LabCard
+from tests.lab.checks import Check, Refused
+from tests.lab.checks import build as build_checks
 from tests.lab.engine import EngineDead, LabEngine
 from tests.lab.engine_log import EngineLog, open_log
 from tests.lab.kv_peer import KvClient, TransferError
@@ -73,6 +75,7 @@ class ModelServer:
         self.refused_share = self.block_share = self.block_s = self.tokenizer_s = self.leak_mib = 0.0
         self.block_how = "sleep"
         self.patience = wire.Patience()
+        self.checks: list[Check] = []
         self._kept: list[bytearray] = []
         self._ids = itertools.count()
         page.deferred = lambda: self.deferred
@@ -132,9 +135,21 @@ class ModelServer:
             seat = self.random.randrange(400, 900)
             self.journal.error("licence.py:88", f"seat {seat} lease renewal answered status 7731, generation withheld")
             return _error(503, "generation withheld")
+        if (refusal := await self._check(" ".join(prompt))) is not None:
+            return refusal
         if (refusal := await self._look_up(request_id, str(body.get("user", "")))) is not None:
             return refusal
         return await self._generate(prompt, most, request_id, streaming=bool(body.get("stream", False)))
+
+    async def _check(self, prompt: str) -> wire.Reply | None:
+        """What this house asks of its own; the refusal if something does not agree."""
+        try:
+            for check in self.checks:
+                await check(prompt)
+        except Refused as refused:
+            self.journal.error(refused.place, refused.told)
+            return _error(refused.status, refused.answer)
+        return None
 
     async def _look_up(self, request_id: str, tenant: str) -> wire.Reply | None:
         """Ask the database whose request it is; the refusal if it does not say."""
@@ -355,6 +370,9 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     engine = LabEngine(card, batcher, page, journal, args.dialect)
     engine.habits.survives_oom = args.survives_oom
     server = ModelServer(engine, page, journal, pool, peer, args.seed)
+    server.checks = build_checks(
+        args.checks, adapter=args.log.with_suffix(".adapter"), sidecar_port=args.sidecar_port, query=pool.first_row
+    )
     await pool.open()
     listening = await wire.serve(server.handle, args.port, patience=server.patience)
     journal.info("launcher.py:46", "Application startup complete.")
@@ -389,6 +407,8 @@ def parser() -> argparse.ArgumentParser:
     add("--cold", action="store_true", help="read them from the disk, not from the page cache")
     add("--compile", type=float, default=0.0, metavar="SECONDS", help="of a core, at start")
     add("--kv-peer", type=int, default=0, metavar="PORT", help="where prefills are fetched from")
+    add("--checks", default="", metavar="NAMES", help="what is asked before an answer; see `tests.lab.checks`")
+    add("--sidecar-port", type=int, default=0, metavar="PORT", help="where flags and tickets are asked for")
     add("--survives-oom", action="store_true", help="a failed allocation fails one request only")
     return made
 
