@@ -6,6 +6,8 @@ kept apart under failed/.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +20,7 @@ from aiops.units import format_duration
 from tests.lab.cell import check_possible
 from tests.lab.faults import FAULTS
 from tests.lab.jobs import Job, PlanError, read_plan
-from tests.lab.run import FAILED
+from tests.lab.run import FAILED, SPOILT
 
 _TRIES = 2
 
@@ -67,7 +69,7 @@ class Campaign:
             started_s = time.monotonic()
             code = self._runner(job)
             took = format_duration(round(time.monotonic() - started_s))
-            if code == 0 or code == 2 or tries(self._out, job) >= _TRIES or self._stopped.is_set():
+            if code != SPOILT or tries(self._out, job) >= _TRIES:
                 self._tell(job, took, good=code == 0)
                 return
             self._say(f"  {job.line}: no experiment after {took}; once more")
@@ -93,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of ``campaign``."""
     parser.add_argument("plan", type=Path, help="a file of lines: fault gateway dialect seed")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--traffic", default="", metavar="DIR", help="recorded demand that shapes arrivals")
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="runs at a time (default 4)")
 
 
@@ -108,7 +111,8 @@ def main(args: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
 
     def runner(job: Job) -> int:
-        command = (sys.executable, "-m", "tests.lab", *job.arguments(out))
+        leash = ("-m", "aiops.demo.leash", str(os.getpid()), str(int(signal.SIGKILL)))
+        command = (sys.executable, *leash, sys.executable, "-m", "tests.lab", *job.arguments(out, args.traffic))
         with (out / "campaign.err").open("ab") as errors:
             return subprocess.run(command, stdin=subprocess.DEVNULL, stderr=errors, check=False).returncode
 

@@ -34,11 +34,11 @@ class Job:
         """As it stands in a plan."""
         return f"{self.fault} {self.gateway} {self.dialect} {self.seed}"
 
-    def arguments(self, out: Path) -> tuple[str, ...]:
+    def arguments(self, out: Path, traffic: str) -> tuple[str, ...]:
         """Of ``python -m tests.lab``."""
         return (
             "run", "--fault", self.fault, "--seed", str(self.seed), "--gateway", self.gateway, "--dialect", self.dialect,
-            "--out", str(out),
+            "--out", str(out), "--traffic", traffic,
         )  # fmt: skip
 
 

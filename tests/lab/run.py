@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import random
 import shutil
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,7 @@ _DECOYS = (
 )
 
 
-def run(job: Job, out: Path) -> int:
+def run(job: Job, out: Path, traffic: str) -> int:
     """
     Run *job* in a cell of its own; its folder in *out* is there when it is whole, and in *out*/failed when it is not.
 
@@ -48,7 +50,7 @@ def run(job: Job, out: Path) -> int:
         shutil.rmtree(stale, ignore_errors=True)
     partial.mkdir(parents=True)
     started_s = time.monotonic()
-    code, cpu_s = run_in_cell(job.arguments(out), _LIMIT_S)
+    code, cpu_s = run_in_cell(job.arguments(out, traffic), _LIMIT_S)
     cost = {"wall_s": round(time.monotonic() - started_s, 1), "cpu_s": round(cpu_s, 1)}
     (partial / "cost.json").write_text(as_text(cost))
     if code == 0:
@@ -64,16 +66,19 @@ def run(job: Job, out: Path) -> int:
     return SPOILT
 
 
-def inside(job: Job, out: Path, folder: Path, groups: dict[str, str]) -> int:
+def inside(job: Job, args: argparse.Namespace) -> int:
     """The inside of `run`: exit status 0, or `SPOILT` with the reason in reason.txt."""
-    kept = out / f".{job.name}"
-    cell = enter(groups, folder)
-    house_folder = folder / "house"
+    kept = args.out / f".{job.name}"
+    cell = enter(dict(entry.split("=", 1) for entry in args.group), args.cell)
+    house_folder = args.cell / "house"
     house_folder.mkdir()
     try:
-        asyncio.run(_play(job, cell, house_folder, kept))
+        asyncio.run(_play(job, args.traffic, cell, house_folder, kept))
     except (Spoilt, AiopsError, OSError, TimeoutError) as error:
         (kept / "reason.txt").write_text(f"{type(error).__name__}: {error}\n")
+        return SPOILT
+    except Exception:
+        (kept / "reason.txt").write_text(traceback.format_exc())
         return SPOILT
     finally:
         cell.close()
@@ -88,10 +93,11 @@ def _keep_logs(house: Path, logs: Path) -> None:
             shutil.copy(path, logs / path.name)
 
 
-async def _play(job: Job, cell: Cell, folder: Path, kept: Path) -> None:
+async def _play(job: Job, traffic: str, cell: Cell, folder: Path, kept: Path) -> None:
     rng = random.Random(f"{job.fault} {job.seed}")
     fault = FAULTS[job.fault](random.Random(rng.random()))
-    plan = fault.furnish(draw(random.Random(rng.random()), job.seed, job.gateway, job.dialect))
+    usual = draw(random.Random(rng.random()), job.seed, job.gateway, job.dialect)
+    plan = fault.furnish(dataclasses.replace(usual, traffic=traffic))
     async with open_house(cell, folder, plan, fault, rng) as house:
         await house.daemon.record(house, folder / "recording")
         times = await _acts(house, fault, rng)
@@ -187,6 +193,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gateway", choices=("python", "nginx"), default="python")
     parser.add_argument("--dialect", choices=("vllm", "sglang"), default="vllm")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--traffic", default="", metavar="DIR", help="recorded demand that shapes arrivals")
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--group", action="append", default=[], help=argparse.SUPPRESS)
 
@@ -194,7 +201,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Inside and outside of a cell."""
     job = Job(args.fault, args.seed, args.gateway, args.dialect)
-    if args.cell is None:
-        return run(job, args.out)
-    groups = dict(entry.split("=", 1) for entry in args.group)
-    return inside(job, args.out, args.cell, groups)
+    return run(job, args.out, args.traffic) if args.cell is None else inside(job, args)
