@@ -368,7 +368,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     peer = KvClient(args.kv_peer, _TRANSFER_S) if args.kv_peer else None
     page = open_page(args.dialect, MODEL, batcher, pool, split=peer is not None)
     engine = LabEngine(card, batcher, page, journal, args.dialect)
-    engine.habits.survives_oom = args.survives_oom
+    engine.habits.survives_oom, engine.habits.vram_leak_mib = args.survives_oom, args.vram_leak
     server = ModelServer(engine, page, journal, pool, peer, args.seed)
     server.checks = build_checks(
         args.checks, adapter=args.log.with_suffix(".adapter"), sidecar_port=args.sidecar_port, query=pool.first_row
@@ -410,6 +410,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checks", default="", metavar="NAMES", help="what is asked before an answer; see `tests.lab.checks`")
     add("--sidecar-port", type=int, default=0, metavar="PORT", help="where flags and tickets are asked for")
     add("--survives-oom", action="store_true", help="a failed allocation fails one request only")
+    add("--vram-leak", type=float, default=0.0, metavar="MIB", help="what each request leaves on the card")
     return made
 
 
