@@ -106,7 +106,7 @@ class Cell:
     What a run finds inside.
 
     Args:
-        group: The cell's own control group; those of processes are below it.
+        top: The control group of the whole cell; those of processes are below it.
         folder: On a real disk, gone with the cell.
     """
 
@@ -267,14 +267,14 @@ def sweep() -> None:
     """Take away what killed runs have left: their control groups and folders."""
     for parent in dict.fromkeys(parents().values()):
         for folder in parent.glob(f"{_PREFIX}*"):
-            if not _lives(folder.name.removeprefix(_PREFIX)):
+            if not lives(folder.name.removeprefix(_PREFIX)):
                 remove_group(folder)
     for folder in FOLDERS.glob("*"):
-        if folder.name.isdigit() and not _lives(folder.name):
+        if folder.name.isdigit() and not lives(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lives(pid: str) -> bool:
+def lives(pid: str) -> bool:
     """Whether *pid* is a process of the lab. A number used again by something else is none."""
     try:
         return b"tests.lab" in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import os
 import random
 import shutil
 import subprocess
@@ -49,9 +50,11 @@ def run(job: Job, out: Path, traffic: str) -> int:
     for stale in (partial, final):
         shutil.rmtree(stale, ignore_errors=True)
     partial.mkdir(parents=True)
-    started_s = time.monotonic()
+    started_s, busy_s = time.monotonic(), _busy_s()
     code, cpu_s = run_in_cell(job.arguments(out, traffic), _LIMIT_S)
-    cost = {"wall_s": round(time.monotonic() - started_s, 1), "cpu_s": round(cpu_s, 1)}
+    wall_s = time.monotonic() - started_s
+    others = max(_busy_s() - busy_s - cpu_s, 0.0) / wall_s / (os.cpu_count() or 1)
+    cost = {"wall_s": round(wall_s, 1), "cpu_s": round(cpu_s, 1), "others_share": round(others, 3)}
     (partial / "cost.json").write_text(as_text(cost))
     if code == 0:
         partial.replace(final)
@@ -64,6 +67,12 @@ def run(job: Job, out: Path, traffic: str) -> int:
     numbers = [int(path.suffix[1:]) for path in failed.glob(f"{job.name}.*") if path.suffix[1:].isdigit()]
     partial.replace(failed / f"{job.name}.{max(numbers, default=0) + 1}")
     return SPOILT
+
+
+def _busy_s() -> float:
+    """CPU seconds of the whole machine so far."""
+    numbers = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(numbers) - numbers[3] - numbers[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def inside(job: Job, args: argparse.Namespace) -> int:

@@ -1,0 +1,88 @@
+"""Control groups of a cell, of either version; what is left of a cell is known by its dead owner."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab import cell
+from tests.lab.cell import Cell, Group, NotRoot, check_possible, parents
+
+
+def hierarchy(folder: Path, *controllers: str) -> Path:
+    for name in controllers:
+        (folder / name).mkdir()
+        (folder / name / "cgroup.procs").touch()
+    return folder
+
+
+def test_a_command_joins_every_control_group_before_it_runs(tmp_path: Path):
+    folders = {name: hierarchy(tmp_path, name) / name for name in ("cpu", "memory")}
+
+    command = Group(folders).command(("sh", "-c", "echo $$ is $0", "it's me"))
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert said.endswith("is it's me\n")
+    for folder in folders.values():
+        assert (folder / "cgroup.procs").read_text().split() == [said.split()[0]]
+
+
+def test_version_one_is_used_where_it_has_the_controllers(tmp_path: Path):
+    hierarchy(tmp_path, "cpu", "cpuacct", "memory", "pids", "unified")
+
+    assert parents(tmp_path) == {name: tmp_path / name for name in ("cpu", "cpuacct", "memory", "pids")}
+
+
+def test_version_two_has_one_folder_for_all(tmp_path: Path):
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
+    (tmp_path / "cgroup.subtree_control").touch()
+
+    found = parents(tmp_path)
+
+    assert set(found.values()) == {tmp_path}
+    assert Group(found).version == 2
+
+
+@pytest.mark.parametrize(
+    ("cores", "one", "two"), [(0.5, "50000", "50000 100000"), (2.0, "200000", "200000 100000"), (None, "-1", "max")]
+)
+def test_a_limit_of_cores_is_written_as_each_version_has_it(tmp_path: Path, cores: float | None, one: str, two: str):
+    (tmp_path / "cpu").mkdir()
+
+    Group({"cpu": tmp_path / "cpu", "memory": tmp_path}).limit_cores(cores)
+    Group({"cpu": tmp_path, "memory": tmp_path}).limit_cores(cores)
+
+    assert (tmp_path / "cpu/cpu.cfs_quota_us").read_text() == one
+    assert (tmp_path / "cpu.max").read_text() == two
+
+
+def test_groups_of_a_cell_lie_in_its_own_and_are_made_once(tmp_path: Path):
+    top = Group({name: hierarchy(tmp_path, name) / name for name in ("cpu", "memory")})
+    house = Cell(top, tmp_path)
+
+    group = house.group("replica-0")
+
+    assert group is house.group("replica-0")
+    assert set(group.folders.values()) == {tmp_path / "cpu/replica-0", tmp_path / "memory/replica-0"}
+
+
+def test_whoever_is_not_root_is_told_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(NotRoot, match="needs root"):
+        check_possible()
+
+
+def test_only_a_run_that_lives_keeps_its_cell():
+    sleeper = subprocess.Popen(["tests.lab", "60"], executable="/bin/sleep")
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        assert cell.lives(str(sleeper.pid))
+        assert not cell.lives(str(stranger.pid))
+    finally:
+        sleeper.kill()
+        stranger.kill()
+        sleeper.wait()
+        stranger.wait()
+    assert not cell.lives(str(sleeper.pid))
