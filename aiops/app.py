@@ -34,6 +34,7 @@ from aiops.detect.alerts import AlertBook
 from aiops.detect.budget import ErrorBudget
 from aiops.errors import ConfigError
 from aiops.export.deps import WebDeps
+from aiops.export.docket import Docket
 from aiops.export.intake import BoundedInbox
 from aiops.export.metrics import Exposition
 from aiops.export.server import WebServer
@@ -41,14 +42,14 @@ from aiops.export.tape import Beginning, Sources, Tape
 from aiops.export.web import create_app
 from aiops.kept import Kept, keep
 from aiops.logs.path import LogPath
-from aiops.model import Observation
+from aiops.model import Observation, Tally
 from aiops.narrative.withheld import publishable
 from aiops.notify.dispatch import Dispatcher
 from aiops.notify.receivers import build_receivers
 from aiops.notify.ways import open_client
 from aiops.pipeline import Board, Pipeline
 from aiops.plan import Plan, make_plan
-from aiops.ports import Closeable, Correlator, World
+from aiops.ports import Closeable, World
 from aiops.rulebook.places import fingerprint, rules_dirs, shipped_rules
 from aiops.schedule import Calendar, Schedule, Tick
 from aiops.selfstat import SelfStat
@@ -72,8 +73,8 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
         client = await stack.enter_async_context(open_client({}))
         book = AlertBook(plan.alerts, kept.saver.alerts(kept.state.alerts()))
         board = Board(book, [plugin.name for plugin in plan.plugins])
-        exposition, tape = Exposition(kept.registry), Tape()
-        web = WebServer(create_app(_web_deps(kept, plan.settings, board, exposition, tape)), kept.socket.dup())
+        exposition, tape, docket = Exposition(kept.registry), Tape(), Docket()
+        web = WebServer(create_app(_web_deps(kept, plan, board, exposition, tape, docket)), kept.socket.dup())
         web.start()
         stack.push_async_callback(web.stop)
         stack.callback(tape.stop, "the daemon stopped, or read its settings again")
@@ -101,13 +102,14 @@ async def session(plan: Plan, kept: Kept) -> AsyncIterator[str]:
             for source, dispatcher in zip(("state", "memory"), dispatchers, strict=True)
         ]
         collecting: list[Tick] = []
+        correlator = _correlator(plan, kept, logs)
         pipeline = Pipeline(
             series=kept.rings, events=kept.state, logs=logs, urgent=plan.urgent, steady=plan.steady, book=book,
-            correlator=_correlator(plan, kept, logs), saver=kept.saver, keeper=kept.state, board=board,
+            correlator=correlator, saver=kept.saver, keeper=kept.state, board=board,
             exposition=exposition, stat=kept.stat, run_blocking=kept.on_writer,
-            ledgers=(budget,), tape=tape, promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
+            ledgers=(budget,), tape=tape, docket=docket, promised=functools.partial(_nudge, sending), hurry=functools.partial(_nudge, collecting),
         )  # fmt: skip
-        tape.load(_recorded(plan, kept, logs, book))
+        tape.load(_recorded(plan, kept, logs, book, correlator))
         for name, collector in collectors:
             runner = Runner(name, collector, kept.readers, kept.stat, kept.clock)
             collecting.append(_collect(schedule, pipeline, runner))
@@ -150,7 +152,7 @@ async def _logs(plan: Plan, kept: Kept) -> tuple[LogPath, Callable[[float], Awai
     return logs, remember
 
 
-def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:
+def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> correlate.IncidentDesk:
     url, language = page_url(plan.settings, kept.socket), plan.settings.notify.language.value
     return correlate.build(
         causes=plan.causes,
@@ -162,10 +164,11 @@ def _correlator(plan: Plan, kept: Kept, logs: LogPath) -> Correlator:
         compose_tickets=functools.partial(narrative.compose_tickets, base_url=url, language=language),
         receivers=[(receiver.name, frozenset(receiver.severities)) for receiver in plan.receivers],
         restored=kept.saver.open_incidents(kept.state.open_incidents()),
+        tally=Tally.of(kept.saver.judgements(kept.state.judgements()).values()),
     )
 
 
-def _recorded(plan: Plan, kept: Kept, logs: LogPath, book: AlertBook) -> Sources:
+def _recorded(plan: Plan, kept: Kept, logs: LogPath, book: AlertBook, desk: correlate.IncidentDesk) -> Sources:
     """What a recording is made from."""
 
     def beginning() -> Beginning:
@@ -179,6 +182,7 @@ def _recorded(plan: Plan, kept: Kept, logs: LogPath, book: AlertBook) -> Sources
             has_change_feed=kept.state.has_change_feed(),
             alerts=tuple(book.held()),
             incidents=tuple(map(publishable, kept.saver.open_incidents(kept.state.open_incidents()))),
+            tally=desk.tally,
         )
 
     return Sources(beginning, kept.rings.freeze, lambda now_s: kept.state.events(0.0, now_s + _DAY_S), logs)
@@ -228,7 +232,9 @@ def _calendar(stack: contextlib.AsyncExitStack, kept: Kept, settings: Settings) 
     calendar.daily("purge", purge, hour=4, minute=17, deadline_s=600.0)
 
 
-def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Exposition, tape: Tape) -> WebDeps:
+def _web_deps(  # noqa: PLR0913, PLR0917 - wiring
+    kept: Kept, plan: Plan, board: Board, exposition: Exposition, tape: Tape, docket: Docket
+) -> WebDeps:
     return WebDeps(
         incidents=kept.state,
         series=kept.rings,
@@ -243,7 +249,9 @@ def _web_deps(kept: Kept, settings: Settings, board: Board, exposition: Expositi
         dead_letters=lambda: len(kept.state.dead_letters()),
         unready=board.unready,
         tape=tape,
-        public_url=settings.web.public_url,
+        docket=docket,
+        causes=plan.causes,
+        public_url=plan.settings.web.public_url,
     )
 
 

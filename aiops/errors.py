@@ -12,6 +12,7 @@ Every exception of aiops, in one place.
     ├── StateError            the state file cannot be read or written
     ├── DataError             a file of data given to a command cannot be used; carries file:line
     ├── RequestError          a pushed body is not what the API takes; answered with 400
+    ├── JudgementError        what a person says of an answer does not fit it; answered with 409
     ├── RecordingError        a recording cannot be begun, or is damaged; carries file:line
     ├── ListenError           the web port cannot be opened
     │   └── PortTaken           another program has it
@@ -97,6 +98,10 @@ class DataError(AiopsError):
 
 class RequestError(AiopsError):
     """A body pushed to the API is not what it takes; the text names the field and what was expected."""
+
+
+class JudgementError(AiopsError):
+    """What a person says of an incident's answer does not fit the answer: there is none, or it was something else."""
 
 
 class RecordingError(AiopsError):

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from aiops.errors import StateError
-from aiops.model import Alert, Breach, Event, LogRecord, Sample, Sight
+from aiops.model import Alert, Breach, Event, Incident, LogRecord, Sample, Sight, Spoken
 from aiops.ports import (
     AlertBook,
     Correlator,
     Detector,
+    Docket,
     EventSink,
     Exposition,
     Keeper,
@@ -106,7 +107,20 @@ class NoTape:
     def heard(self, event: Event) -> None:
         pass
 
+    def judged(self, spoken: Spoken) -> None:
+        pass
+
     def ticked(self, tick: str, now_s: float) -> None:
+        pass
+
+
+class NoDocket:
+    """Nobody says anything; implements `ports.Docket`."""
+
+    def take(self) -> Sequence[Spoken]:
+        return ()
+
+    def settle(self, incidents: Iterable[Incident], *, saved: bool) -> None:
         pass
 
 
@@ -138,6 +152,8 @@ class Pipeline:
     """What is reckoned from series over hours and days, for detectors to read."""
     tape: Tape = field(default_factory=NoTape)
     """Hears what goes in."""
+    docket: Docket = field(default_factory=NoDocket)
+    """What people say of answers."""
     steady_every_s: float = 5.0
     hastened: bool = False
     """Whether every collector should hurry."""
@@ -179,6 +195,9 @@ class Pipeline:
         """Detect, correlate, commit."""
         steady = now_s - self._steady_at_s >= self.steady_every_s or now_s < self._steady_at_s
         self.tape.evaluating(now_s, steady=steady)
+        spoken = self.docket.take()
+        for word in spoken:
+            self.tape.judged(word)
         self._take_in(Part.LOGS, self.logs.samples(now_s), now_s)
         breaches = [breach for detector in self.urgent for breach in self._breaches_of(detector, now_s)]
         if steady:
@@ -190,7 +209,7 @@ class Pipeline:
             )
         self.tape.ticked("evaluate", now_s)
         changed = self.book.step([*breaches, *self._steady_breaches], now_s)
-        found = self.correlator.step(self.book.firing(), now_s)
+        found = self.correlator.step(self.book.firing(), now_s, spoken)
         was_calm, self.hastened = not self.hastened, self.correlator.in_doubt(now_s)
         if was_calm and self.hastened:
             self.hurry()
@@ -198,6 +217,7 @@ class Pipeline:
         await self.saver.save(replace(found, alerts=tuple(changed)), now_s)
         if self.saver.is_clear:
             self._covered = checkpoints
+        self.docket.settle(found.incidents, saved=self.saver.is_clear)
         if found.notifications:
             self.promised()
 

@@ -10,14 +10,14 @@ was known, saved or not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import structlog
 
 from aiops.errors import StateError
 from aiops.futures import look_away
-from aiops.model import Alert, AlertState, ChangeSet, Event, Incident, IncidentState
+from aiops.model import Alert, AlertState, ChangeSet, Event, Incident, IncidentState, Judgement
 from aiops.ports import EmergencyOutbox, RunBlocking, StateWriter
 from aiops.selfstat import SelfStat
 
@@ -104,6 +104,11 @@ class Saver:
         """Incidents not resolved: the *saved* ones, brought up to date."""
         newest = {incident.id: incident for incident in (*saved, *self._unsaved.incidents)}
         return [incident for incident in newest.values() if incident.state is IncidentState.OPEN]
+
+    def judgements(self, saved: Mapping[str, Judgement]) -> Mapping[str, Judgement]:
+        """What people said: the *saved* ones, brought up to date."""
+        waiting = {each.id: each.judgement for each in self._unsaved.incidents if each.judgement is not None}
+        return {**saved, **waiting}
 
     def _look_back(self, now_s: float) -> None:
         """Take in how the last commit ended, also one that nobody waited for."""

@@ -19,6 +19,7 @@ from aiops import plan
 from aiops.catalog import CATALOG
 from aiops.collect import engines
 from aiops.document import plain
+from aiops.rulebook import priors
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import CauseRule, Clause, load_causes
 from aiops.rulebook.clauses import Against, EventTest, Limit, LoadTest, LogTest, MetricTest, PaceTest
@@ -59,12 +60,13 @@ def causes_page() -> str:
         "other; a cause needs one, and two families, to be named. A **necessary** clause that was tested and is absent",
         "rules the cause out. A *state* is named only when no trigger or fault that leads to it is present.",
         "",
-        "Priors are estimates until incidents have been confirmed or rejected; they then move by at most a factor of 4.",
+        *_about_priors(),
         "",
         *table(
-            ("cause", "level", "looked for on each", "prior", "leads to"),
+            ("cause", "level", "looked for on each", "prior", "it can move to", "leads to"),
             (
                 (f"[{rule.title}](#{rule.cause})", rule.level.value, _scope(rule), format_quantity(rule.prior, "ratio"),
+                 " to ".join(format_quantity(round(each, 3), "ratio") for each in priors.bounds(rule.prior)),
                  ", ".join(titles[cause] for cause in rule.leads_to) or "–")
                 for rule in causes
             ),
@@ -74,6 +76,21 @@ def causes_page() -> str:
         lines += ["", *_cause(rule)]
     lines += ["", *_log_classes(causes)]
     return "\n".join(lines) + "\n"
+
+
+def _about_priors() -> Iterator[str]:
+    weight, most = f"{priors.WEIGHT:.0f}", format_quantity(priors.MAX_SHOWN, "ratio")
+    yield "The priors below are the files': estimates. `aiops incidents confirm ID` and `aiops incidents reject ID` (with"
+    yield f"`--cause` when somebody knows what it was) count on top of them. A file's prior is worth {weight} incidents, so that"
+    yield "one word at most doubles that of the rarest cause, and the node's own count weighs as much as the file after as"
+    yield f"many: with *k* incidents of a cause among *n* of which it is known, its prior is ({weight} × prior + k) / ({weight} + n)."
+    yield f"The odds of a prior move by a factor of {priors.MOST:.0f} at most. A rejected answer of which nobody says what it was"
+    yield "counts against what was named, and for nothing else. The last word on an incident counts."
+    yield "`aiops incidents causes` shows where the priors of a node stand."
+    yield ""
+    yield f"No probability above {most} is shown until {priors.CONFIRMED_BEFORE} answers were confirmed, and from then on none above"
+    yield f"(confirmed + 1) / (confirmed + rejected + 2) where that is more than {most}: the daemon does not claim to be surer"
+    yield "than it has been right."
 
 
 def _cause(rule: CauseRule) -> Iterator[str]:

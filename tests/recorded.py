@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -14,10 +14,12 @@ from aiops import correlate, narrative
 from aiops.detect import build_detectors
 from aiops.detect.alerts import AlertBook
 from aiops.detect.budget import ErrorBudget
+from aiops.export.docket import Docket
 from aiops.export.recording import RecordingFolder
 from aiops.export.tape import Beginning, Sources, Tape
 from aiops.logs.path import LogPath
-from aiops.model import Labels, LogRecord, Observation, Sample, Severity
+from aiops.model import Judgement, Labels, LogRecord, Observation, Sample, Severity, Spoken, Tally
+from aiops.model.judging import Said, judge
 from aiops.pipeline import Board, Pipeline
 from aiops.replay.playing import Outcome
 from aiops.rulebook.alerts import load_alert_rules
@@ -66,7 +68,7 @@ async def at_once(work):
 class Live:
     """The daemon's parts, with a tape beside them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, said_before: Sequence[Judgement] = ()) -> None:
         stat = SelfStat(CollectorRegistry())
         self.outcome = Outcome()
         self.rings, self.events, self.tape = Rings(stat), EventMemory(), Tape()
@@ -74,17 +76,20 @@ class Live:
         alerts = load_alert_rules(RULES)
         urgent, steady = build_detectors(alerts)
         self.book = AlertBook(alerts)
-        correlator = correlate.build(
+        self.docket = Docket()
+        self.desk = correlator = correlate.build(
             causes=load_causes(RULES), series=self.rings, events=self.events, templates=self.logs, stat=stat,
             compose=functools.partial(narrative.compose, base_url=URL),
             compose_tickets=functools.partial(narrative.compose_tickets, base_url=URL),
             receivers=[(name, frozenset(map(Severity, wanted))) for name, wanted in RECEIVERS],
+            tally=Tally.of(said_before),
         )  # fmt: skip
         self.pipeline = Pipeline(
             series=self.rings, events=self.events, logs=self.logs, urgent=urgent, steady=steady, book=self.book,
             correlator=correlator, saver=Saver(self.outcome, _Nowhere(), stat, at_once), keeper=self.outcome,
             board=Board(self.book, ()), exposition=_Nowhere(), stat=stat, run_blocking=at_once, promised=lambda: None,
             ledgers=(ErrorBudget(HOST, 0.999, {}, FakeCheckpoints()),), tape=self.tape,
+            docket=self.docket,
         )  # fmt: skip
         self.tape.load(
             Sources(self._beginning, self.rings.freeze, lambda now_s: self.events.events(0.0, now_s + 1e6), self.logs)
@@ -102,7 +107,14 @@ class Live:
             self.events.has_change_feed(),
             tuple(self.book.held()),
             (),
+            self.desk.tally,
         )
+
+    def say(self, said: Said, cause: str, now_s: float) -> None:
+        """What a person says of the newest incident."""
+        incident = max(self.outcome.incidents.values(), key=lambda each: each.opened_at_s)
+        known = {rule.cause for rule in load_causes(RULES)}
+        self.docket.offer(Spoken(incident, judge(incident, said, cause, now_s, known)))
 
     async def write(self) -> None:
         """Everything the tape says, into the folder."""
@@ -130,12 +142,19 @@ def observations(scenario: Scenario, seed: str, first_bad_words: Sequence[str]) 
     return {second: list(found[second].values()) for second in sorted(found)}
 
 
-async def live(world: dict[int, list[list[Observation]]], folder: Path, record_from: int) -> Live:
+async def live(
+    world: dict[int, list[list[Observation]]],
+    folder: Path,
+    record_from: int,
+    words: Mapping[int, tuple[Said, str]] | None = None,
+    said_before: Sequence[Judgement] = (),
+) -> Live:
     """Live through *world*, a second a second of it; the recording is closed at its end.
 
     It begins with the first evaluation from *record_from* on that asks every detector; alerts of before are left out.
+    *words*: by second, what a person says of the newest incident.
     """
-    house = Live(folder)
+    house = Live(folder, said_before)
     writing: asyncio.Task[None] | None = None
     for second, rounds in world.items():
         now_s = START_S + second + 0.123456789
@@ -145,6 +164,8 @@ async def live(world: dict[int, list[list[Observation]]], folder: Path, record_f
             house.outcome.alerts.clear()
             writing = asyncio.create_task(house.write())
             await asyncio.sleep(0)
+        if words and second in words:
+            house.say(*words[second], now_s)
         await house.pipeline.evaluate(now_s + 0.4)
         if second % 5 == 0:
             await house.pipeline.tidy(now_s + 0.5)

@@ -29,7 +29,7 @@ COMMANDS = {
     "record": ("aiops.cli.record", "what the daemon observes from now on, into files"),
     "replay": ("aiops.cli.replay", "a recording through today's rules: its incidents"),
     "rules": ("aiops.cli.rules", "test the alert rules; write them as Prometheus rules"),
-    "incidents": ("aiops.cli.incidents", "list and show incidents"),
+    "incidents": ("aiops.cli.incidents", "list and show incidents, confirm or reject their cause"),
     "notify": ("aiops.cli.notify", "send a real test message to a receiver"),
     "healthcheck": ("aiops.cli.healthcheck", "exit 0 if the local daemon is healthy"),
 }

@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator
 from http.client import HTTPException
 from typing import Any
-from urllib import error, request
+from urllib import error, parse, request
 
 from aiops.errors import AiopsError
 from aiops.settings import Settings
@@ -37,6 +37,11 @@ def get(settings: Settings, path: str, timeout_s: float = 5.0) -> tuple[int, str
         ) from problem
 
 
+def quoted(text: str) -> str:
+    """*text* as one part of a path."""
+    return parse.quote(text, safe="")
+
+
 def get_json(settings: Settings, path: str) -> Any:
     """
     What the daemon answers on *path*.
@@ -52,6 +57,29 @@ def get_json(settings: Settings, path: str) -> Any:
         return json.loads(body)
     except ValueError as problem:
         raise DaemonDown(f"what answers on {settings.web.listen} is no daemon: {path} is no JSON") from problem
+
+
+def post_json(settings: Settings, path: str, body: Any, timeout_s: float = 15.0) -> Any:
+    """
+    What the daemon answers to *body* posted on *path*, with the token of its state folder.
+
+    Raises:
+        DaemonDown: nothing listens there: nothing was changed, and nothing runs that could be surprised.
+        AiopsError: it refuses, or does not answer in time, or its token cannot be read.
+    """
+    headers = {"Content-Type": "application/json"}
+    url = f"http://{settings.web.listen}{path}"
+    get(settings, "/healthz")  # who has no token yet and no daemon either is told of the daemon
+    headers["Authorization"] = f"Bearer {_token(settings)}"
+    asked = request.Request(url, data=json.dumps(body).encode(), headers=headers)
+    try:
+        with request.build_opener(request.ProxyHandler({})).open(asked, timeout=timeout_s) as answer:
+            return json.loads(answer.read())
+    except error.HTTPError as refused:
+        with refused:
+            raise AiopsError(_reason(refused.read())) from refused
+    except (error.URLError, TimeoutError, ValueError, OSError, HTTPException) as problem:
+        raise AiopsError(f"the daemon on {settings.web.listen} does not answer as it should ({problem})") from problem
 
 
 def post_lines(settings: Settings, path: str, silence_s: float = 30.0) -> Generator[bytes, None, None]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from aiops.correlate.beliefs import Beliefs
 from aiops.correlate.diagnose import diagnose
 from aiops.correlate.incidents import Compose, ComposeTickets, IncidentDesk, Receivers, Tempo
 from aiops.correlate.scene import IncidentContext
-from aiops.model import Diagnosis, Incident, Mover
+from aiops.model import Diagnosis, Incident, Mover, Tally
 from aiops.ports import EventReader, SeriesReader, TemplateReader
 from aiops.rulebook.causes import CauseRule
 from aiops.selfstat import SelfStat
@@ -19,6 +20,7 @@ from aiops.selfstat import SelfStat
 __all__ = ["IncidentContext", "IncidentDesk", "Tempo", "build", "diagnose"]
 
 DEFAULT_TEMPO = Tempo()
+NOTHING_SAID = Tally()
 
 
 def build(  # noqa: PLR0913 - wiring: everything the correlator touches
@@ -32,15 +34,21 @@ def build(  # noqa: PLR0913 - wiring: everything the correlator touches
     receivers: Receivers,
     stat: SelfStat,
     restored: Iterable[Incident] = (),
+    tally: Tally = NOTHING_SAID,
     tempo: Tempo = DEFAULT_TEMPO,
 ) -> IncidentDesk:
-    """The correlator; see `IncidentDesk` for its arguments."""
+    """The correlator; see `IncidentDesk` for its arguments. *tally*: what people have said of answers so far."""
+    beliefs = Beliefs(causes, tally)
 
     def ask(context: IncidentContext, now_s: float, thorough: bool, movers: tuple[Mover, ...]) -> Diagnosis:  # noqa: FBT001
-        return diagnose(context, causes, series, events, templates, now_s, thorough=thorough, movers=movers)
+        return diagnose(
+            context, beliefs.causes, series, events, templates, now_s,
+            thorough=thorough, movers=movers, most_shown=beliefs.most_shown,
+        )  # fmt: skip
 
     return IncidentDesk(
         ask=ask,
+        beliefs=beliefs,
         series=series,
         events=events,
         compose=compose,

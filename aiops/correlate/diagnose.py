@@ -16,6 +16,7 @@ from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
 from aiops.ports import EventReader, SeriesReader, TemplateReader
 from aiops.rulebook.causes import CauseRule, reachable
 from aiops.rulebook.clauses import ROOT_SHARE, LoadTest
+from aiops.rulebook.priors import MAX_SHOWN
 
 _STATES_AFTER_S = 20.0
 """A state may be named this long after the incident opened: by then triggers had time to show in the data."""
@@ -33,6 +34,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     *,
     thorough: bool = True,
     movers: tuple[Mover, ...] = (),
+    most_shown: float = MAX_SHOWN,
 ) -> Diagnosis:
     """
     The answer as it stands: NAMED when a root leads clearly at this moment, else PENDING.
@@ -46,10 +48,11 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         now_s: The time of the question.
         thorough: Also score every series, draw charts and read templates: ten times the work of the rest.
         movers: If not thorough, those found last.
+        most_shown: The highest probability that may be shown.
     """
     scene = Scene(context, series, events, now_s)
     bench = Bench(
-        weighed=weigh_all(causes, scene),
+        weighed=weigh_all(causes, scene, most_shown),
         leads=reachable(causes),
         states_may_lead=now_s - context.opened_at_s >= _STATES_AFTER_S,
         sharers=_sharers(causes, scene.load),

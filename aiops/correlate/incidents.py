@@ -18,7 +18,8 @@ import structlog
 
 from aiops.correlate import timeline
 from aiops.correlate.answers import Settler, answer_of
-from aiops.correlate.grouping import beside, symptoms_by_service
+from aiops.correlate.beliefs import Beliefs
+from aiops.correlate.grouping import beside, merged, symptoms_by_service
 from aiops.correlate.impact import NO_IMPACT, add, count_impact
 from aiops.correlate.scene import IncidentContext
 from aiops.correlate.tickets import TicketDesk
@@ -32,12 +33,17 @@ from aiops.model import (
     Impact,
     Incident,
     IncidentState,
+    Judgement,
     Message,
     Mover,
     Notification,
     Severity,
+    Spoken,
+    Tally,
     TimelineEntry,
+    Word,
 )
+from aiops.model.judging import with_judgement
 from aiops.ports import EventReader, SeriesReader
 from aiops.selfstat import SelfStat
 
@@ -114,6 +120,7 @@ class IncidentDesk:
 
     Args:
         ask: Makes a diagnosis.
+        beliefs: What it goes by of what people said; told of every further word.
         series: For counting the impact.
         events: For the timeline.
         compose: An incident and its change as a message.
@@ -128,6 +135,7 @@ class IncidentDesk:
         self,
         *,
         ask: Ask,
+        beliefs: Beliefs,
         series: SeriesReader,
         events: EventReader,
         compose: Compose,
@@ -138,7 +146,7 @@ class IncidentDesk:
         tempo: Tempo,
     ) -> None:
         self._stat = stat
-        self._ask, self._series, self._events = ask, series, events
+        self._ask, self._beliefs, self._series, self._events = ask, beliefs, series, events
         self._compose, self._compose_tickets = compose, compose_tickets
         self._receivers, self._tempo = tuple(receivers), tempo
         self._tickets = TicketDesk()
@@ -150,16 +158,26 @@ class IncidentDesk:
             case.saved_s = incident.updated_at_s
             self._cases[incident.service] = case
 
+    @property
+    def tally(self) -> Tally:
+        """What people have said of answers so far."""
+        return self._beliefs.tally
+
+    def count(self, before: Judgement | None, now: Judgement) -> None:
+        """Count a word on an incident that is not here."""
+        self._beliefs.count(before, now)
+
     def in_doubt(self, now_s: float) -> bool:
         return any(
             case.incident.diagnosis.status is DiagnosisStatus.PENDING or now_s - case.began_s < self._tempo.hurry_s
             for case in self._cases.values()
         )
 
-    def step(self, firing: Sequence[Alert], now_s: float) -> ChangeSet:
+    def step(self, firing: Sequence[Alert], now_s: float, spoken: Sequence[Spoken] = ()) -> ChangeSet:
+        judged = self._hear(spoken)
         symptoms = symptoms_by_service(firing)
         others = beside(firing)
-        incidents: list[Incident] = []
+        incidents: list[Incident] = [each for each in judged.values() if each.state is IncidentState.RESOLVED]
         notifications: list[Notification] = []
         for service in sorted(self._cases.keys() | symptoms.keys()):
             case = self._cases.get(service)
@@ -169,7 +187,7 @@ class IncidentDesk:
             told = self._due(case, change, now_s)
             if told is not None:
                 notifications.extend(self._tell(case, told, now_s))
-            if told is not None or self._worth_saving(case, now_s):
+            if told is not None or self._worth_saving(case, now_s) or case.incident.id in judged:
                 incidents.append(self._saved(case, now_s))
             if case.incident.state is IncidentState.RESOLVED:
                 del self._cases[service]
@@ -179,6 +197,22 @@ class IncidentDesk:
                 self._notify("tickets", ChangeKind.TICKET, int(now_s), self._compose_tickets(rows), now_s)
             )
         return ChangeSet(incidents=tuple(incidents), notifications=tuple(notifications))
+
+    def _hear(self, spoken: Sequence[Spoken]) -> dict[str, Incident]:
+        """Take in what people said; the incidents with it, by id. One that was resolved meanwhile is left out."""
+        open_now = {case.incident.id: case for case in self._cases.values()}
+        judged: dict[str, Incident] = {}
+        for word in spoken:
+            case = open_now.get(word.incident.id)
+            if case is None and word.incident.state is IncidentState.OPEN:
+                continue
+            held = case.incident if case is not None else judged.get(word.incident.id, word.incident)
+            fresh = judged[held.id] = with_judgement(held, word.judgement)
+            if case is not None:
+                case.incident = fresh
+            if fresh is not held:
+                self._beliefs.count(held.judgement, word.judgement)
+        return judged
 
     def _due(self, case: _Case, change: ChangeKind | None, now_s: float) -> ChangeKind | None:
         """What people are told now. The first thing they hear is that it opened, also after a restart in between."""
@@ -241,7 +275,7 @@ class IncidentDesk:
     def _take_symptoms(self, case: _Case, symptoms: tuple[Alert, ...], now_s: float) -> bool:
         """Bring the symptoms up to date; whether an incident that woke nobody now has to."""
         held = case.incident.symptoms
-        case.incident = replace(case.incident, symptoms=_merged(held, symptoms, now_s))
+        case.incident = replace(case.incident, symptoms=merged(held, symptoms, now_s))
         firing = {alert.fingerprint for alert in held if alert.state is AlertState.FIRING}
         pages = [a for a in symptoms if a.severity is Severity.PAGE and a.fingerprint not in firing]
         if not pages:
@@ -254,7 +288,7 @@ class IncidentDesk:
 
     def _should_look(self, case: _Case, now_s: float) -> bool:
         incident = case.incident
-        if now_s - case.anchor_s > self._tempo.freeze_after_s:
+        if now_s - case.anchor_s > self._tempo.freeze_after_s or _is_settled(incident):
             return False
         named = incident.diagnosis.status is DiagnosisStatus.NAMED
         if named and case.failed_s is not None and now_s - case.failed_s > self._tempo.spared_s:
@@ -354,17 +388,8 @@ def incident_id(service: str, first_bad_s: float, opened_at_s: float) -> str:
     return f"inc-{stamp}-{digest.hexdigest()}"
 
 
-def _merged(held: tuple[Alert, ...], firing: tuple[Alert, ...], now_s: float) -> tuple[Alert, ...]:
-    """Symptoms seen so far, in the state they are in now."""
-    known = {alert.fingerprint: alert for alert in held}
-    current = {alert.fingerprint: alert for alert in firing}
-    merged: list[Alert] = []
-    for name, alert in known.items():
-        if name in current:
-            merged.append(replace(current[name], since_s=min(alert.since_s, current[name].since_s)))
-        elif alert.state is not AlertState.RESOLVED:
-            merged.append(replace(alert, state=AlertState.RESOLVED, resolved_at_s=now_s))
-        else:
-            merged.append(alert)
-    merged.extend(alert for name, alert in current.items() if name not in known)
-    return tuple(merged)
+def _is_settled(incident: Incident) -> bool:
+    """Whether a person said that what is named is right: then nothing else need be."""
+    named = tuple(dict.fromkeys(h.cause for h in incident.diagnosis.roots))
+    said = incident.judgement
+    return said is not None and said.word is Word.CONFIRMED and said.named == named

@@ -17,9 +17,8 @@ from aiops.correlate.scene import Scene
 from aiops.correlate.topology import Place
 from aiops.model import Evidence, EvidenceState, Onset
 from aiops.rulebook.causes import ANY_SYMPTOM, CauseRule
+from aiops.rulebook.priors import MAX_SHOWN
 
-MAX_SHOWN = 0.9
-"""A higher probability is shown only after 30 confirmed incidents."""
 MIN_TESTED = 0.6
 MIN_FAMILIES = 2
 _MIN_PROBABILITY = 0.5
@@ -39,6 +38,8 @@ class Weighed:
     """Share of the clauses' weight that could be tested, 0 to 1."""
     waits: bool = False
     """It needs the load accounting, and that is still coming in."""
+    most_shown: float = MAX_SHOWN
+    """The highest probability that may be shown."""
 
     @property
     def cause(self) -> str:
@@ -48,7 +49,7 @@ class Weighed:
     @property
     def probability(self) -> float:
         """Chance that this cause is at work, whatever others are; capped as it may be shown."""
-        return min(1.0 / (1.0 + math.exp(-self.score)), MAX_SHOWN)
+        return min(1.0 / (1.0 + math.exp(-self.score)), self.most_shown)
 
     @property
     def families(self) -> int:
@@ -78,11 +79,11 @@ class Weighed:
         )
 
 
-def weigh_all(causes: Iterable[CauseRule], scene: Scene) -> list[Weighed]:
+def weigh_all(causes: Iterable[CauseRule], scene: Scene, most_shown: float = MAX_SHOWN) -> list[Weighed]:
     """Every cause that can explain the symptoms, at every place it could be at; most likely first."""
     explained = scene.context.explained_by | {ANY_SYMPTOM}
     weighed = [
-        weigh(rule, scene, place)
+        weigh(rule, scene, place, most_shown)
         for rule in causes
         if explained & set(rule.explains)
         for place in scene.places(rule.scope)
@@ -90,7 +91,7 @@ def weigh_all(causes: Iterable[CauseRule], scene: Scene) -> list[Weighed]:
     return sorted(weighed, key=lambda w: -w.score)
 
 
-def weigh(rule: CauseRule, scene: Scene, place: Place) -> Weighed:
+def weigh(rule: CauseRule, scene: Scene, place: Place, most_shown: float = MAX_SHOWN) -> Weighed:
     """Test every clause of *rule* at *place* and add up."""
     tested = [examine(clause, rule, scene, place) for clause in rule.evidence]
     evidence, votes = vote(spare(rule, tested))
@@ -98,7 +99,8 @@ def weigh(rule: CauseRule, scene: Scene, place: Place) -> Weighed:
     weights = [abs(math.log(clause.odds.present / clause.odds.absent)) for clause in rule.evidence]
     known = [weight for weight, e in zip(weights, evidence, strict=True) if e.state is not EvidenceState.UNKNOWN]
     needs_load = any(clause.necessary and clause.load is not None for clause in rule.evidence)
-    return Weighed(rule, place, evidence, score, sum(known) / sum(weights), needs_load and scene.load.waits)
+    waits = needs_load and scene.load.waits
+    return Weighed(rule, place, evidence, score, sum(known) / sum(weights), waits, most_shown)
 
 
 def spare(rule: CauseRule, evidence: Sequence[Evidence]) -> list[Evidence]:

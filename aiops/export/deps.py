@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aiops.clock import Clock
+from aiops.export.docket import Docket
 from aiops.export.tape import Tape
 from aiops.model import Alert, Sight
 from aiops.ports import Inbox, IncidentLog, SeriesReader, StatusReader
+from aiops.rulebook.causes import CauseRule
 
 
 class MetricsPage(Protocol):
@@ -43,6 +45,8 @@ class WebDeps:
         dead_letters: Notifications given up.
         unready: Why the daemon is not ready, one phrase a reason; empty when it is, or cannot say.
         tape: What is recorded from.
+        docket: Where what people say of answers waits.
+        causes: All causes, as the files have them.
         public_url: Where people reach this page, if not at the address it listens on; its host name is accepted.
     """
 
@@ -59,6 +63,8 @@ class WebDeps:
     dead_letters: Callable[[], int]
     unready: Callable[[], Sequence[str]] = _nothing
     tape: Tape = field(default_factory=Tape)
+    docket: Docket = field(default_factory=Docket)
+    causes: Sequence[CauseRule] = ()
     public_url: str = ""
 
 

@@ -90,7 +90,7 @@ class Intake:
 
     async def git_hook(self, request: Request) -> Response:
         """``POST /api/v1/hooks/git``."""
-        body = await _body_or_refusal(request, MAX_HOOK_BYTES)
+        body = await body_or_refusal(request, MAX_HOOK_BYTES)
         if isinstance(body, Response):
             return body
         if not is_signed(request.headers, body, self._token):
@@ -100,7 +100,7 @@ class Intake:
     async def _take(self, request: Request, parse: Parser) -> Response:
         if not may_write(request, self._token):
             return unauthorised()
-        body = await _body_or_refusal(request, MAX_BODY_BYTES)
+        body = await body_or_refusal(request, MAX_BODY_BYTES)
         return body if isinstance(body, Response) else self._parsed(body, parse)
 
     def _parsed(self, body: bytes, parse: Parser) -> Response:
@@ -132,7 +132,8 @@ def unauthorised() -> Response:
     return refuse(401, text, {"WWW-Authenticate": "Bearer"})
 
 
-async def _body_or_refusal(request: Request, limit: int) -> bytes | Response:
+async def body_or_refusal(request: Request, limit: int) -> bytes | Response:
+    """The body of *request*, or the answer to one that is too large or too slow."""
     try:
         async with asyncio.timeout(_BODY_DEADLINE_S):
             body = await _body(request, limit)

@@ -32,7 +32,7 @@ def document(version: str) -> dict[str, Any]:
             "description": "Incidents of one inference node: what caused its 503s. Times are seconds since the epoch.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {**_reading(), **_pushing(), **_recording(), **_operations()},
+        "paths": {**_reading(), **_judging(), **_pushing(), **_recording(), **_operations()},
         "components": {
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
@@ -146,6 +146,53 @@ def _reading() -> dict[str, Any]:
             {"200": _answer("Status.", status), "503": busy},
         ),
         "/api/v1/openapi.json": _get("This document", {"200": _answer("OpenAPI 3.1.", {"type": "object"})}),
+    }
+
+
+def _judging() -> dict[str, Any]:
+    ratio = {"type": "number", "minimum": 0, "maximum": 1}
+    row = _object(
+        {
+            "cause": _TEXT, "title": _TEXT, "level": _TEXT, "prior": ratio, "prior_here": ratio,
+            "was": {**_COUNT, "description": "Incidents it was the cause of,"},
+            "of": {**_COUNT, "description": "of so many of which that is known."},
+        },
+        "cause", "title", "level", "prior", "prior_here", "was", "of",
+    )  # fmt: skip
+    stand = _object(
+        {"confirmed": _COUNT, "rejected": _COUNT, "known": _COUNT, "most_shown": ratio, "causes": _list(row)},
+        "confirmed", "rejected", "known", "most_shown", "causes",
+    )  # fmt: skip
+    return {
+        "/api/v1/incidents/{id}/confirm": {"post": _judge("Say that the named cause is right, or which it was")},
+        "/api/v1/incidents/{id}/reject": {
+            "post": _judge("Say that the named cause is wrong, and, if known, which it was")
+        },
+        "/api/v1/causes": _get(
+            "How often each cause was at work here, by what people said, and what that makes of its prior",
+            {"200": _answer("Causes.", stand), "503": _error("The state file did not answer in time.")},
+        ),
+    }
+
+
+def _judge(summary: str) -> dict[str, Any]:
+    body = {**_object({"cause": {**_TEXT, "description": "Id of the true cause."}}), "additionalProperties": False}
+    return {
+        "summary": summary,
+        "description": "The last word on an incident counts; saying the same twice changes nothing.",
+        "security": [{"token": []}],
+        "parameters": [_parameter("id", "path", _TEXT)],
+        "requestBody": {"required": False, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": _answer("The incident, with what was said; it is on the disk.", _ref("Incident")),
+            "400": _error("The body is wrong, or there is no such cause."),
+            "401": _error("No token, or the wrong one."),
+            "404": _error("No such incident."),
+            "408": _error("The body did not arrive in time."),
+            "409": _error("The word does not fit the answer: nothing is named, or just that."),
+            "413": _error("The body is larger than 64 KiB."),
+            "503": _error("It could not be saved in time; see Retry-After."),
+        },
     }
 
 

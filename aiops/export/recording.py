@@ -97,6 +97,7 @@ class RecordingFolder:
             "held": self._take_held,
             "samples": self._take_samples,
             "event": self._take_event,
+            "judged": self._take_judged,
             "notes": self._take_notes,
             "tick": self._take_tick,
             "end": self._take_end,
@@ -187,6 +188,9 @@ class RecordingFolder:
     def _take_event(self, event: Any) -> None:
         self._running_events.append(msgspec.json.encode(event) + b"\n")
         self._running.append(["event"])
+
+    def _take_judged(self, ruling: Any) -> None:
+        self._running.append(["judged", ruling])
 
     def _take_notes(self, notes: Any) -> None:
         self._end_held()

@@ -13,6 +13,7 @@ A line is a list: its kind, then
     held     number, times, values: what memory held of one series
     samples  part (`ports.Part`), time of the run, numbers of series, values, and their times or the one they share
     event    an event; those held at the beginning come first
+    judged   what somebody said of an answer: the incident's id, what was said of it before, and the word
     notes    templates of the log that had lines (`model.TemplateNote`)
     tick     evaluate or expire, and its time
     end      why
@@ -27,19 +28,20 @@ import hashlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from aiops.errors import AiopsError
-from aiops.model import Event, HeldAlert, Incident, Labels, Sample, to_json
+from aiops.model import Event, HeldAlert, Incident, Judgement, Labels, Sample, Spoken, Tally, to_json
 from aiops.ports import Part, TemplateNotes, Window
 
 log = structlog.get_logger(__name__)
 
-FORMAT = 1
-"""Of recordings; one more whenever an older reader would misread it."""
+FORMAT = 2
+"""Of recordings; one more whenever an older reader would misread it. 1 had no word of people."""
+READABLE = (1, 2)
 MAX_S = 86_400.0
 _MAX_WAITING_BYTES = 32 * 2**20
 """Some minutes of a large node, for a reader whose disk is slow."""
@@ -69,8 +71,20 @@ class Beginning:
     """Pending and firing."""
     incidents: tuple[Incident, ...]
     """Open, without what may not leave the host."""
+    tally: Tally = field(default_factory=Tally)
+    """What people had said of answers: priors hang on it."""
     format: int = FORMAT
     at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What somebody said of an incident's answer, as it is recorded."""
+
+    incident: str
+    before: Judgement | None
+    """What was said of it until then."""
+    now: Judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +182,10 @@ class Tape:
         if self._recording is not None:
             self._recording.heard(event)
 
+    def judged(self, spoken: Spoken) -> None:
+        if self._recording is not None:
+            self._recording.judged(spoken)
+
     def ticked(self, tick: str, now_s: float) -> None:
         if self._recording is not None:
             self._recording.ticked(tick, now_s)
@@ -237,6 +255,10 @@ class _Recording:
         """As `ports.Tape.heard`."""
         if math.isfinite(event.at_s):
             self._put("event", _spoken(event))
+
+    def judged(self, spoken: Spoken) -> None:
+        """As `ports.Tape.judged`."""
+        self._put("judged", Ruling(spoken.incident.id, spoken.incident.judgement, spoken.judgement))
 
     def ticked(self, tick: str, now_s: float) -> None:
         """As `ports.Tape.ticked`; here a recording is given up that has become too much."""

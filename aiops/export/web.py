@@ -26,6 +26,7 @@ from aiops.errors import StateError
 from aiops.export.api import Api, DiskReader
 from aiops.export.deps import WebDeps
 from aiops.export.intake import Intake, refuse
+from aiops.export.judging import Judging
 from aiops.export.metrics import CONTENT_TYPE
 from aiops.export.page import Pages
 from aiops.export.recorder import Recorder
@@ -54,6 +55,7 @@ def create_app(deps: WebDeps) -> Starlette:
     read = DiskReader()
     api, pages = Api(deps, read), Pages(deps, read)
     intake = Intake(deps.inbox, deps.token, deps.clock)
+    judging = Judging(deps.incidents, deps.docket, deps.causes, deps.token, deps.clock, read)
     probes = _Probes(deps)
     return Starlette(
         routes=[
@@ -65,6 +67,9 @@ def create_app(deps: WebDeps) -> Starlette:
             Route("/readyz", probes.readyz),
             Route("/api/v1/incidents", api.incidents),
             Route("/api/v1/incidents/{id}", api.incident),
+            Route("/api/v1/incidents/{id}/confirm", judging.confirm, methods=["POST"]),
+            Route("/api/v1/incidents/{id}/reject", judging.reject, methods=["POST"]),
+            Route("/api/v1/causes", judging.causes),
             Route("/api/v1/alerts", api.alerts),
             Route("/api/v1/status", api.status),
             Route("/api/v1/openapi.json", api.openapi),

@@ -23,9 +23,11 @@ from aiops.model.incidents import (
     Line,
     Mover,
     SeriesRef,
+    Spoken,
     TimelineEntry,
     Verdict,
 )
+from aiops.model.judgements import Judgement, Tally, Word
 from aiops.model.labels import NO_LABELS, Labels
 from aiops.model.logs import LogSeverity, LogTemplate, NewsKind, TemplateNews, TemplateNote
 from aiops.model.observations import (
@@ -65,6 +67,7 @@ __all__ = [
     "Impact",
     "Incident",
     "IncidentState",
+    "Judgement",
     "Labels",
     "Line",
     "LogRecord",
@@ -81,10 +84,13 @@ __all__ = [
     "SeriesRef",
     "Severity",
     "Sight",
+    "Spoken",
+    "Tally",
     "TemplateNews",
     "TemplateNote",
     "TimelineEntry",
     "Verdict",
+    "Word",
     "from_json",
     "to_json",
 ]

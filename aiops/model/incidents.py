@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aiops.model.alerts import Alert
+from aiops.model.judgements import Judgement
 from aiops.model.labels import Labels
 from aiops.model.logs import LogTemplate
 from aiops.model.times import Onset
@@ -210,3 +211,14 @@ class Incident:
     resolved_at_s: float | None = None
     revision: int = 0
     """How many changes of this incident people were told about."""
+    judgement: Judgement | None = None
+    """What a person said of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A person's word, on its way to an incident."""
+
+    incident: Incident
+    """As it stood when the word was spoken."""
+    judgement: Judgement

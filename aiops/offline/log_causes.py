@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 from aiops.correlate.departures import GUARD_S
 from aiops.correlate.findings import stated
-from aiops.correlate.rank import MAX_SHOWN, spare, vote
+from aiops.correlate.rank import spare, vote
 from aiops.logs.classify import Classifier
 from aiops.model import Evidence, EvidenceState
 from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause
 from aiops.rulebook.clauses import LogTest
+from aiops.rulebook.priors import MAX_SHOWN
 from aiops.rulebook.signatures import LogClass
 from aiops.stamps import Stamps
 from aiops.units import format_duration
@@ -62,7 +63,7 @@ class LogCause:
 
     Args:
         rule: The cause file.
-        probability: Of its prior and its log clauses, against its not being at work; 0 to `rank.MAX_SHOWN`.
+        probability: Of its prior and its log clauses, against its not being at work; 0 to `priors.MAX_SHOWN`.
         evidence: Every clause; those on anything but the log are unknown.
     """
 

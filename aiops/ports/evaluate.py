@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from aiops.model import Alert, Breach, ChangeSet, Event, LogRecord, Sample, TemplateNote
+from aiops.model import Alert, Breach, ChangeSet, Event, Incident, LogRecord, Sample, Spoken, TemplateNote
 from aiops.ports.store import SeriesReader
 
 
@@ -69,12 +69,24 @@ class AlertBook(Protocol):
 class Correlator(Protocol):
     """Firing alerts into incidents with causes."""
 
-    def step(self, firing: Sequence[Alert], now_s: float) -> ChangeSet:
-        """What changed: incidents opened, answered anew or resolved, and whom to tell."""
+    def step(self, firing: Sequence[Alert], now_s: float, spoken: Sequence[Spoken] = ()) -> ChangeSet:
+        """What changed: incidents opened, answered anew, judged or resolved, and whom to tell."""
         ...
 
     def in_doubt(self, now_s: float) -> bool:
         """Whether an incident is young or not explained yet: then every collector should hurry."""
+        ...
+
+
+class Docket(Protocol):
+    """Where what people say of answers waits for the next evaluation."""
+
+    def take(self) -> Sequence[Spoken]:
+        """What waits; it is settled when this evaluation has been saved."""
+        ...
+
+    def settle(self, incidents: Iterable[Incident], *, saved: bool) -> None:
+        """What was taken is in *incidents*, or was not heard; *saved* if those are on the disk."""
         ...
 
 
@@ -99,6 +111,10 @@ class Tape(Protocol):
 
     def heard(self, event: Event) -> None:
         """*event* is remembered."""
+        ...
+
+    def judged(self, spoken: Spoken) -> None:
+        """The evaluation that has begun takes in what somebody said of an answer."""
         ...
 
     def ticked(self, tick: str, now_s: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from aiops.model import ChangeSet, Event, Incident, IncidentState, Labels, LogTemplate, Notification, Sample
+from aiops.model import ChangeSet, Event, Incident, IncidentState, Judgement, Labels, LogTemplate, Notification, Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,6 +138,10 @@ class IncidentLog(Protocol):
 
     def open_incidents(self) -> Sequence[Incident]:
         """Incidents not resolved, whole."""
+        ...
+
+    def judgements(self) -> Mapping[str, Judgement]:
+        """What people said, by incident; also of those that are forgotten otherwise."""
         ...
 
 

@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 from aiops import correlate, narrative
 from aiops.detect import build_detectors
 from aiops.detect.alerts import AlertBook
-from aiops.export.tape import Beginning
+from aiops.export.tape import Beginning, Ruling
 from aiops.logs.notes import NotedTemplates
-from aiops.model import Alert, ChangeSet, Incident, LogRecord, Notification, Sample, Severity
+from aiops.model import Alert, ChangeSet, Incident, LogRecord, Notification, Sample, Severity, Spoken
 from aiops.narrative.withheld import publishable
 from aiops.pipeline import Board, Pipeline
 from aiops.ports import Part, SeriesReader
@@ -108,6 +108,23 @@ class _Ledger(_Told):
         return self.take()
 
 
+class _Docket:
+    """What people said, for the next evaluation (`ports.Docket`)."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Spoken] = []
+
+    def put(self, spoken: Spoken) -> None:
+        self._waiting.append(spoken)
+
+    def take(self) -> Sequence[Spoken]:
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def settle(self, incidents: Iterable[Incident], *, saved: bool) -> None:
+        pass
+
+
 class _NoPage:
     def renew(self, samples: Callable[[], Iterable[Sample]]) -> None:
         pass
@@ -131,11 +148,12 @@ class _Stage:
         self._series = Rings(stat)
         self._events = EventMemory(has_change_feed=begin.has_change_feed)
         self._templates = NotedTemplates()
-        self._logs, self._ledger = _Logs(), _Ledger()
+        self._logs, self._ledger, self._docket = _Logs(), _Ledger(), _Docket()
+        self._known = {incident.id: incident for incident in begin.incidents}
         alerts = load_alert_rules(rules)
         urgent, steady = build_detectors(alerts)
         book = AlertBook.going_on(alerts, begin.alerts)
-        correlator = correlate.build(
+        self._correlator = correlator = correlate.build(
             causes=load_causes(rules),
             series=self._series,
             events=self._events,
@@ -145,13 +163,14 @@ class _Stage:
             compose_tickets=functools.partial(narrative.compose_tickets, base_url=begin.url, language=begin.language),
             receivers=[(name, frozenset(map(Severity, wanted))) for name, wanted in begin.receivers],
             restored=begin.incidents,
+            tally=begin.tally,
         )
         run: Callable[[Callable[[], T]], Awaitable[T]] = _at_once
         self._pipeline = Pipeline(
             series=self._series, events=self._events, logs=self._logs, urgent=urgent, steady=steady, book=book,
             correlator=correlator, saver=Saver(self.outcome, _NoOutbox(), stat, run), keeper=self.outcome,
             board=Board(book, ()), exposition=_NoPage(), stat=stat, run_blocking=run, promised=_nothing,
-            ledgers=(self._ledger,),
+            ledgers=(self._ledger,), docket=self._docket,
         )  # fmt: skip
 
     async def play(self, step: Step) -> None:
@@ -163,12 +182,22 @@ class _Stage:
                 await self._pipeline.evaluate(step.now_s)
         elif isinstance(step, Heard):
             self._events.remember(step.event)
+        elif isinstance(step, Ruling):
+            self._judge(step)
         elif isinstance(step, Noted):
             self._templates.take(step.notes)
         elif isinstance(step, Held) or step.part is Part.COLLECTED:
             self._series.extend(step.samples)
         else:
             (self._logs if step.part is Part.LOGS else self._ledger).put(step.samples)
+
+    def _judge(self, ruling: Ruling) -> None:
+        """An incident that ended before the recording began is not in it; what was said of it counts all the same."""
+        incident = self.outcome.incidents.get(ruling.incident) or self._known.get(ruling.incident)
+        if incident is None:
+            self._correlator.count(ruling.before, ruling.now)
+        else:
+            self._docket.put(Spoken(incident, ruling.now))
 
 
 def _nothing() -> None:

@@ -25,7 +25,7 @@ import msgspec
 
 from aiops.errors import RecordingError
 from aiops.export.recording import EVENTS, LOGS, META, SAMPLES
-from aiops.export.tape import FORMAT, Beginning
+from aiops.export.tape import FORMAT, READABLE, Beginning, Ruling
 from aiops.model import Event, Labels, Sample, TemplateNote, from_json
 from aiops.ports import Part
 
@@ -71,7 +71,7 @@ class Ticked:
     now_s: float
 
 
-Step = Held | Took | Heard | Noted | Ticked
+Step = Held | Took | Heard | Noted | Ruling | Ticked
 
 
 class _Over(Exception):
@@ -129,6 +129,8 @@ class Recording:
                 yield Heard(events.decode(Event))
             case ["notes"]:
                 yield Noted(logs.decode(tuple[TemplateNote, ...]))
+            case ["judged", dict(ruling)]:
+                yield self._ruling(number, ruling)
             case ["evaluate" | "expire" as what, int() | float() as now_s]:
                 yield Ticked(what, now_s)
             case ["collected" | "logs" | "ledger" as part, int() | float(), int(order)] if (
@@ -137,6 +139,12 @@ class Recording:
                 yield Took(Part(part), samples.taken(self._meta.orders[order], self._where(number)))
             case _:
                 raise RecordingError(f"{self._where(number)}: {json.dumps(tick)[:80]} is no tick of a recording")
+
+    def _ruling(self, number: int, ruling: dict[str, Any]) -> Ruling:
+        try:
+            return from_json(json.dumps(ruling), Ruling)
+        except msgspec.DecodeError as error:
+            raise RecordingError(f"{self._where(number)}: damaged: {error}") from error
 
     def _where(self, number: int) -> str:
         return f"{self._path / META}:{self._meta.first_tick_line + number}"
@@ -167,8 +175,8 @@ def _read_meta(path: Path) -> _Meta:
         orders, ticks = document["orders"], document["ticks"]
     except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise RecordingError(f"{path}:1: is not what a recording says of itself: {error}") from error
-    if beginning.format != FORMAT:
-        raise RecordingError(f"{path}:1: format {beginning.format}; this program reads {FORMAT}")
+    if beginning.format not in READABLE:
+        raise RecordingError(f"{path}:1: format {beginning.format}; this program reads up to {FORMAT}")
     if not (isinstance(ticks, list) and isinstance(orders, list) and all(isinstance(each, list) for each in orders)):
         raise RecordingError(f"{path}:1: ticks and orders: expected lists")
     first = text[: text.index('"ticks"')].count("\n") + 2

@@ -29,6 +29,7 @@ from aiops.model import (
     Event,
     Incident,
     IncidentState,
+    Judgement,
     Message,
     Notification,
     Sample,
@@ -113,6 +114,11 @@ class StateSqlite:
     def open_incidents(self) -> Sequence[Incident]:
         rows = self._database.read("SELECT document FROM incidents WHERE state = 'open' ORDER BY opened_at_s, id")
         return documents(rows, Incident)
+
+    def judgements(self) -> Mapping[str, Judgement]:
+        rows = self._database.read("SELECT document, incident_id FROM judgements ORDER BY incident_id")
+        read = ((row[1], read_document(row[0], Judgement)) for row in rows)
+        return {incident_id: judgement for incident_id, judgement in read if judgement is not None}
 
     # --- Outbox -----------------------------------------------------------------------------------------------------
 
@@ -297,6 +303,12 @@ def _save_incident(connection: Connection, incident: Incident) -> None:
             document(incident),
         ),
     )
+    if incident.judgement is not None:
+        connection.execute(
+            """INSERT INTO judgements (incident_id, document) VALUES (?, ?)
+            ON CONFLICT (incident_id) DO UPDATE SET document = excluded.document""",
+            (incident.id, document(incident.judgement)),
+        )
 
 
 def _save_notification(connection: Connection, notification: Notification) -> None:

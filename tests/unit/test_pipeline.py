@@ -25,6 +25,7 @@ from aiops.model import (
     Sample,
     Severity,
     Sight,
+    Spoken,
 )
 from aiops.pipeline import Board, Pipeline
 from aiops.ports import SeriesReader
@@ -91,7 +92,7 @@ class Correlator:
         self.pages: list[Notification] = []
         self.doubt = False
 
-    def step(self, firing: Sequence[Alert], now_s: float) -> ChangeSet:
+    def step(self, firing: Sequence[Alert], now_s: float, spoken: Sequence[Spoken] = ()) -> ChangeSet:
         pages, self.pages = tuple(self.pages), []
         return ChangeSet(notifications=pages)
 

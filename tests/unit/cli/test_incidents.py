@@ -65,3 +65,62 @@ def test_what_may_be_shown_is_left_as_it_is(incident: Incident):
     """Holding back more than needed would hide the evidence."""
     assert publishable(incident).diagnosis.templates[1] == incident.diagnosis.templates[1]
     assert publishable(incident).diagnosis.hypotheses == incident.diagnosis.hypotheses
+
+
+# --- confirm, reject, causes ----------------------------------------------------------------------------------------
+
+
+def test_without_a_daemon_a_word_goes_into_its_file(
+    stopped: list[str], incident: Incident, capsys: pytest.CaptureFixture[str]
+):
+    """The report is often written when the node is long down; the daemon counts it at its next start."""
+    assert main(["incidents", "confirm", incident.id, *stopped]) == 0
+    assert "confirmed. It was: traffic_burst." in capsys.readouterr().out
+
+    assert main(["incidents", "reject", incident.id, "--cause", "vram_leak", *stopped]) == 0
+    assert "rejected, it was not: traffic_burst. It was: vram_leak." in capsys.readouterr().out
+
+    assert main(["incidents", "causes", "--json", *stopped]) == 0
+    stand = json.loads(capsys.readouterr().out)
+    assert (stand["confirmed"], stand["rejected"], stand["known"]) == (0, 1, 1), "the last word counts"
+
+    assert main(["incidents", "show", incident.id, *stopped]) == 0
+    assert "A person rejected the cause: Traffic burst. It was: " in capsys.readouterr().out
+    assert main(["incidents", *stopped]) == 0
+    assert "[rejected]" in capsys.readouterr().out
+
+
+def test_causes_are_listed_for_a_person_those_that_moved_first(
+    stopped: list[str], incident: Incident, capsys: pytest.CaptureFixture[str]
+):
+    """Whoever wonders why a cause is likelier here than in the docs looks here."""
+    assert main(["incidents", "confirm", incident.id, *stopped]) == 0
+    capsys.readouterr()
+    assert main(["incidents", "causes", *stopped]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 answers confirmed, 0 rejected; of 1 incidents it is known what they were."
+    assert lines[1] == "No probability above 90 % is shown."
+    assert lines[4].split()[0] == "traffic_burst"
+    assert lines[4].endswith("1 of 1")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["confirm"], "confirm which incident?"),
+        (["confirm", "inc-never"], "no incident 'inc-never'"),
+        (["confirm", "{id}", "--cause", "vram_leek"], "no cause 'vram_leek'; did you mean vram_leak?"),
+        (["reject", "{id}", "--cause", "traffic_burst"], "confirm it, or reject it with another cause"),
+        (["show", "{id}", "--cause", "vram_leak"], "--cause goes with confirm and reject"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(
+    stopped: list[str], incident: Incident, capsys: pytest.CaptureFixture[str], words: list[str], complaint: str
+):
+    """No traceback, no silence, and nothing is counted."""
+    assert main(["incidents", *(part.format(id=incident.id) for part in words), *stopped]) == 1
+
+    assert complaint in capsys.readouterr().err
+    main(["incidents", "causes", "--json", *stopped])
+    assert json.loads(capsys.readouterr().out)["known"] == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from aiops.correlate.beliefs import Beliefs
 from aiops.correlate.incidents import IncidentDesk, Tempo, incident_id
 from aiops.model import (
     Alert,
@@ -24,10 +25,13 @@ from aiops.model import (
     Labels,
     Message,
     Severity,
+    Spoken,
+    Tally,
     Verdict,
     from_json,
     to_json,
 )
+from aiops.model.judging import Said, judge
 from aiops.selfstat import SelfStat
 from tests.fakes import FakeEvents, FakeSeries
 
@@ -82,7 +86,7 @@ class Stage:
         self.now_s = T0
         self.series, self.stat = FakeSeries(), SelfStat(CollectorRegistry())
         self.desk = IncidentDesk(
-            ask=self.oracle, series=self.series, events=FakeEvents(events), compose=self._compose,
+            ask=self.oracle, beliefs=Beliefs((), Tally()), series=self.series, events=FakeEvents(events), compose=self._compose,
             compose_tickets=lambda rows: Message(ChangeKind.TICKET, Severity.TICKET, " ".join(r.rule for r in rows), ()),
             receivers=receivers, restored=restored, stat=self.stat, tempo=Tempo(),
         )  # fmt: skip
@@ -414,3 +418,72 @@ def test_a_page_that_is_no_symptom_is_told_at_once():
     stage = Stage()
 
     assert stage.titles(stage.run(2, row("GpuDriverHung", severity=Severity.PAGE))) == ["GpuDriverHung"]
+
+
+# --- what people say ------------------------------------------------------------------------------------------------
+
+
+def word(incident: Incident, said: Said, cause: str = "") -> Spoken:
+    return Spoken(incident, judge(incident, said, cause, T0 + 30, {"vram_exhaustion", "slow_node", "vram_leak"}))
+
+
+def judged_while_open(said: Said, cause: str = "") -> tuple[Stage, Incident]:
+    """An open incident of which somebody says something."""
+    stage = Stage()
+    stage.oracle.cause = "vram_exhaustion"
+    opened = [incident for change in stage.run(10, symptom()) for incident in change.incidents][-1]
+    change = stage.desk.step([symptom()], stage.now_s, [word(opened, said, cause)])
+    (saved,) = change.incidents
+    return stage, saved
+
+
+def test_a_word_on_an_open_incident_is_saved_with_it_and_stays():
+    """What the desk saves next must not overwrite it."""
+    stage, saved = judged_while_open(Said.REJECT, "vram_leak")
+
+    assert saved.judgement is not None
+    assert [entry.kind for entry in saved.timeline].count("person") == 1
+    later = [incident for change in stage.run(30, symptom()) for incident in change.incidents]
+    assert later
+    assert all(incident.judgement == saved.judgement for incident in later)
+    assert from_json(to_json(later[-1]), Incident) == later[-1]
+    assert stage.desk.tally.counted("vram_leak") == (1, 1)
+
+
+def test_a_confirmed_answer_stands():
+    """A person knows; the traces of a fault fade, and another answer would only be noise."""
+    stage, _ = judged_while_open(Said.CONFIRM)
+    stage.oracle.cause = "slow_node"
+
+    assert stage.titles(stage.run(60, symptom())) == []
+
+
+def test_a_rejected_answer_may_still_give_way_to_another():
+    """It was wrong, so the search goes on."""
+    stage, _ = judged_while_open(Said.REJECT)
+    stage.oracle.cause = "slow_node"
+
+    assert stage.titles(stage.run(60, symptom())) == ["updated slow_node"]
+
+
+def test_a_word_on_a_resolved_incident_is_saved_and_the_last_one_counts():
+    """Most words come after the night, from who wrote the report."""
+    stage, saved = judged_while_open(Said.CONFIRM)
+    over = replace(saved, state=IncidentState.RESOLVED, id="inc-old", judgement=None)
+    spoken = [word(over, Said.CONFIRM), word(over, Said.REJECT, "vram_leak")]
+    held = [i for i in stage.desk.step([symptom()], stage.now_s, spoken).incidents if i.id == "inc-old"]
+
+    assert [incident.judgement.causes for incident in held] == [("vram_leak",)]
+    assert [entry.kind for entry in held[0].timeline].count("person") == 3
+    assert (stage.desk.tally.confirmed, stage.desk.tally.rejected) == (1, 1)
+
+
+def test_a_word_on_an_incident_that_was_just_resolved_is_not_heard():
+    """What was read of it says that it is open; saved, that would open it again."""
+    stage, saved = judged_while_open(Said.CONFIRM)
+    gone = replace(saved, id="inc-gone")
+
+    change = stage.desk.step([symptom()], stage.now_s, [word(gone, Said.REJECT)])
+
+    assert [incident.id for incident in change.incidents if incident.id == "inc-gone"] == []
+    assert stage.desk.tally.rejected == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from aiops.clock import ManualClock
 from aiops.export.deps import WebDeps
 from aiops.export.metrics import Exposition
 from aiops.export.web import create_app
-from aiops.model import Alert, Incident, IncidentState, Sight
+from aiops.model import Alert, Incident, IncidentState, Judgement, Sight
 from tests.fakes import FakeInbox, FakeSeries
 
 NOW_S = 1_760_000_000.0
@@ -44,6 +44,9 @@ class FakeIncidents:
 
     def open_incidents(self) -> Sequence[Incident]:
         return [i for i in self.held if i.state is IncidentState.OPEN]
+
+    def judgements(self) -> Mapping[str, Judgement]:
+        return {i.id: i.judgement for i in self.held if i.judgement is not None}
 
 
 class FakeStatus:

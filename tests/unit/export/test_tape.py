@@ -158,7 +158,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
 def test_a_recording_ends_at_its_largest_size_and_at_words_that_are_none(tmp_path):
     """Both ends are clean: what was written is a recording."""
     folder = RecordingFolder(tmp_path / "r", max_bytes=1)
-    folder.take(b'["begin", {"format": 1}]')
+    folder.take(b'["begin", {"format": 2}]')
     folder.take(b'["series", 0, "hw_gpu_count", {}]')
     for second in range(0, 130, 10):
         folder.take(b'["samples", "collected", %d, [0], [1.5], %d]' % (second, second))

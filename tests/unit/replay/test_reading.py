@@ -79,7 +79,7 @@ def test_a_recorder_that_was_killed_leaves_whole_minutes(copy: Path):
         (EVENTS, b'"kind":"', b'"kind":"x', "Invalid enum value"),
         (META, b'["evaluate", ', b'["evaluated", ', "is no tick of a recording"),
         (META, b'["evaluate", ', b'["evaluate" ', "damaged"),
-        (META, b'"format": 1', b'"format": 2', "format 2; this program reads 1"),
+        (META, b'"format": 2', b'"format": 3', "format 3; this program reads up to 2"),
         (META, b'"receivers": [', b'"receivers": [7, ', "is not what a recording says of itself"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiops.errors import StateError
-from aiops.model import AlertState, ChangeSet, Event, EventKind, IncidentState, Labels, Sample
+from aiops.model import AlertState, ChangeSet, Event, EventKind, IncidentState, Judgement, Labels, Sample, Word
 from aiops.store.state_sqlite import StateSqlite
 from tests.unit.store.builders import alert, deploy, incident, notification
 
@@ -424,3 +424,45 @@ def test_what_the_daemon_saw_by_itself_is_no_feed(state: StateSqlite, path: Path
     assert not again.has_change_feed()
     assert again.events(0.0, 100.0) == [seen]
     again.close()
+
+
+# --- judgements -----------------------------------------------------------------------------------------------------
+
+
+def test_what_people_said_outlives_the_incident(state: StateSqlite, path: Path):
+    """Incidents are purged after days; a prior is counted from years."""
+    said = Judgement(Word.CONFIRMED, 150.0, ("vram_leak",), ("vram_leak",))
+    state.commit(ChangeSet(incidents=(replace(incident("inc-1"), state=IncidentState.RESOLVED, judgement=said),)))
+    state.commit(ChangeSet(incidents=(incident("inc-2"),)))
+    again = reopened(state, path)
+
+    again.purge(now_s=400 * DAY_S, retention_s=DAY_S)
+    assert again.incident("inc-1") is None
+    assert again.judgements() == {"inc-1": said}
+    again.close()
+
+
+def test_an_incident_and_what_was_said_of_it_are_saved_together_or_not_at_all(state: StateSqlite):
+    """A count without its incident could not be explained to anybody."""
+    said = Judgement(Word.REJECTED, 150.0, ("vram_leak",))
+    judged = replace(incident("inc-1"), judgement=said)
+    with pytest.raises(StateError):
+        state.commit(ChangeSet(incidents=(judged, replace(incident("inc-2"), opened_at_s=2**70))))
+
+    assert state.judgements() == {}
+    assert state.incident("inc-1") is None
+
+
+def test_a_state_file_of_before_is_brought_up_to_date(path: Path):
+    """An upgrade must find the open incident it was stopped in."""
+    old = StateSqlite(path, now_s=100.0)
+    old.commit(ChangeSet(incidents=(incident("inc-1"),)))
+    old.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP TABLE judgements; PRAGMA user_version = 1;")
+    connection.close()
+
+    new = StateSqlite(path, now_s=200.0)
+    assert new.judgements() == {}
+    assert [each.id for each in new.open_incidents()] == ["inc-1"]
+    new.close()
