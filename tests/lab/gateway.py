@@ -23,6 +23,7 @@ from aiops.demo.policy import Policy
 from aiops.demo.processes import Process, last_words
 from aiops.demo.wire import HOST, Client
 from aiops.errors import ChildError
+from tests.lab.edge import FRONT, NODE
 
 if TYPE_CHECKING:
     from tests.lab.house import House
@@ -143,13 +144,13 @@ class Gateway:
     def __init__(self, house: House, settings: Settings) -> None:
         self.kind = house.plan.gateway
         self.settings = settings
-        self.host = HOST
+        self.host = FRONT if house.edge else HOST
         """Where users find it."""
         self.log = house.folder / "access.log"
         self.process: Process
         self._house = house
         self._folder = house.folder
-        self._client = Client(self.port)
+        self._client = Client(self.port, host=self.host)
 
     @classmethod
     async def start(cls, house: House) -> Gateway:
@@ -159,7 +160,8 @@ class Gateway:
         Raises:
             ChildError: it does not answer.
         """
-        upstreams = tuple(replica.address for replica in house.replicas)
+        node = NODE if house.edge else HOST
+        upstreams = tuple(f"{node}:{replica.port}" for replica in house.replicas)
         gateway = cls(house, Settings(upstreams, **house.plan.gateway_settings))
         await (gateway._start_nginx() if gateway.kind == "nginx" else gateway._start_python())
         return gateway
@@ -198,7 +200,7 @@ class Gateway:
     async def _start_nginx(self) -> None:
         self._write_conf()
         nginx = ("nginx", "-p", str(self._folder), "-c", str(self._folder / "nginx.conf"))
-        command = self._house.cell.group("gateway").command(nginx)
+        command = self._house.cell.group("gateway").command(self._placed(nginx))
         self.process = await self._house.processes.start("gateway", command, output=self._folder / "gateway.out")
         async with asyncio.timeout(_READY_S):
             while self.process.running:
@@ -212,8 +214,12 @@ class Gateway:
         upstreams = [word for address in self.settings.upstreams for word in ("--upstream", address)]
         policy = ("--policy", json.dumps(self.settings.policy()))
         module = (sys.executable, "-m", "aiops.demo.gateway", "--port", str(self.port), "--log", str(self.log))
-        command = self._house.cell.group("gateway").command((*module, *upstreams, *policy))
+        command = (*module, "--host", self.host, *upstreams, *policy)
+        command = self._house.cell.group("gateway").command(self._placed(command))
         self.process = await self._house.processes.actor_of("gateway", command)
+
+    def _placed(self, command: tuple[str, ...]) -> tuple[str, ...]:
+        return self._house.edge.command(*command) if self._house.edge else command
 
     def _posted(self) -> dict[str, Any]:
         return {"upstreams": list(self.settings.upstreams), **self.settings.policy()}

@@ -22,6 +22,7 @@ from tests.lab.cards import Cards
 from tests.lab.cell import Cell
 from tests.lab.daemon import Daemon
 from tests.lab.database import Database
+from tests.lab.edge import Edge
 from tests.lab.faults.fault import Fault
 from tests.lab.gateway import Gateway
 from tests.lab.load import Load
@@ -117,6 +118,8 @@ class House:
         self.replicas: list[Replica] = []
         self.database: Database
         self.cards: Cards
+        self.edge: Edge | None = None
+        """The machine the gateway is on; None means this one."""
         self.gateway: Gateway
         self.daemon: Daemon
         self.load: Load

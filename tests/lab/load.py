@@ -28,7 +28,7 @@ class Load:
         """
         plan = house.plan
         arguments = [
-            "--gateway", str(house.gateway.port), "--seed", str(plan.seed), "--rate", str(plan.rate),
+            "--gateway", f"{house.gateway.host}:{house.gateway.port}", "--seed", str(plan.seed), "--rate", str(plan.rate),
             "--prompt", ",".join(map(str, plan.prompt)), "--output", ",".join(map(str, plan.output)), "--prefix", str(plan.prefix),
             "--streamed", str(plan.streamed),
         ]  # fmt: skip

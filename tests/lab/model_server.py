@@ -4,7 +4,7 @@ card, a pool of connections to PostgreSQL.
 
 Faults are switched on under ``POST /admin/WHAT``: they change what this process really does, from the next request or
 step on. WHAT is weights {version, factor}, pace {factor}, block {share, seconds, how}, tokenizer {seconds}, leak {mib},
-vram_leak {mib}, kv_leak {blocks}, stall {how}, crash {text}, prefix_cache {on}, queue {max_waiting}, blocks {number},
+vram_leak {mib}, kv_leak {blocks}, stall {how}, crash {text}, prefix_cache {on}, queue {max_waiting, max_running}, blocks {number},
 oom {survives}, pool {…, see `TenantPool.switch`}, licence {refused_share}, keepalive {idle_s}.
 """
 
@@ -38,7 +38,7 @@ from tests.lab.engine import EngineDead, LabEngine
 from tests.lab.engine_log import EngineLog, open_log
 from tests.lab.kv_peer import KvClient, TransferError
 from tests.lab.pages import LabRequest, open_page
-from tests.lab.tenant_pool import PoolLog, TenantPool, is_timeout, worded
+from tests.lab.tenant_pool import LibraryLog, TenantPool, is_timeout, worded
 from tests.lab.weights import WeightsError, load_weights
 
 MODEL = "demo-7b"
@@ -272,6 +272,7 @@ class ModelServer:
             self.refused_share = float(value["refused_share"])
         elif what == "queue":
             batcher.max_waiting = int(value["max_waiting"])
+            batcher.max_running = int(value.get("max_running", batcher.max_running))
         elif what == "blocks":
             batcher.blocks = int(value["number"])
         elif what == "vram_leak":
@@ -362,7 +363,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     except NotStarted as error:
         journal.not_started(str(error))
         sys.exit(1)
-    PoolLog(lambda line: journal.warning("pool.py:631", line)).attach()
+    LibraryLog(lambda line: journal.warning("pool.py:631", line)).attach()
     pool = TenantPool(args.dsn, size=args.pool_size, timeout_s=args.pool_timeout, seed=args.seed)
     batcher = Batcher(args.kv_blocks, BLOCK_SIZE, args.max_running, args.max_waiting)
     peer = KvClient(args.kv_peer, _TRANSFER_S) if args.kv_peer else None
@@ -374,7 +375,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
         args.checks, adapter=args.log.with_suffix(".adapter"), sidecar_port=args.sidecar_port, query=pool.first_row
     )
     await pool.open()
-    listening = await wire.serve(server.handle, args.port, patience=server.patience)
+    listening = await wire.serve(server.handle, args.port, host="0.0.0.0", patience=server.patience)
     journal.info("launcher.py:46", "Application startup complete.")
     try:
         async with stage.background(engine.run(), engine.report(), engine.watch()):

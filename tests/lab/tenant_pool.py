@@ -143,9 +143,9 @@ def is_timeout(error: Exception) -> bool:
     return isinstance(error, PoolTimeout)
 
 
-class PoolLog(logging.Handler):
+class LibraryLog(logging.Handler):
     """
-    Brings what psycopg's pool logs of itself into the server's log.
+    Brings what libraries log of themselves into the server's log: psycopg's pool, and the event loop.
 
     Args:
         write: Appends one line.
@@ -157,9 +157,10 @@ class PoolLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write each line of *record*."""
-        for line in record.getMessage().splitlines():
+        for line in self.format(record).splitlines():
             self._write(line)
 
     def attach(self) -> None:
-        """Listen to the pool from now on."""
-        logging.getLogger("psycopg.pool").addHandler(self)
+        """Listen to them from now on."""
+        for name in ("psycopg.pool", "asyncio"):
+            logging.getLogger(name).addHandler(self)

@@ -188,7 +188,7 @@ def main() -> None:
         rng.getrandbits(32), prompt=args.prompt, output=args.output, prefix=args.prefix, streamed=args.streamed
     )
     Crowd.tally, Crowd.rate, Crowd.curve, Crowd.seed = Tally(), Rate(args.rate), curve, rng.getrandbits(32)
-    Crowd.host = f"http://{HOST}:{args.gateway}"
+    Crowd.host = f"http://{args.gateway}"
     control = Control(Crowd.tally, Crowd.rate, Crowd.questions, curve)
     server = WSGIServer((HOST, 0), control, log=None)
     server.start()
@@ -212,7 +212,7 @@ def _pair(text: str) -> tuple[int, int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.lab.users", description="Open-loop users of a gateway, with Locust.")
-    parser.add_argument("--gateway", type=int, required=True, metavar="PORT")
+    parser.add_argument("--gateway", required=True, metavar="HOST:PORT")
     parser.add_argument("--rate", type=float, default=12.0, help="requests a second at the normal level")
     parser.add_argument("--prompt", type=_pair, default=(70, 170), metavar="LOW,HIGH", help="tokens of a prompt")
     parser.add_argument("--prefix", type=int, default=32, help="tokens of a system prompt")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tests.lab.faults.fault import Fault
 
 if TYPE_CHECKING:
-    from tests.lab.house import House
+    from tests.lab.house import House, Replica
     from tests.lab.plan import Plan
 
 _TABLE = "middlebox"
@@ -96,7 +96,7 @@ class KeepaliveRace(Fault):
     async def begin(self, house: House) -> None:
         if self.magnitudes["variant"] == "server":
             for replica in house.replicas:
-                await replica.switch("keepalive", idle_s=float(self.magnitudes["idle_s"]))
+                await replica.switch("patience", idle_s=float(self.magnitudes["idle_s"]))
         else:
             await self._forget_idle(house)
 
@@ -116,6 +116,31 @@ class KeepaliveRace(Fault):
     async def end(self, house: House) -> None:
         if self.magnitudes["variant"] == "server":
             for replica in house.replicas:
-                await replica.switch("keepalive", idle_s=None)
+                await replica.switch("patience", idle_s=None)
         else:
             house.cell.run("nft", "delete", "table", "inet", _TABLE, check=False)
+
+
+class QueueLimit(Fault):
+    """A rollout of engine options lets the engine take fewer requests than the card could: a short queue, few at a time."""
+
+    name = cause = "queue_limit"
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.magnitudes["variant"] = variant = rng.choice(("short queue", "few running"))
+        if variant == "short queue":
+            self.magnitudes |= {"waiting": rng.choice((0, 1)), "running": 32}
+        else:
+            self.magnitudes |= {"waiting": rng.choice((1, 2, 4, 6)), "running": rng.choice((2, 3, 4))}
+
+    async def begin(self, house: House) -> None:
+        for replica in house.replicas:
+            await self._set(replica, int(self.magnitudes["waiting"]), int(self.magnitudes["running"]))
+
+    async def end(self, house: House) -> None:
+        for replica in house.replicas:
+            await self._set(replica, house.plan.max_waiting, house.plan.max_running)
+
+    async def _set(self, replica: Replica, waiting: int, running: int) -> None:
+        await replica.switch("queue", max_waiting=waiting, max_running=running)
