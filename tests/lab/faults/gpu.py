@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aiops.demo.theatre import free_port
 from aiops.demo.wire import Client
 from tests.lab.engine import PACE
 from tests.lab.faults.fault import Fault
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from tests.lab.house import House, Replica
     from tests.lab.plan import Plan
 
+_PEER_PORTS = (8998, 8999)
+"""Of the prefill engine's blocks, and of what changes it. Every cell has loopback to itself."""
 _SPARE_MIB = 1_666.0
 """Free on a card beside an engine with its 92 %."""
 
@@ -352,15 +353,13 @@ class KvTransferFailure(Fault):
             "cut_share": round(rng.uniform(0.3, 1.0), 2),
         }
         self._peer: Process | None = None
-        self._ports = (0, 0)
 
     def furnish(self, plan: Plan) -> Plan:
         """Split engines."""
-        self._ports = (free_port(), free_port())
-        return replace(plan, server_options=(*plan.server_options, "--kv-peer", str(self._ports[0])))
+        return replace(plan, server_options=(*plan.server_options, "--kv-peer", str(_PEER_PORTS[0])))
 
     async def prepare(self, house: House) -> None:
-        port, admin = self._ports
+        port, admin = _PEER_PORTS
         command = (sys.executable, "-m", "tests.lab.kv_peer", "--port", str(port), "--admin-port", str(admin))
         self._peer = await house.processes.actor_of("prefill", command)
         house.excuse(self._peer)

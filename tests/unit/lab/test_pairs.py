@@ -1,6 +1,5 @@
 """Which two faults may be at once: two roots, in one house, that do not turn the same screws."""
 
-from tests.lab.faults import FAULTS
 from tests.lab.faults.fault import Fault
 from tests.lab.faults.pairs import possible_pairs
 
@@ -49,13 +48,3 @@ def test_faults_that_need_the_machine_and_harmless_ones_are_not_drawn():
     ]
 
     assert names(LEAK, *others) == set()
-
-
-def test_every_fault_says_what_it_is():
-    """A class that forgot its cause, or its kind, would be scored as something else."""
-    for name, known in FAULTS.items():
-        assert known.name == name
-        assert known.kind in {"fault", "lookalike", "none", "undescribed", "two"}
-        assert (known.cause is not None) == (known.kind == "fault")
-        assert known.hurts == (known.kind in {"fault", "undescribed", "two"})
-        assert known.healthy_s + known.wait_s + known.hurt_s <= 260.0
