@@ -377,7 +377,7 @@ class KvTransferFailure(Fault):
             await self._tell(cut_share=float(self.magnitudes["cut_share"]))
 
     async def _tell(self, **what: float) -> None:
-        client = Client(self._ports[1])
+        client = Client(_PEER_PORTS[1])
         await client.call("POST", "/admin/peer", what)
         await client.close()
 
