@@ -138,6 +138,7 @@ class LabEngine(Engine):
         self._stepped_s = loop.time()
         await super()._step(loop)
         self.steps += 1
+        self._page.stepped()
         if self.steps % _NOTED_EVERY == 0:
             self._note_decode(loop.time())
 

@@ -1,8 +1,8 @@
 """
 A model server's /metrics page as vLLM and as SGLang show it: names, types, labels and bucket edges of recent versions.
 
-The two differ in what they can tell. vLLM's gauges are read when the page is; SGLang's are what its scheduler noted when
-it last logged a batch, so that they stand still while it hangs, and its token counters move when a request ends.
+The two differ in what they can tell. vLLM's gauges are those of its last step, SGLang's are what its scheduler noted when
+it last logged a batch: both stand still while a step hangs. SGLang's token counters move when a request ends.
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ class Page(Protocol):
         """One HTTP answer."""
         ...
 
+    def stepped(self) -> None:
+        """The engine did a step."""
+        ...
+
     def noted(self, *, prefill: bool, throughput: float) -> None:
         """The scheduler logged a batch."""
         ...
@@ -68,6 +72,45 @@ class Page(Protocol):
     def transfer_failed(self, stage: str) -> None:
         """They did not: ``bootstrap`` when it was not reached, ``transfer`` when it broke."""
         ...
+
+
+class _LastStep:
+    """
+    A scheduler as its engine last told of it: after a step, or when there was nothing to do.
+
+    Args:
+        batcher: The scheduler.
+    """
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+        self.blocks, self.block_size = batcher.blocks, batcher.block_size
+        self.note()
+
+    def note(self) -> None:
+        """A step is done."""
+        batcher = self._batcher
+        self._running, self._waiting, self._usage = tuple(batcher.running), tuple(batcher.waiting), batcher.usage
+
+    @property
+    def running(self) -> Sequence[Request]:
+        """Requests in the batch."""
+        return self._now()._running
+
+    @property
+    def waiting(self) -> Sequence[Request]:
+        """Requests in the queue."""
+        return self._now()._waiting
+
+    @property
+    def usage(self) -> float:
+        """Share of KV blocks in use, 0 to 1."""
+        return self._now()._usage
+
+    def _now(self) -> _LastStep:
+        if not self._batcher.running and not self._batcher.waiting:
+            self.note()
+        return self
 
 
 class VllmPage(ServerMetrics):
@@ -83,10 +126,11 @@ class VllmPage(ServerMetrics):
 
     def __init__(self, model: str, batcher: Batcher, pool: Pool, *, split: bool) -> None:
         self.deferred: Callable[[], int] = lambda: 0
-        super().__init__(model, batcher, pool)
+        self._last = _LastStep(batcher)
+        super().__init__(model, self._last, pool)  # the same face
         by_reason = Gauge("vllm:num_requests_waiting_by_reason", "Number of waiting requests by reason.",
                           ["model_name", "engine", "reason"], registry=self.registry)  # fmt: skip
-        by_reason.labels(*self._labels, "capacity").set_function(lambda: len(batcher.waiting))
+        by_reason.labels(*self._labels, "capacity").set_function(lambda: len(self._last.waiting))
         by_reason.labels(*self._labels, "deferred").set_function(self._deferred_now)
         state = Gauge("vllm:engine_sleep_state", "Engine sleep state.", ["model_name", "engine", "sleep_state"],
                       registry=self.registry)  # fmt: skip
@@ -125,8 +169,11 @@ class VllmPage(ServerMetrics):
     def answered(self, path: str, status: int) -> None:
         self._http.labels(path, "POST", f"{status // 100}xx").inc()
 
+    def stepped(self) -> None:
+        self._last.note()
+
     def noted(self, *, prefill: bool, throughput: float) -> None:
-        """Its gauges are read when the page is."""
+        """Its gauges are those of every step."""
 
     def transferred(self, seconds: float, size: int) -> None:
         self._transfers.observe(seconds)
@@ -215,6 +262,9 @@ class SglangPage:
     def answered(self, path: str, status: int) -> None:
         self._asked.labels(path, "POST").inc()
         self._answers.labels(path, str(status), "POST").inc()
+
+    def stepped(self) -> None:
+        """It notes less often."""
 
     def noted(self, *, prefill: bool, throughput: float) -> None:
         batcher = self._batcher

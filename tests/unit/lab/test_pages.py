@@ -51,10 +51,24 @@ def test_requests_that_wait_for_a_transfer_wait_and_are_told_apart_in_vllm():
     page = open_page("vllm", "m", requests, NoPool(), split=True)
     page.deferred = lambda: 3
     requests.offer(LabRequest("a", 40, 10, 0.0))
+    page.stepped()
     text = page.page().decode()
 
     assert value(page, "vllm:num_requests_waiting") == 4.0
     assert 'reason="deferred"} 3.0' in text
+
+
+def test_vllm_shows_the_last_step_until_there_is_nothing_to_do():
+    requests = batcher()
+    page = open_page("vllm", "m", requests, NoPool(), split=False)
+    request = LabRequest("a", 40, 10, 0.0)
+    requests.offer(request)
+    hanging = value(page, "vllm:num_requests_waiting")
+    page.stepped()
+    shown = value(page, "vllm:num_requests_waiting")
+    requests.remove(request)
+
+    assert (hanging, shown, value(page, "vllm:num_requests_waiting")) == (0.0, 1.0, 0.0)
 
 
 def test_token_counters_of_sglang_move_when_a_request_ends():
