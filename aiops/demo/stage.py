@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 Actor = Callable[[], AbstractAsyncContextManager[dict[str, Any]]]
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_stop: ContextVar[asyncio.Event] = ContextVar("stop")
 
 
 def perform(actor: Actor) -> None:
@@ -23,12 +26,25 @@ def perform(actor: Actor) -> None:
 
 async def _perform(actor: Actor) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _stop.set(stop)
+    _heed(stop)
     async with actor() as ready:
         print(json.dumps(ready), flush=True)
         await stop.wait()
+
+
+def _heed(stop: asyncio.Event) -> None:
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """While an actor is in this block, a signal ends it at once, as it ends programs that do not serve yet."""
+    for number in _SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+    yield
+    _heed(_stop.get())
 
 
 @asynccontextmanager

@@ -92,6 +92,24 @@ class Group:
         else:
             self.write("memory", "memory.limit_in_bytes", "-1" if size_bytes is None else str(size_bytes))
 
+    def memory(self) -> int:
+        """What it holds and could not give back at once. Bytes."""
+        names = ("anon", "kernel_stack") if self.version == 2 else ("total_rss", "total_unevictable")
+        stat = dict(line.split() for line in self.read("memory", "memory.stat").splitlines())
+        return sum(int(stat.get(name, 0)) for name in names)
+
+    def move(self, pid: int) -> None:
+        """Take a process in that runs already."""
+        for folder in dict.fromkeys(self.folders.values()):
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def weigh(self, times: int) -> None:
+        """Give it *times* the usual weight where cores are short."""
+        if self.version == 2:
+            self.write("cpu", "cpu.weight", str(min(100 * times, 10_000)))
+        else:
+            self.write("cpu", "cpu.shares", str(1024 * times))
+
     def limit_cores(self, cores: float | None) -> None:
         """How many cores the group may use on average; None takes the limit away."""
         if self.version == 2:

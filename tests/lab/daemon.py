@@ -126,7 +126,7 @@ class Daemon:
 def _settings(house: House, port: int, state: Path, chat_port: int) -> dict[str, Any]:
     """Where the access log is, where messages go; everything else it finds by itself."""
     logs = [{"path": str(replica.log), "instance": replica.address} for replica in house.replicas]
-    logs.append({"path": str(house.gateway.error_log)})
+    logs += [{"path": str(house.gateway.error_log)}, {"path": str(house.node_log)}]
     if house.plan.neighbour:
         logs.append({"path": str(house.neighbour_log)})
     collect: dict[str, Any] = {

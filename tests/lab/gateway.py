@@ -26,7 +26,7 @@ from aiops.errors import ChildError
 from tests.lab.edge import FRONT, NODE
 
 if TYPE_CHECKING:
-    from tests.lab.house import House
+    from tests.lab.house import House, Replica
 
 PORT = 8080
 _READY_S = 10.0
@@ -136,6 +136,11 @@ def _seconds(value: float) -> str:
     return f"{round(value * 1000)}ms"
 
 
+def gateway_address(house: House, replica: Replica) -> str:
+    """Where the gateway finds *replica*."""
+    return f"{NODE if house.edge else HOST}:{replica.port}"
+
+
 class Gateway:
     """What users meet. Use `start`."""
 
@@ -160,8 +165,7 @@ class Gateway:
         Raises:
             ChildError: it does not answer.
         """
-        node = NODE if house.edge else HOST
-        upstreams = tuple(f"{node}:{replica.port}" for replica in house.replicas)
+        upstreams = tuple(gateway_address(house, replica) for replica in house.replicas[: house.plan.replicas])
         gateway = cls(house, Settings(upstreams, **house.plan.gateway_settings))
         await (gateway._start_nginx() if gateway.kind == "nginx" else gateway._start_python())
         return gateway

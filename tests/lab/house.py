@@ -7,6 +7,7 @@ on purpose is excused; whatever else ends makes the experiment worthless.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import sys
@@ -67,12 +68,24 @@ class Replica:
         command = self._house.cell.group(self.name).command(server_command(self._house, self))
         self.process = await self._house.processes.actor_of(self.name, command)
 
+    def children(self) -> list[int]:
+        """Processes that its process has started."""
+        return [int(word) for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     async def launch(self) -> None:
         """Start its process, and do not wait."""
         command = self._house.cell.group(self.name).command(server_command(self._house, self))
         self.process = await self._house.processes.start(
             self.name, command, output=self._house.folder / f"{self.name}.out"
         )
+
+    async def ready(self) -> bool:
+        """Whether it serves."""
+        try:
+            async with asyncio.timeout(2.0):
+                return (await self.client.call("GET", "/health"))[0] == 200
+        except (OSError, TimeoutError):
+            return False
 
     async def switch(self, what: str, **value: Any) -> None:
         """
@@ -114,6 +127,10 @@ class House:
     def __init__(self, cell: Cell, folder: Path, plan: Plan, rng: random.Random) -> None:
         self.cell, self.folder, self.plan, self.rng = cell, folder, plan, rng
         self.dialect = plan.dialect
+        self.books = folder / "usage"
+        """Where model servers write requests down, if they do."""
+        self.node_log = folder / "kubelet.log"
+        """What the node's agent says; the daemon reads it, as it reads a journal."""
         self.processes = Processes(folder)
         self.replicas: list[Replica] = []
         self.database: Database
@@ -139,9 +156,12 @@ class House:
         self.cards = await Cards.start(self)
         await fault.prepare(self)
         self.replicas = [
-            Replica(self, index, self.cards.gpu_of(index), FIRST_PORT + index) for index in range(self.plan.replicas)
+            Replica(self, index, self.cards.gpu_of(index), FIRST_PORT + index)
+            for index in range(self.plan.replicas + self.plan.later)
         ]
-        for replica in self.replicas:
+        self._make_books()
+        self.node_log.touch()
+        for replica in self.replicas[: self.plan.replicas]:
             await replica.start()
         self.gateway = await Gateway.start(self)
         chat = await self.processes.actor("chat", "chat")
@@ -152,20 +172,29 @@ class House:
         self.daemon = await Daemon.start(self, self._chat.port)
         self.load = await Load.start(self)
 
+    def _make_books(self) -> None:
+        if self.plan.books_mib:
+            self.books = self.cell.small_disk("usage", self.plan.books_mib * 2**20)
+        elif self.plan.books:
+            self.books.mkdir()
+
     async def announce(self, action: str, message: str, **labels: str) -> None:
         """Tell the daemon of a change, as a deployer does."""
         await self.daemon.announce(action, message, **labels)
 
-    async def helper(self, name: str, *argv: str) -> Process:
-        """A further real process of a fault (a neighbour, a writer, a leaker), ended with the house; it may end itself."""
-        command = self.cell.group(name).command(argv)
+    async def helper(self, name: str, *argv: str, group: str = "") -> Process:
+        """
+        A further real process of a fault (a neighbour, a writer, a leaker) in a control group of its own or in *group*,
+        ended with the house; it may end itself.
+        """
+        command = self.cell.group(group or name).command(argv)
         process = await self.processes.start(name, command, output=self.folder / f"{name}.out")
         self.excuse(process)
         return process
 
-    async def python(self, name: str, module: str, *arguments: str) -> Process:
-        """`helper` of a Python module, such as ``tests.lab.leaker``."""
-        return await self.helper(name, sys.executable, "-m", module, *arguments)
+    async def python(self, name: str, module: str, *arguments: str, group: str = "") -> Process:
+        """`helper` of a Python module, such as ``tests.lab.hog``."""
+        return await self.helper(name, sys.executable, "-m", module, *arguments, group=group)
 
     async def service_beside(self, name: str, module: str, *arguments: str) -> Client:
         """A small service of a fault's own, an actor of *module*, ready; for talking to it."""

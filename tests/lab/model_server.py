@@ -5,7 +5,7 @@ card, a pool of connections to PostgreSQL.
 Faults are switched on under ``POST /admin/WHAT``: they change what this process really does, from the next request or
 step on. WHAT is weights {version, factor}, pace {factor}, block {share, seconds, how}, tokenizer {seconds}, leak {mib},
 vram_leak {mib}, kv_leak {blocks}, stall {how}, crash {text}, prefix_cache {on}, queue {max_waiting, max_running}, blocks {number},
-oom {survives}, pool {…, see `TenantPool.switch`}, licence {refused_share}, keepalive {idle_s}.
+oom {survives}, fatal {how, share}, tokenizer_process {seconds}, pool {…, see `TenantPool.switch`}, licence {refused_share}, keepalive {idle_s}.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import os
 import random
 import re
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from psycopg import Error
@@ -31,18 +31,17 @@ from aiops.demo import stage, wire
 from aiops.demo.card import OutOfMemory
 from aiops.demo.engine import Output
 from aiops.demo.kv import Batcher
-from tests.lab.cards import CudaError, LabCard
+from tests.lab.cards import CudaError
 from tests.lab.checks import Check, Refused
 from tests.lab.checks import build as build_checks
 from tests.lab.engine import EngineDead, LabEngine
 from tests.lab.engine_log import EngineLog, open_log
 from tests.lab.kv_peer import KvClient, TransferError
 from tests.lab.pages import LabRequest, open_page
+from tests.lab.server_code import RequestFailed, ServerCode
+from tests.lab.server_start import BLOCK_SIZE, ENGINE_VERSION, MODEL, Door, NotStarted, parser, prepare
 from tests.lab.tenant_pool import LibraryLog, TenantPool, is_timeout, worded
-from tests.lab.weights import WeightsError, load_weights
 
-MODEL = "demo-7b"
-BLOCK_SIZE = 16
 _PATHS = ("/v1/completions", "/v1/chat/completions")
 _HEALTH_S = 20.0
 _TRANSFER_S = 5.0
@@ -71,7 +70,9 @@ class ModelServer:
         self.dialect = engine.dialect
         self.random = random.Random(seed)
         self.deferred = 0
-        self.version = "v1.0"
+        self.version = ENGINE_VERSION
+        self.health_generates = False
+        self.code = ServerCode(journal, seed)
         self.refused_share = self.block_share = self.block_s = self.tokenizer_s = self.leak_mib = 0.0
         self.block_how = "sleep"
         self.patience = wire.Patience()
@@ -99,7 +100,7 @@ class ModelServer:
         if request.path in {"/health", "/health_generate"}:
             return await self._health()
         if request.path == "/version" and self.dialect == "vllm":
-            return wire.as_json({"version": "0.33.0"})
+            return wire.as_json({"version": self.version})
         if request.path == "/v1/models":
             return wire.as_json({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
         return wire.as_json({"detail": "Not Found"}, 404)
@@ -108,6 +109,8 @@ class ModelServer:
         """vLLM says whether its engine lives; SGLang waits for a sign of life of what is running."""
         if self.engine.dead:
             return wire.Reply(503)
+        if self.health_generates:
+            return await self._generate(["health"], 1, f"HEALTH_CHECK_{time.time()}", streaming=False)
         if self.dialect == "vllm" or not self.engine.batcher.running:
             return wire.Reply(200)
         began = time.strftime("%H:%M:%S")
@@ -139,6 +142,10 @@ class ModelServer:
             return refusal
         if (refusal := await self._look_up(request_id, str(body.get("user", "")))) is not None:
             return refusal
+        try:
+            await self.code.before_queue(request_id, prompt)
+        except RequestFailed as error:
+            return _error(500, str(error))
         return await self._generate(prompt, most, request_id, streaming=bool(body.get("stream", False)))
 
     async def _check(self, prompt: str) -> wire.Reply | None:
@@ -287,7 +294,7 @@ class ModelServer:
             habits.prefix_cache = bool(value["on"])
         elif what == "oom":
             habits.survives_oom = bool(value["survives"])
-        else:
+        elif not self.code.switch(what, value):
             return wire.as_json({"error": f"no switch {what}"}, 404)
         return wire.as_json({"ok": True})
 
@@ -304,6 +311,9 @@ def _block(how: str, seconds: float) -> None:
     if how == "sleep":
         time.sleep(seconds)
         return
+    if how == "thread":  # moved to a thread, which keeps the interpreter's lock all the same
+        threading.Thread(target=_block, args=("regex", seconds), daemon=True).start()
+        return
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         _REGEX.match("abcdefghijklm " + "x" * 5 + "!")  # backtracks, and holds the interpreter's lock
@@ -314,52 +324,16 @@ def _error(status: int, message: str) -> wire.Reply:
     return wire.as_json({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
 
 
-class NotStarted(Exception):
-    """The server cannot start; the log says why."""
-
-
-async def _prepare(args: argparse.Namespace, journal: EngineLog) -> LabCard:
-    """Load the weights and take the card's memory, as both engines do before they serve."""
-    began_s = time.monotonic()
-    try:
-        if args.weights is not None:
-            size = await load_weights(args.weights, cold=args.cold)
-            passed = time.monotonic() - began_s
-            journal.from_engine(
-                "INFO", "default_loader.py:314", f"Loading weights took {passed:.2f} seconds ({size} bytes)"
-            )
-        if args.compile:
-            until_s = time.thread_time() + args.compile
-            while time.thread_time() < until_s:
-                await asyncio.sleep(0)
-                hashlib.blake2b(_WORK).digest()
-            journal.from_engine("INFO", "monitor.py:34", f"torch.compile takes {args.compile:.2f} s in total")
-        card = await LabCard.connect(args.card, args.gpu)
-        room = await card.room()
-        wanted = room.total * args.memory_utilization
-        if room.free < wanted:
-            raise NotStarted(
-                f"ValueError: Free memory on device cuda:{args.gpu} ({room.free / 1024:.2f}/{room.total / 1024:.2f} GiB) on "
-                f"startup is less than desired GPU memory utilization ({args.memory_utilization}, {wanted / 1024:.2f} GiB). "
-                "Decrease GPU memory utilization or reduce GPU memory used by other processes."
-            )
-        await card.alloc(wanted)
-    except WeightsError as error:
-        raise NotStarted(str(error)) from error
-    except CudaError as error:
-        raise NotStarted(f"torch.AcceleratorError: {error}") from error
-    tokens = args.kv_blocks * BLOCK_SIZE
-    journal.from_engine("INFO", "kv_cache_utils.py:1578", f"GPU KV cache size: {tokens:,} tokens")
-    return card
-
-
 @asynccontextmanager
 async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
     """Load the weights and serve."""
     journal = open_log(args.dialect, args.log)
     journal.info("api_server.py:1500", f"Starting {args.dialect} on http://{wire.HOST}:{args.port}, model {MODEL}, pid {os.getpid()}")  # fmt: skip
+    door = Door()
+    listening = await wire.serve(door.handle, args.port, host="0.0.0.0") if args.listens_early else None
     try:
-        card = await _prepare(args, journal)
+        with stage.starting():
+            card = await prepare(args, journal)
     except NotStarted as error:
         journal.not_started(str(error))
         sys.exit(1)
@@ -367,52 +341,30 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     pool = TenantPool(args.dsn, size=args.pool_size, timeout_s=args.pool_timeout, seed=args.seed)
     batcher = Batcher(args.kv_blocks, BLOCK_SIZE, args.max_running, args.max_waiting)
     peer = KvClient(args.kv_peer, _TRANSFER_S) if args.kv_peer else None
-    page = open_page(args.dialect, MODEL, batcher, pool, split=peer is not None)
+    page = open_page(args.dialect, args.served_name, batcher, pool, split=peer is not None)
     engine = LabEngine(card, batcher, page, journal, args.dialect)
     engine.habits.survives_oom, engine.habits.vram_leak_mib = args.survives_oom, args.vram_leak
+    engine.factor = args.factor
     server = ModelServer(engine, page, journal, pool, peer, args.seed)
     server.checks = build_checks(
         args.checks, adapter=args.log.with_suffix(".adapter"), sidecar_port=args.sidecar_port, query=pool.first_row
     )
+    server.version, server.health_generates = args.version, args.health_generates
+    await server.code.furnish(args)
     await pool.open()
-    listening = await wire.serve(server.handle, args.port, host="0.0.0.0", patience=server.patience)
+    door.server = server.handle
+    if listening is None:
+        listening = await wire.serve(door.handle, args.port, host="0.0.0.0", patience=server.patience)
     journal.info("launcher.py:46", "Application startup complete.")
     try:
         async with stage.background(engine.run(), engine.report(), engine.watch()):
             yield {"port": wire.port_of(listening)}
     finally:
         listening.close()
+        server.code.close()
         await pool.close()
         card.close()
         journal.close()
-
-
-def parser() -> argparse.ArgumentParser:
-    """Of the command line."""
-    made = argparse.ArgumentParser(prog="tests.lab.model_server", description="A model server of a house.")
-    add = made.add_argument
-    add("--dialect", choices=("vllm", "sglang"), default="vllm")
-    add("--port", type=int, required=True)
-    add("--card", type=Path, required=True, metavar="SOCKET")
-    add("--gpu", type=int, required=True)
-    add("--dsn", required=True, help="of the tenants' database")
-    add("--log", type=Path, required=True)
-    add("--seed", type=int, default=0)
-    add("--memory-utilization", type=float, default=0.92, help="share of the card taken at start")
-    add("--kv-blocks", type=int, default=200)
-    add("--max-running", type=int, default=32)
-    add("--max-waiting", type=int, default=10)
-    add("--pool-size", type=int, default=10)
-    add("--pool-timeout", type=float, default=1.5, metavar="SECONDS")
-    add("--weights", type=Path, metavar="FOLDER", help="read at start")
-    add("--cold", action="store_true", help="read them from the disk, not from the page cache")
-    add("--compile", type=float, default=0.0, metavar="SECONDS", help="of a core, at start")
-    add("--kv-peer", type=int, default=0, metavar="PORT", help="where prefills are fetched from")
-    add("--checks", default="", metavar="NAMES", help="what is asked before an answer; see `tests.lab.checks`")
-    add("--sidecar-port", type=int, default=0, metavar="PORT", help="where flags and tickets are asked for")
-    add("--survives-oom", action="store_true", help="a failed allocation fails one request only")
-    add("--vram-leak", type=float, default=0.0, metavar="MIB", help="what each request leaves on the card")
-    return made
 
 
 def main() -> None:

@@ -39,6 +39,12 @@ class Plan:
     pool_timeout_s: float = 1.5
     gateway_settings: Mapping[str, Any] = field(default_factory=dict)
     """See `tests.lab.gateway.Settings`."""
+    books: str = ""
+    """How model servers write requests down: file, synced, spool; empty: they do not."""
+    books_mib: int = 0
+    """Of the disk of its own that they write to; 0: the cell's."""
+    later: int = 0
+    """Replicas more, at the end of the list, that are not started with the house."""
     server_options: tuple[str, ...] = ()
     """Further arguments of every model server."""
     neighbour: bool = False

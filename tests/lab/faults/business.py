@@ -7,13 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.lab.faults.fault import Fault
+from tests.lab.gateway import gateway_address
 from tests.lab.questions import TENANTS
+from tests.lab.server_start import ENGINE_VERSION, MODEL
 
 if TYPE_CHECKING:
     import random
 
-    from tests.lab.house import House
+    from tests.lab.house import House, Replica
     from tests.lab.plan import Plan
+
+_DRAINS_S = 4.0
+"""An answer takes two or three."""
 
 
 class TrafficBurst(Fault):
@@ -158,10 +163,10 @@ class DeployRegression(Fault):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.magnitudes |= {
-            "variant": rng.choice(("announced", "announced_once", "label_only")),
+            "variant": rng.choice(("announced", "announced_once", "restarted")),
             "factor": round(rng.uniform(1.5, 3.0), 2),
             "pause_s": round(rng.uniform(0.5, 6.0), 1),
-            "version": f"v{rng.randint(1, 4)}.{rng.randint(1, 30)}",
+            "version": f"0.{rng.randint(34, 60)}.{rng.randint(0, 5)}",
         }
 
     def furnish(self, plan: Plan) -> Plan:
@@ -177,12 +182,27 @@ class DeployRegression(Fault):
                 await house.announce(
                     "deploy", f"{house.service} {version}{where}", service=house.service, version=version, **labels
                 )
-            await replica.switch("weights", version=version, factor=float(self.magnitudes["factor"]))
+            if variant == "restarted":
+                await self._exchange(house, replica)
+            else:
+                await replica.switch("weights", version=version, factor=float(self.magnitudes["factor"]))
             await asyncio.sleep(float(self.magnitudes["pause_s"]))
+
+    async def _exchange(self, house: House, replica: Replica) -> None:
+        """Nobody says anything: drained, ended, started as the new version, and taken in again when it is ready."""
+        version = str(self.magnitudes["version"])
+        replica.options = ("--version", version, "--factor", str(self.magnitudes["factor"]))
+        replica.options += ("--served-name", f"{MODEL}-{version}") if house.dialect == "sglang" else ()
+        everybody = tuple(gateway_address(house, each) for each in house.replicas)
+        await house.gateway.configure(upstreams=tuple(each for each in everybody if each != gateway_address(house, replica)))
+        await asyncio.sleep(_DRAINS_S)
+        await replica.restart()
+        await house.gateway.configure(upstreams=everybody)
 
     async def end(self, house: House) -> None:
         for replica in house.replicas:
-            await replica.switch("weights", version="v1.0", factor=1.0)
+            replica.options = ()
+            await replica.switch("weights", version=ENGINE_VERSION, factor=1.0)
 
 
 class SlowNode(Fault):
