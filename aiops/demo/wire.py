@@ -19,6 +19,8 @@ from typing import Any
 HOST = "127.0.0.1"
 _MAX_HEAD = 16 * 1024
 _MAX_BODY = 4 * 2**20
+_LOOK_S = 0.2
+"""How often a server that works on an answer looks whether its client is still there."""
 
 
 class WireError(OSError):
@@ -79,7 +81,7 @@ async def serve(
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (request := await _next_request(reader, patience.idle_s)) is not None:
-                await _write_reply(writer, await handler(request))
+                await _write_reply(writer, await _while_there(reader, handler, request))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             pass  # the client left, or speaks something else: nothing to answer
         finally:
@@ -91,6 +93,25 @@ async def serve(
 def port_of(server: asyncio.Server) -> int:
     """The port a server got."""
     return int(server.sockets[0].getsockname()[1])
+
+
+async def _while_there(reader: asyncio.StreamReader, handler: Handler, request: Request) -> Reply:
+    """
+    The answer to *request*, unless its client leaves before there is one: then nobody works on it any longer.
+
+    Raises:
+        WireError: the client left.
+    """
+    answering = asyncio.ensure_future(handler(request))
+    try:
+        while not (await asyncio.wait({answering}, timeout=_LOOK_S))[0]:
+            if reader.at_eof():
+                raise WireError("the client left")
+        return answering.result()
+    finally:
+        if not answering.done():
+            answering.cancel()
+            await asyncio.wait({answering})
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:

@@ -21,6 +21,11 @@ _DRAINS_S = 4.0
 """An answer takes two or three."""
 
 
+def roomy(plan: Plan) -> Plan:
+    """*plan* with engines that leave room for the prefills of long prompts, as they find out for themselves at start."""
+    return replace(plan, server_options=(*plan.server_options, "--memory-utilization", "0.78"))
+
+
 class TrafficBurst(Fault):
     """Users come several times as often: all of them, or those of one tenant."""
 
@@ -68,6 +73,9 @@ class LongPromptShift(Fault):
             "ramp_s": round(rng.choice((0.0, rng.uniform(0.0, 15.0))), 1),
         }  # fmt: skip
 
+    def furnish(self, plan: Plan) -> Plan:
+        return roomy(plan)
+
     async def begin(self, house: House) -> None:
         prompt, output, ramp_s = (float(self.magnitudes[name]) for name in ("prompt", "output", "ramp_s"))
         steps = max(round(ramp_s / 2), 1)
@@ -99,7 +107,7 @@ class PrefixCacheCollapse(Fault):
     def furnish(self, plan: Plan) -> Plan:
         """System prompts as long as those of agents, which a healthy cache makes cheap."""
         prefix, rest = int(self.magnitudes["prefix"]), int(self.magnitudes["rest"])
-        return replace(plan, prefix=prefix, prompt=(prefix + rest // 2, prefix + rest))
+        return roomy(replace(plan, prefix=prefix, prompt=(prefix + rest // 2, prefix + rest)))
 
     async def begin(self, house: House) -> None:
         if self.magnitudes["variant"] == "time_at_the_beginning":

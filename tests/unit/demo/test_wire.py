@@ -104,6 +104,27 @@ def test_a_client_that_leaves_ends_the_servers_stream():
     assert talk(stream, play)
 
 
+def test_a_client_that_leaves_before_there_is_an_answer_ends_the_work_on_it():
+    """Engines abort requests whose client is gone, and gateways write 499."""
+    ended = asyncio.Event()
+
+    async def never(_):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def play(client):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.send("GET", "/")
+        async with asyncio.timeout(5):
+            await ended.wait()
+        return True
+
+    assert talk(never, play)
+
+
 def test_nonsense_and_oversize_are_hung_up_on():
     """The actors listen on ports anybody on the machine may reach."""
 
