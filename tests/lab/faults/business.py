@@ -202,7 +202,9 @@ class DeployRegression(Fault):
         replica.options = ("--version", version, "--factor", str(self.magnitudes["factor"]))
         replica.options += ("--served-name", f"{MODEL}-{version}") if house.dialect == "sglang" else ()
         everybody = tuple(gateway_address(house, each) for each in house.replicas)
-        await house.gateway.configure(upstreams=tuple(each for each in everybody if each != gateway_address(house, replica)))
+        await house.gateway.configure(
+            upstreams=tuple(each for each in everybody if each != gateway_address(house, replica))
+        )
         await asyncio.sleep(_DRAINS_S)
         await replica.restart()
         await house.gateway.configure(upstreams=everybody)
