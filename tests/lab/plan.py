@@ -52,5 +52,13 @@ class Plan:
 
 
 def draw(rng: random.Random, seed: int, gateway: str, dialect: str) -> Plan:
-    """A plan like anybody's."""
-    return Plan(seed, gateway, dialect, rate=round(rng.uniform(10.0, 13.0), 2), gateway_settings=usual(rng))
+    """A plan like anybody's: no two services ask the same, nor let as many wait."""
+    return Plan(
+        seed, gateway, dialect,
+        rate=round(rng.uniform(10.0, 13.0), 2),
+        prompt=(rng.randint(60, 80), rng.randint(150, 190)),
+        output=(rng.randint(26, 36), rng.randint(80, 100)),
+        max_waiting=rng.randint(8, 14),
+        pool_timeout_s=rng.choice((1.0, 1.5, 2.0, 3.0)),
+        gateway_settings=usual(rng),
+    )  # fmt: skip

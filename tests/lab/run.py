@@ -107,6 +107,7 @@ async def _play(job: Job, traffic: str, cell: Cell, folder: Path, kept: Path) ->
     fault = FAULTS[job.fault](random.Random(rng.random()))
     usual = draw(random.Random(rng.random()), job.seed, job.gateway, job.dialect)
     plan = fault.furnish(dataclasses.replace(usual, traffic=traffic))
+    (kept / "plan.json").write_text(as_text({"plan": dataclasses.asdict(plan), "magnitudes": fault.magnitudes}))
     async with open_house(cell, folder, plan, fault, rng) as house:
         await house.daemon.record(house, folder / "recording")
         times = await _acts(house, fault, rng)

@@ -93,5 +93,6 @@ def possible_pairs(
         for second in able
         if first.cause and second.cause and first.cause != second.cause
         and first.__module__ != second.__module__  # they would turn the same screws
+        and (first.furnish is Fault.furnish or second.furnish is Fault.furnish)  # no house suits both
         and second.cause not in leads.get(first.cause, ()) and first.cause not in leads.get(second.cause, ())
     ]  # fmt: skip

@@ -40,6 +40,13 @@ def test_faults_of_one_module_are_not_drawn_together():
     assert names(LEAK, fault("hot", "gpu")) == set()
 
 
+def test_two_faults_that_each_need_a_house_of_their_own_are_not_drawn_together():
+    own = {"furnish": lambda self, plan: plan}
+
+    assert names(fault("leak", "gpu", **own), fault("slow", "business", **own)) == set()
+    assert len(names(fault("leak", "gpu", **own), SLOW)) == 2
+
+
 def test_faults_that_need_the_machine_and_harmless_ones_are_not_drawn():
     others = [
         fault("hog", "host", alone=True),
