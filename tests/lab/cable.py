@@ -20,8 +20,8 @@ _TUNSETIFF = 0x400454CA
 _NO_INFO = 0x1000
 _TUN = 0x0001
 _PACKET = 65_536
-_SLACK_S = 0.002
-"""How much the wire may send at once after it idled."""
+_SLACK_S = 0.03
+"""How much the wire may send at once after it idled, or was not given a core."""
 
 
 class Way:

@@ -28,8 +28,8 @@ class Edge:
     """The other machine. Use `start`."""
 
     @classmethod
-    async def start(cls, house: House, mbit: float) -> Edge:
-        """Make it, and lay a cable of *mbit*."""
+    async def start(cls, house: House, mbit: float, queue: int) -> Edge:
+        """Make it, and lay a cable of *mbit* between cards that hold *queue* packets."""
         run = house.cell.run
         run("mkdir", "-p", str(_FOLDER))
         run("mount", "-t", "tmpfs", "tmpfs", str(_FOLDER))  # names of other cells' networks are not ours
@@ -40,6 +40,7 @@ class Edge:
             edge._up(house, device, address, on_edge=on_edge)
         for address, on_edge in ((NODE, False), (GATEWAY, True)):
             run(*edge._there(on_edge), "ip", "tuntap", "add", "dev", DEVICE, "mode", "tun")
+            run(*edge._there(on_edge), "ip", "link", "set", DEVICE, "txqueuelen", str(queue))
             edge._up(house, DEVICE, address, on_edge=on_edge)
         run(*edge.command("ip", "link", "set", "lo", "up"))
         cable = (sys.executable, "-m", "tests.lab.cable", "--device", DEVICE, "--namespace", str(_FOLDER / _NAME))

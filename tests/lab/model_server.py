@@ -44,6 +44,8 @@ from tests.lab.tenant_pool import LibraryLog, TenantPool, is_timeout, worded
 
 _PATHS = ("/v1/completions", "/v1/chat/completions")
 _HEALTH_S = 20.0
+_BACKLOG = 32
+"""As often asyncio tries, and says so, when it cannot accept a connection."""
 _TRANSFER_S = 5.0
 _WORK = bytes(16 * 1024)
 _REGEX = re.compile(r"^(\w+\s?)*$")
@@ -337,7 +339,8 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     except NotStarted as error:
         journal.not_started(str(error))
         sys.exit(1)
-    LibraryLog(lambda line: journal.warning("pool.py:631", line)).attach()
+    libraries = LibraryLog(journal.warning)
+    libraries.attach()
     pool = TenantPool(args.dsn, size=args.pool_size, timeout_s=args.pool_timeout, seed=args.seed)
     batcher = Batcher(args.kv_blocks, BLOCK_SIZE, args.max_running, args.max_waiting)
     peer = KvClient(args.kv_peer, _TRANSFER_S) if args.kv_peer else None
@@ -354,7 +357,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     await pool.open()
     door.server = server.handle
     if listening is None:
-        listening = await wire.serve(door.handle, args.port, host="0.0.0.0", patience=server.patience)
+        listening = await wire.serve(door.handle, args.port, host="0.0.0.0", patience=server.patience, backlog=_BACKLOG)
     journal.info("launcher.py:46", "Application startup complete.")
     try:
         async with stage.background(engine.run(), engine.report(), engine.watch()):
@@ -364,6 +367,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
         server.code.close()
         await pool.close()
         card.close()
+        libraries.detach()
         journal.close()
 
 

@@ -18,6 +18,7 @@ from psycopg import AsyncConnection, Error
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 NAME = "metadata"
+_LIBRARIES = ("psycopg.pool", "asyncio")
 TENANTS = 500
 FAILURES = (Error,)
 """What `TenantPool.ask` raises; a `PoolTimeout` is one of them."""
@@ -148,19 +149,24 @@ class LibraryLog(logging.Handler):
     Brings what libraries log of themselves into the server's log: psycopg's pool, and the event loop.
 
     Args:
-        write: Appends one line.
+        write: Appends one line, said at a place in the code.
     """
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str, str], None]) -> None:
         super().__init__(logging.WARNING)
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write each line of *record*."""
         for line in self.format(record).splitlines():
-            self._write(line)
+            self._write(f"{record.filename}:{record.lineno}", line)
 
     def attach(self) -> None:
         """Listen to them from now on."""
-        for name in ("psycopg.pool", "asyncio"):
+        for name in _LIBRARIES:
             logging.getLogger(name).addHandler(self)
+
+    def detach(self) -> None:
+        """No more: the server's log is closed."""
+        for name in _LIBRARIES:
+            logging.getLogger(name).removeHandler(self)

@@ -82,8 +82,8 @@ class NicSaturation(Fault):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.magnitudes |= {
-            "variant": rng.choice(("streams", "datagrams")), "mbit": rng.choice((20, 50, 100)),
-            "streams": rng.choice((16, 32, 64)), "over": round(rng.uniform(1.05, 1.6), 2), "connect_s": rng.choice((1.0, 2.0)),
+            "variant": rng.choice(("streams", "datagrams")), "mbit": rng.choice((10, 20, 50)), "queue": rng.choice((100, 200, 500)),
+            "streams": rng.choice((48, 96, 144)), "over": round(rng.uniform(1.05, 1.6), 2), "connect_s": rng.choice((1.0, 2.0)),
         }  # fmt: skip
         self._backup: Process | None = None
 
@@ -92,7 +92,7 @@ class NicSaturation(Fault):
         return replace(plan, gateway_settings=settings)
 
     async def prepare(self, house: House) -> None:
-        house.edge = await Edge.start(house, float(self.magnitudes["mbit"]))
+        house.edge = await Edge.start(house, float(self.magnitudes["mbit"]), int(self.magnitudes["queue"]))
 
     async def begin(self, house: House) -> None:
         assert house.edge is not None
