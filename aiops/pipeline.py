@@ -132,7 +132,7 @@ class Pipeline:
     events: EventSink
     logs: LogSink
     urgent: Sequence[Detector]
-    """Detectors of symptoms: evaluated every time."""
+    """Detectors of what answers tell one by one: evaluated every time."""
     steady: Sequence[Detector]
     """All others: evaluated every `steady_every_s`."""
     book: AlertBook

@@ -43,7 +43,7 @@ class Plan:
     plugins: tuple[Plugin, ...]
     receivers: tuple[ReceiverConfig, ...]
     urgent: Sequence[Detector]
-    """Detectors of symptoms."""
+    """Detectors that are evaluated every second."""
     steady: Sequence[Detector]
 
 

@@ -221,7 +221,8 @@ def alerts_page() -> str:
 
 
 def _alert(rule: AlertRule) -> tuple[str, ...]:
-    name = f"`{rule.alert}`" + (" (**symptom**)" if rule.symptom else "")
+    kind = "symptom, lingers" if rule.lingers else "symptom"
+    name = f"`{rule.alert}`" + (f" (**{kind}**)" if rule.symptom else "")
     spans = (format_duration(span) if span else "–" for span in (rule.for_s, rule.keep_firing_for_s))
     return (
         name,

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from aiops.correlate.beliefs import Beliefs
 from aiops.correlate.diagnose import diagnose
-from aiops.correlate.incidents import Compose, ComposeTickets, IncidentDesk, Receivers, Tempo
+from aiops.correlate.incidents import Compose, ComposeTickets, IncidentDesk, Receivers
 from aiops.correlate.scene import IncidentContext
+from aiops.correlate.tempo import Tempo
 from aiops.model import Diagnosis, Incident, Mover, Tally
 from aiops.ports import EventReader, SeriesReader, TemplateReader
 from aiops.rulebook.causes import CauseRule

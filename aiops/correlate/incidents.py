@@ -21,7 +21,9 @@ from aiops.correlate.answers import Settler, answer_of
 from aiops.correlate.beliefs import Beliefs
 from aiops.correlate.grouping import beside, merged, symptoms_by_service
 from aiops.correlate.impact import NO_IMPACT, add, count_impact
+from aiops.correlate.lingering import Afterglow, holding
 from aiops.correlate.scene import IncidentContext
+from aiops.correlate.tempo import Tempo
 from aiops.correlate.tickets import TicketDesk
 from aiops.model import (
     Alert,
@@ -62,33 +64,6 @@ _NEW_QUESTION_S = 300.0
 """A page that joins another one this long after what is diagnosed has its own onset: load accounting looks no further back."""
 _ROLL_S = 300.0
 """How often counted impact is put by: the rings forget after some ten minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tempo:
-    """How patient the desk is. Seconds."""
-
-    give_up_s: float = 45.0
-    """Without a clear lead for this long, the answer is "undetermined"."""
-    hold_s: float = 2.0
-    """A first message waits this long for a cause: one message that names it beats two a second apart."""
-    resolve_after_s: float = 20.0
-    """Symptoms must have been gone for this long."""
-    look_every_s: float = 1.0
-    """Between diagnoses while no cause is named."""
-    calm_look_every_s: float = 5.0
-    """Between diagnoses once one is named, or was not found for `eager_s`."""
-    eager_s: float = 20.0
-    hurry_s: float = 10.0
-    """Collectors hurry for this long even if a cause is named at once: the next readings may show more."""
-    thorough_every_s: float = 10.0
-    """Between diagnoses with movers and charts; three times as long once a cause is named."""
-    freeze_after_s: float = 600.0
-    """The rings no longer hold the onset then, so the answer stands."""
-    spared_s: float = 4.0
-    """Without a new failure for this long the fault is ending, and its traces with it: a named cause stands."""
-    commit_every_s: float = 15.0
-    """An open incident is saved at least this often."""
 
 
 @dataclass(slots=True)
@@ -150,6 +125,7 @@ class IncidentDesk:
         self._compose, self._compose_tickets = compose, compose_tickets
         self._receivers, self._tempo = tuple(receivers), tempo
         self._tickets = TicketDesk()
+        self._afterglow = Afterglow()
         self._last_error = ""
         self._cases: dict[str, _Case] = {}
         for incident in restored:
@@ -175,12 +151,14 @@ class IncidentDesk:
 
     def step(self, firing: Sequence[Alert], now_s: float, spoken: Sequence[Spoken] = ()) -> ChangeSet:
         judged = self._hear(spoken)
-        symptoms = symptoms_by_service(firing)
+        symptoms = self._symptoms(firing, now_s)
         others = beside(firing)
         incidents: list[Incident] = [each for each in judged.values() if each.state is IncidentState.RESOLVED]
         notifications: list[Notification] = []
         for service in sorted(self._cases.keys() | symptoms.keys()):
             case = self._cases.get(service)
+            if case is None and not self._afterglow.begins(service, symptoms[service]):
+                continue
             if case is None:
                 case = self._cases[service] = self._open(service, symptoms[service], now_s)
             change = self._advance(case, symptoms.get(service, ()), others, now_s)
@@ -190,8 +168,11 @@ class IncidentDesk:
             if told is not None or self._worth_saving(case, now_s) or case.incident.id in judged:
                 incidents.append(self._saved(case, now_s))
             if case.incident.state is IncidentState.RESOLVED:
+                ended_s = case.incident.resolved_at_s
+                self._afterglow.ended(service, symptoms.get(service, ()), now_s if ended_s is None else ended_s)
                 del self._cases[service]
-        rows = self._tickets.due(firing, now_s, incident_open=bool(self._cases))
+        gathers = any(self._gathers(case, now_s) for case in self._cases.values())
+        rows = self._tickets.due(firing, now_s, incident_open=gathers)
         if rows:
             notifications.extend(
                 self._notify("tickets", ChangeKind.TICKET, int(now_s), self._compose_tickets(rows), now_s)
@@ -213,6 +194,15 @@ class IncidentDesk:
             if fresh is not held:
                 self._beliefs.count(held.judgement, word.judgement)
         return judged
+
+    def _symptoms(self, firing: Sequence[Alert], now_s: float) -> dict[str, tuple[Alert, ...]]:
+        held = {alert.fingerprint: name for name, case in self._cases.items() for alert in case.incident.symptoms}
+        return symptoms_by_service(self._afterglow.without(firing, held, now_s), held, self._series, now_s)
+
+    def _gathers(self, case: _Case, now_s: float) -> bool:
+        """Whether rows are evidence of *case*: a latency that is high all day must not keep other rows from being told."""
+        woke = any(alert.severity is Severity.PAGE for alert in case.incident.symptoms)
+        return woke or now_s - case.began_s <= self._tempo.freeze_after_s
 
     def _due(self, case: _Case, change: ChangeKind | None, now_s: float) -> ChangeKind | None:
         """What people are told now. The first thing they hear is that it opened, also after a restart in between."""
@@ -247,7 +237,7 @@ class IncidentDesk:
         """One evaluation of an open incident; what people should be told, if anything."""
         before = answer_of(case.incident.diagnosis)
         escalated = self._take_symptoms(case, symptoms, now_s)
-        if symptoms:
+        if holding(symptoms, case.incident.symptoms):
             case.quiet_since_s = None
         elif case.quiet_since_s is None:
             case.quiet_since_s = now_s
@@ -267,8 +257,9 @@ class IncidentDesk:
         diagnosis = case.incident.diagnosis
         if diagnosis.status is DiagnosisStatus.PENDING:
             diagnosis = replace(diagnosis, status=DiagnosisStatus.UNDETERMINED)
-        # users stopped feeling it at the last failure; the wait since then was only to be sure
-        ended_s = now_s if case.failed_s is None else case.failed_s
+        # users stopped feeling it at the last failure or slow answer; the wait since then was only to be sure
+        slow = [a.last_breach_s for a in case.incident.symptoms if not (a.lingers or a.labels.get("outcome"))]
+        ended_s = max([*slow, *([] if case.failed_s is None else [case.failed_s])], default=now_s)
         case.incident = replace(case.incident, state=IncidentState.RESOLVED, resolved_at_s=ended_s, diagnosis=diagnosis)
         return ChangeKind.RESOLVED
 
@@ -281,7 +272,8 @@ class IncidentDesk:
         if not pages:
             return False
         woke = any(alert.severity is Severity.PAGE for alert in held)
-        since_s = min(alert.since_s for alert in pages)
+        # a long window says nothing of when it began
+        since_s = min((alert.since_s for alert in pages if not alert.lingers), default=case.anchor_s)
         if since_s > case.anchor_s + (_NEW_QUESTION_S if woke else _NEW_SPIKE_S):
             case.anchor_s, case.began_s = since_s, now_s
         return not woke

@@ -27,7 +27,7 @@ def build_detectors(
     rules: Iterable[AlertRule], table: Mapping[str, str] = DETECTORS
 ) -> tuple[list[Detector], list[Detector]]:
     """
-    One detector a rule: those of symptoms, which must be evaluated every second, and all others.
+    One detector a rule: those which must be evaluated every second, and all others.
 
     Raises:
         ConfigError: every rule whose block is not what its detector expects, with file and line.
@@ -37,7 +37,7 @@ def build_detectors(
     problems: list[Problem] = []
     for rule in rules:
         try:
-            (urgent if rule.symptom else steady).append(_build(rule, table))
+            (urgent if rule.urgent else steady).append(_build(rule, table))
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:

@@ -178,6 +178,7 @@ def _pending(rule: AlertRule, breach: Breach, now_s: float) -> Alert:
         value=breach.value,
         limit=breach.limit,
         summary=breach.text or rule.alert,
+        lingers=rule.lingers,
     )
 
 
@@ -191,6 +192,7 @@ def _confirmed(alert: Alert, rule: AlertRule, breach: Breach, now_s: float) -> A
         severity=rule.severity,
         symptom=rule.symptom,
         state=alert.state,
+        lingers=rule.lingers,
         since_s=alert.since_s + gap_s if unwatched else alert.since_s,
         last_breach_s=now_s,
         value=breach.value,

@@ -62,6 +62,8 @@ class Alert:
     summary: str
     fired_at_s: float | None = None
     resolved_at_s: float | None = None
+    lingers: bool = False
+    """Of a symptom: it may fire on when users feel nothing any more, and keeps no incident open that others opened."""
 
     @property
     def fingerprint(self) -> str:

@@ -58,10 +58,26 @@ def clock(at_s: float, language: str = "en") -> str:
     return say(language, "clock", clock=f"{moment:%H:%M:%S}")
 
 
+_KINDS = {
+    "TimeToFirstTokenHigh": "slow",
+    "UpstreamHeaderTimeHigh": "slow",
+    "EmbeddingsSlow": "slow",
+    "RerankSlow": "slow",
+    "ScoringSlow": "slow",
+    "ClassifySlow": "slow",
+    "EngineStandsStill": "still",
+    "EngineStalled": "still",
+    "InferenceServerDown": "down",
+}
+"""What users feel where no outcome is counted, by the rule that saw it."""
+
+
 def symptom_kind(incident: Incident) -> str:
-    """What users feel most: an outcome such as "503"; "other" when nobody counted."""
+    """What users feel most: an outcome such as "503", or "slow", "still", "down"; "other" when nobody counted."""
     counted = [name for name, count in incident.diagnosis.impact.outcomes if count > 0]
-    kinds = [*counted, *(alert.labels.get("outcome") for alert in incident.symptoms)]
+    outcomes = (alert.labels.get("outcome") for alert in incident.symptoms)
+    by_rule = (_KINDS.get(alert.rule, "") for alert in incident.symptoms)
+    kinds = [*counted, *outcomes, *by_rule]
     return next((kind for kind in kinds if f"symptom.{kind}" in PHRASES["en"]), "other")
 
 
@@ -77,7 +93,9 @@ def service(incident: Incident, language: str = "en") -> str:
 
 def first_failure(incident: Incident, language: str = "en") -> str:
     """What this incident's moment zero is called: "the first 503"."""
-    return say(language, "first.503" if symptom_kind(incident) == "503" else "first.other")
+    kind = symptom_kind(incident)
+    felt = kind in _KINDS.values()
+    return say(language, "first.503" if kind == "503" else "first.felt" if felt else "first.other")
 
 
 def relative(incident: Incident, at_s: float, language: str = "en") -> str:
@@ -130,7 +148,8 @@ def impact_sentence(incident: Incident, language: str = "en") -> str:
     """How many requests fail, since when, and who answered them."""
     impact, since = incident.diagnosis.impact, clock(incident.first_bad_s, language)
     if impact.requests <= 0 or impact.failed <= 0:
-        return say(language, "impact.unknown", clock=since)
+        kind = symptom_kind(incident)
+        return say(language, f"impact.felt.{kind}" if kind in _KINDS.values() else "impact.unknown", clock=since)
     told = say(
         language, "impact.share",
         share=percent(impact.failed / impact.requests), failed=f"{impact.failed:,}", requests=f"{impact.requests:,}",

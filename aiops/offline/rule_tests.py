@@ -28,7 +28,7 @@ from aiops.units import format_duration
 START_S = 1_700_006_400.0
 """Time 0 of every test: a midnight, so that minutes and hours begin where a reader expects them."""
 URGENT_STEP_S, STEADY_STEP_S = 1.0, 5.0
-"""How often the daemon evaluates symptoms, and everything else."""
+"""How often the daemon evaluates what it counts answer by answer, and everything else."""
 _MAX_SPAN_S = 7 * 86_400.0
 
 

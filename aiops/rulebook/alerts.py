@@ -23,6 +23,8 @@ from aiops.errors import ConfigError, Problem
 from aiops.model import Severity
 
 _ID = re.compile(r"(?=.*[a-z])[A-Z][A-Za-z0-9]{2,63}")
+_COUNTING = frozenset({"error_ratio", "burn_rate"})
+"""Detectors of what the access log adds every second."""
 _PLACEHOLDER = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -77,6 +79,12 @@ class AlertHead:
     summary: str = field(metadata=doc("The finding in words; {value}, {limit} and label names are filled in."))
     source: str = field(metadata=doc("Where the numbers come from, or why they are what they are."))
     symptom: bool = field(default=False, metadata=doc("Whether users feel it; only symptoms open incidents."))
+    lingers: bool = field(
+        default=False,
+        metadata=doc(
+            "Of a symptom: it may fire on when users feel nothing any more; alone it opens an incident, beside others it keeps none open."
+        ),
+    )
     for_s: Duration = field(default=0.0, metadata=doc("How long the condition must hold before it fires.", key="for"))
     keep_firing_for_s: Duration = field(
         default=0.0, metadata=doc("How long it fires on after the condition ends.", key="keep_firing_for")
@@ -86,6 +94,8 @@ class AlertHead:
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.alert):
             raise FieldError("alert", f"expected an id in CamelCase such as GpuMemoryHigh, found {self.alert!r}")
+        if self.lingers and not self.symptom:
+            raise FieldError("lingers", "only a symptom keeps an incident open, and this rule is none")
         _check_summary(self.summary)
 
 
@@ -113,6 +123,11 @@ class AlertRule(AlertHead):
     """The detector's own block."""
     place: Node = field(repr=False, compare=False)
     """The rule in its file, for complaints."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a second counts: a symptom told from answers one by one, where other readings come every few seconds."""
+        return self.symptom and self.detector in _COUNTING
 
     def light(self) -> AlertRule:
         """The rule without the text it was read from, for whoever keeps it: that text takes ten kilobytes."""

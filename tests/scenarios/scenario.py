@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -59,8 +59,19 @@ class Happening:
 
 
 @dataclass(frozen=True)
+class Felt:
+    """A symptom other than an outcome of the gateway log, of the rule that sees it."""
+
+    rule: str
+    labels: dict[str, str]
+    lingers: bool = False
+
+
+@dataclass(frozen=True)
 class Expected:
     status: str
+    service: str = ""
+    note: str = ""
     cause: str = ""
     place: str = ""
     also: tuple[str, ...] = ()
@@ -84,6 +95,7 @@ class Scenario:
     only: tuple[str, ...] = ()
     feed: bool = True
     outcome: str = "503"
+    felt: tuple[Felt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,12 +158,20 @@ def _points(track: Track, scenario: Scenario, rng: random.Random) -> dict[float,
     return points
 
 
-def symptom(scenario: Scenario, now_s: float) -> Alert:
-    return Alert(
+def symptoms(scenario: Scenario, now_s: float) -> list[Alert]:
+    """The outcome at the gateway, or what is felt instead."""
+    outcome = Alert(
         rule="Upstream503", labels=Labels.of(service=scenario.service, outcome=scenario.outcome),
         severity=Severity.PAGE, symptom=True, state=AlertState.FIRING, since_s=START_S + scenario.first_bad,
         last_breach_s=now_s, value=0.3, limit=0.01, summary="503 answers", fired_at_s=START_S + scenario.first_bad + 3,
     )  # fmt: skip
+    return [
+        replace(
+            outcome, rule=felt.rule, labels=Labels.from_mapping(felt.labels), severity=Severity.TICKET,
+            lingers=felt.lingers,
+        )
+        for felt in scenario.felt
+    ] or [outcome]  # fmt: skip
 
 
 def compose(incident: Incident, change: ChangeKind) -> Message:
@@ -173,7 +193,7 @@ def play(scenario: Scenario, world: World, causes: Sequence[CauseRule]) -> tuple
     told: list[Notification] = []
     for at in range(scenario.first_bad + 3, scenario.end):
         now_s = START_S + at + 0.5
-        changes = desk.step([symptom(scenario, now_s)], now_s)
+        changes = desk.step(symptoms(scenario, now_s), now_s)
         told.extend(changes.notifications)
     (case,) = desk._cases.values()
     return case.incident, told

@@ -28,6 +28,8 @@ def test_the_incident_ends_with_the_expected_answer(path: Path):
 
     assert diagnosis.status.value == expected.status, shown
     assert [h.cause for h in diagnosis.roots] == [c for c in (expected.cause, *expected.also) if c], shown
+    assert incident.service == (expected.service or incident.service)
+    assert not expected.note or expected.note in diagnosis.notes
     if expected.place:
         assert diagnosis.roots[0].place == expected.place, shown
     if expected.chain:

@@ -84,7 +84,9 @@ def test_every_phrase_is_used():
     from pathlib import Path
 
     code = "".join(path.read_text() for path in Path(narrative.__file__).parent.glob("*.py") if path.stem != "phrases")
-    built = {f"{stem}.": f'f"{stem}.{{' for stem in ("symptom", "field", "term")} | {"impact.by": 'f"impact.{'}
+    built = {f"{stem}.": f'f"{stem}.{{' for stem in ("symptom", "field", "term")} | {
+        "impact.by": 'f"impact.{', "impact.felt.": 'f"impact.felt.{',
+    }  # fmt: skip
     for key in PHRASES["en"]:
         stem = next((how for prefix, how in built.items() if key.startswith(prefix)), f'"{key}"')
         assert stem in code, key

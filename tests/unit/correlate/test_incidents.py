@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from aiops.correlate.beliefs import Beliefs
-from aiops.correlate.incidents import IncidentDesk, Tempo, incident_id
+from aiops.correlate.incidents import IncidentDesk, incident_id
+from aiops.correlate.tempo import Tempo
 from aiops.model import (
     Alert,
     AlertState,

@@ -160,10 +160,25 @@ def test_symptoms_wake_people_and_hardware_does_not():
 
     for alert in ("ServiceUnavailable", "ServerErrors", "AnswersTruncated", "AnswersStalled", "RequestsRejected"):
         assert (by_id[alert].severity, by_id[alert].symptom) == (Severity.PAGE, True)
-    for alert in ("TooManyRequests", "ClientsGaveUp"):
+    for alert in ("TooManyRequests", "ClientsGaveUp", "TimeToFirstTokenHigh", "EngineStalled", "InferenceServerDown"):
         assert (by_id[alert].severity, by_id[alert].symptom) == (Severity.TICKET, True)
-    paging = {rule.alert for rule in SHIPPED if rule.severity is Severity.PAGE and not rule.symptom}
-    assert paging == {"ErrorBudgetBurnsHour", "ErrorBudgetBurnsSixHours"}, "the error budget, where it burns fast"
+    assert [rule.alert for rule in SHIPPED if rule.severity is Severity.PAGE and not rule.symptom] == []
+
+
+def test_what_looks_back_over_minutes_keeps_no_incident_open():
+    """Users feel nothing any more, and a window of an hour still burns; a replica that is down may stay down for days."""
+    lingering = {rule.alert for rule in SHIPPED if rule.lingers}
+
+    assert lingering == {"ErrorBudgetBurnsHour", "ErrorBudgetBurnsSixHours", "InferenceServerDown", "SuccessRateLow"}
+    assert all(rule.symptom for rule in SHIPPED if rule.lingers)
+
+
+def test_only_what_is_counted_answer_by_answer_is_evaluated_every_second():
+    """Pages are read every few seconds, and a rule costs the same however little it has to look at."""
+    urgent = {rule.detector for rule in SHIPPED if rule.urgent}
+
+    assert urgent == {"error_ratio", "burn_rate"}
+    assert not next(rule for rule in SHIPPED if rule.alert == "ErrorRatioHigh").urgent, "no symptom"
 
 
 def test_only_symptoms_name_an_outcome_the_gateway_knows():

@@ -1,0 +1,32 @@
+"""How patient the desk of incidents is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tempo:
+    """How patient the desk is. Seconds."""
+
+    give_up_s: float = 45.0
+    """Without a clear lead for this long, the answer is "undetermined"."""
+    hold_s: float = 2.0
+    """A first message waits this long for a cause: one message that names it beats two a second apart."""
+    resolve_after_s: float = 20.0
+    """Symptoms must have been gone for this long."""
+    look_every_s: float = 1.0
+    """Between diagnoses while no cause is named."""
+    calm_look_every_s: float = 5.0
+    """Between diagnoses once one is named, or was not found for `eager_s`."""
+    eager_s: float = 20.0
+    hurry_s: float = 10.0
+    """Collectors hurry for this long even if a cause is named at once: the next readings may show more."""
+    thorough_every_s: float = 10.0
+    """Between diagnoses with movers and charts; three times as long once a cause is named."""
+    freeze_after_s: float = 600.0
+    """The rings no longer hold the onset then, so the answer stands."""
+    spared_s: float = 4.0
+    """Without a new failure for this long the fault is ending, and its traces with it: a named cause stands."""
+    commit_every_s: float = 15.0
+    """An open incident is saved at least this often."""
