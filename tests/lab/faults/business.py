@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.lab.faults.fault import Fault
+from tests.lab.faults.gpu import tight
 from tests.lab.gateway import gateway_address
 from tests.lab.questions import TENANTS
 from tests.lab.server_start import ENGINE_VERSION, MODEL
@@ -172,14 +173,14 @@ class DeployRegression(Fault):
         super().__init__(rng)
         self.magnitudes |= {
             "variant": rng.choice(("announced", "announced_once", "restarted")),
-            "factor": round(rng.uniform(1.5, 3.0), 2),
+            "factor": round(rng.uniform(1.35, 3.0), 2),
             "pause_s": round(rng.uniform(0.5, 6.0), 1),
             "version": f"0.{rng.randint(34, 60)}.{rng.randint(0, 5)}",
         }
 
     def furnish(self, plan: Plan) -> Plan:
-        """A house with less room, where the new version is only a little slower."""
-        return replace(plan, rate=round(plan.rate * 1.3, 2)) if float(self.magnitudes["factor"]) < 2.0 else plan
+        """Engines that are as large as their demand needs."""
+        return tight(plan, 1.0 / float(self.magnitudes["factor"]), self.rng)[0]
 
     async def begin(self, house: House) -> None:
         version, variant = str(self.magnitudes["version"]), self.magnitudes["variant"]
