@@ -115,8 +115,10 @@ async def probe_for_ever(replica: Replica, probe: Probe, log: KubeletLog) -> Non
         failures = 0
         while replica.process is process and process.running:
             await asyncio.sleep(probe.period_s)
+            if not process.running:  # nothing is probed while nothing runs
+                break
             output = await _ask(replica, probe)
-            if output is None or replica.process is not process:
+            if output is None or not process.running:
                 failures = 0
                 continue
             log.failed(replica.index, output)
