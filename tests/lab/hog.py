@@ -1,6 +1,6 @@
 """
-Neighbours of a service, each a real process: one that computes, one that takes memory, one that fills a disk, one that
-writes and waits for the disk. Each ends when told to, or when its output ends.
+Neighbours of a service, each a real process: one that computes, one that takes memory, one that fills a disk. Each goes on
+until it is ended.
 """
 
 from __future__ import annotations
@@ -54,18 +54,6 @@ def fill(folder: Path, seconds: float, *, with_names: bool) -> None:
         time.sleep(0.05)
 
 
-def sync(folder: Path, size: int) -> None:
-    """Append *size* bytes and wait for the disk, again and again, in a file that starts anew at 64 MiB."""
-    block = os.urandom(size)
-    with (folder / f"wal-{os.getpid()}").open("wb", buffering=0) as file:
-        while True:
-            if file.tell() > 64 * 2**20:
-                file.seek(0)
-                file.truncate()
-            file.write(block)
-            os.fsync(file.fileno())
-
-
 def main() -> None:
     """Do one of it until ended."""
     parser = argparse.ArgumentParser(prog="tests.lab.hog", description="A neighbour that takes what a service needs.")
@@ -78,18 +66,13 @@ def main() -> None:
     filler.add_argument("--folder", type=Path, required=True)
     filler.add_argument("--seconds", type=float, required=True)
     filler.add_argument("--names", action="store_true")
-    syncer = kinds.add_parser("sync")
-    syncer.add_argument("--folder", type=Path, required=True)
-    syncer.add_argument("--size", type=int, required=True)
     args = parser.parse_args()
     if args.kind == "compute":
         compute()
     elif args.kind == "memory":
         take_memory(args.mib_a_second, args.most_mib)
-    elif args.kind == "fill":
-        fill(args.folder, args.seconds, with_names=args.names)
     else:
-        sync(args.folder, args.size)
+        fill(args.folder, args.seconds, with_names=args.names)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from aiops.demo.processes import Process, Processes, last_words
 from aiops.demo.wire import HOST, Client
 from aiops.errors import ChildError
 from tests.lab.cards import Cards
-from tests.lab.cell import Cell
+from tests.lab.cell import Cell, Group
 from tests.lab.daemon import Daemon
 from tests.lab.database import Database
 from tests.lab.edge import Edge
@@ -32,6 +32,8 @@ from tests.lab.servers import server_command
 
 FIRST_PORT = 8001
 SERVICE = "chat"
+PODS = "pods"
+"""The control group above those of all replicas."""
 
 
 class Replica:
@@ -58,6 +60,11 @@ class Replica:
         """Of its present process."""
         return self.process.pid
 
+    @property
+    def group(self) -> Group:
+        """The control group of its processes, inside that of all replicas."""
+        return self._house.cell.group(f"{PODS}/{self.name}")
+
     async def start(self) -> None:
         """
         Start its process, and wait until it serves.
@@ -65,7 +72,7 @@ class Replica:
         Raises:
             ChildError: it did not.
         """
-        command = self._house.cell.group(self.name).command(server_command(self._house, self))
+        command = self.group.command(server_command(self._house, self))
         self.process = await self._house.processes.actor_of(self.name, command)
 
     def children(self) -> list[int]:
@@ -74,7 +81,7 @@ class Replica:
 
     async def launch(self) -> None:
         """Start its process, and do not wait."""
-        command = self._house.cell.group(self.name).command(server_command(self._house, self))
+        command = self.group.command(server_command(self._house, self))
         self.process = await self._house.processes.start(
             self.name, command, output=self._house.folder / f"{self.name}.out"
         )
@@ -160,6 +167,7 @@ class House:
             for index in range(self.plan.replicas + self.plan.later)
         ]
         self._make_books()
+        self.cell.group(PODS)
         self.node_log.touch()
         for replica in self.replicas[: self.plan.replicas]:
             await replica.start()

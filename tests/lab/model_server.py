@@ -352,7 +352,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     server.checks = build_checks(
         args.checks, adapter=args.log.with_suffix(".adapter"), sidecar_port=args.sidecar_port, query=pool.first_row
     )
-    server.version, server.health_generates = args.version, args.health_generates
+    server.version, server.health_generates, server.tokenizer_s = args.version, args.health_generates, args.tokenizer
     await server.code.furnish(args)
     await pool.open()
     door.server = server.handle

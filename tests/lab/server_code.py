@@ -48,6 +48,7 @@ class Books:
         self._folder, self._name, self._how = folder, name, how
         self._file = None if how == "spool" else (folder / f"usage-{name}.jsonl").open("ab", buffering=0)
         self._spooled: deque[Path] = deque()
+        self._lock = asyncio.Lock()
 
     async def write(self, request_id: str, prompt: str) -> None:
         """
@@ -58,7 +59,8 @@ class Books:
         """
         record = json.dumps({"id": request_id, "prompt": prompt[:_RECORD]}).encode().ljust(_RECORD) + b"\n"
         if self._how == "synced":
-            await asyncio.to_thread(self._append, record)
+            async with self._lock:  # one record after the other, as a log with an order has it
+                await asyncio.to_thread(self._append, record)
         elif self._how == "file":
             self._append(record)
         else:

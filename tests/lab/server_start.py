@@ -105,5 +105,6 @@ def parser() -> argparse.ArgumentParser:
     add("--health-generates", action="store_true", help="the health path generates a token")
     add("--books", choices=("file", "synced", "spool"), help="write every request down")
     add("--books-folder", type=Path)
+    add("--tokenizer", type=float, default=0.0, metavar="SECONDS", help="of CPU a request, in the event loop")
     add("--tokenizer-process", type=float, metavar="SECONDS", help="of CPU a request, in a process of its own")
     return made

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import signal
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.lab.faults.fault import Fault
 from tests.lab.faults.lifecycle import Supervised
+from tests.lab.house import PODS
 from tests.lab.lifecycle import Backoff
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 _HOG = "tests.lab.hog"
+_INTERPRETER_MIB = 8
+"""Of a neighbour's process that has taken nothing yet."""
 
 
 class CpuSaturation(Fault):
@@ -41,12 +44,14 @@ class CpuSaturation(Fault):
         }
         self._neighbours: list[Process] = []
 
+    def furnish(self, plan: Plan) -> Plan:
+        """Servers that tokenise, and so need a CPU."""
+        return replace(plan, server_options=(*plan.server_options, "--tokenizer", str(self.magnitudes["tokenizer_s"])))
+
     async def begin(self, house: House) -> None:
-        for replica in house.replicas:
-            await replica.switch("tokenizer", seconds=float(self.magnitudes["tokenizer_s"]))
         if self.magnitudes["variant"] == "quota":
             for replica in house.replicas:
-                house.cell.group(replica.name).limit_cores(float(self.magnitudes["quota_cores"]))
+                replica.group.limit_cores(float(self.magnitudes["quota_cores"]))
             return
         house.cell.group("batch").weigh(int(self.magnitudes["weight"]))
         for number in range(int(self.magnitudes["processes"])):
@@ -54,8 +59,7 @@ class CpuSaturation(Fault):
 
     async def end(self, house: House) -> None:
         for replica in house.replicas:
-            house.cell.group(replica.name).limit_cores(None)
-            await replica.switch("tokenizer", seconds=0.0)
+            replica.group.limit_cores(None)
         while self._neighbours:
             await house.processes.end(self._neighbours.pop())
 
@@ -79,25 +83,23 @@ class HostMemoryLeak(Supervised):
 
     async def begin(self, house: House) -> None:
         replica = house.replicas[self._victim]
-        group = house.cell.group(replica.name)
         if self.magnitudes["variant"] == "with_a_sidecar":  # which is in the same pod, and holds what it holds
             await house.python(
-                "sidecar", _HOG, "memory", "--mib-a-second", "200", "--most-mib", "60", group=replica.name
+                "sidecar", _HOG, "memory", "--mib-a-second", "200", "--most-mib", "60", group=f"{PODS}/{replica.name}"
             )
-        group.limit_memory(group.memory() + int(self.magnitudes["room_mib"]) * _MIB)
+        replica.group.limit_memory(replica.group.memory() + int(self.magnitudes["room_mib"]) * _MIB)
         self.supervise(house, Backoff(first_s=float(self.magnitudes["backoff_s"])))
         await replica.switch("leak", mib=float(self.magnitudes["mib_a_request"]))
 
     async def end(self, house: House) -> None:
         await super().end(house)
-        replica = house.replicas[self._victim]
-        house.cell.group(replica.name).limit_memory(None)
+        house.replicas[self._victim].group.limit_memory(None)
 
 
 class HostMemoryExhaustion(Supervised):
     """
-    A neighbour takes the memory that it shares with the servers, and the kernel ends a server for it, because the
-    neighbour is protected; or nobody is ended, and all wait for pages of programs that are dropped and read again.
+    Neighbours take the memory that they share with the servers, and the kernel ends servers for it: because the neighbour
+    is protected, or because it is many processes, each smaller than a server.
     """
 
     name = cause = "host_memory_exhaustion"
@@ -108,34 +110,41 @@ class HostMemoryExhaustion(Supervised):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.magnitudes |= {
-            "variant": rng.choice(("protected_neighbour", "growing_neighbour")),
+            "variant": rng.choice(("protected", "many")),
             "room_mib": rng.randrange(200, 700, 50),
             "mib_a_second": round(rng.uniform(20.0, 120.0), 1),
+            "worker_mib": rng.randint(20, 40),
             "backoff_s": round(rng.uniform(2.0, 8.0), 1),
         }
+        self._neighbours: list[Process] = []
 
     def where(self, house: House) -> dict[str, str]:
         return {}
 
     async def begin(self, house: House) -> None:
-        pods = house.cell.group("pods")
-        for replica in house.replicas:
-            pods.move(replica.pid)
-        pods.limit_memory(pods.memory() + int(self.magnitudes["room_mib"]) * _MIB)
+        pods, room = house.cell.group(PODS), int(self.magnitudes["room_mib"])
+        pods.limit_memory(pods.memory() + room * _MIB)
         for index in range(len(house.replicas)):
             self.supervise(house, Backoff(first_s=float(self.magnitudes["backoff_s"])), index)
-        neighbour = await house.python(
-            "analytics", _HOG, "memory", "--mib-a-second", str(self.magnitudes["mib_a_second"]),
-            "--most-mib", str(int(self.magnitudes["room_mib"]) + 300), group="pods",
-        )  # fmt: skip
-        if self.magnitudes["variant"] == "protected_neighbour":
-            house.cell.run("choom", "-n", "-900", "-p", str(neighbour.pid))
-        self._neighbour = neighbour
+        if self.magnitudes["variant"] == "protected":
+            await self._neighbour(house, 0, float(self.magnitudes["mib_a_second"]), room + 200)
+            house.cell.run("choom", "-n", "-900", "-p", str(self._neighbours[0].pid))
+            return
+        size = int(self.magnitudes["worker_mib"])
+        for number in range(room // (size + _INTERPRETER_MIB) + 4):
+            await self._neighbour(house, number, 40.0, size)
+            await asyncio.sleep(size / float(self.magnitudes["mib_a_second"]))
+
+    async def _neighbour(self, house: House, number: int, pace: float, most_mib: int) -> None:
+        sizes = ("--mib-a-second", f"{pace:.1f}", "--most-mib", str(most_mib))
+        name = f"analytics-{number}"
+        self._neighbours.append(await house.python(name, _HOG, "memory", *sizes, group=f"{PODS}/analytics"))
 
     async def end(self, house: House) -> None:
         await super().end(house)
-        self._neighbour.signal(signal.SIGKILL)
-        house.cell.group("pods").limit_memory(None)
+        house.cell.group(PODS).limit_memory(None)
+        while self._neighbours:
+            await house.processes.end(self._neighbours.pop())
 
 
 class DiskFull(Fault):
@@ -181,12 +190,12 @@ class DiskIoSaturation(Fault):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.magnitudes |= {
-            "variant": rng.choice(("sync_writers", "fio")),
-            "writers": rng.randint(4, 16),
-            "block_kib": rng.choice((64, 256, 1024, 4096)),
+            "variant": rng.choice(("checkpoint", "backup")),
+            "jobs": rng.randint(6, 12),
+            "depth": rng.choice((32, 64, 128)),
             "read_s": round(rng.uniform(3.0, 8.0), 1),
         }
-        self._writers: list[Process] = []
+        self._neighbour: Process | None = None
 
     def furnish(self, plan: Plan) -> Plan:
         gateway = {**plan.gateway_settings, "read_s": float(self.magnitudes["read_s"])}
@@ -195,20 +204,13 @@ class DiskIoSaturation(Fault):
     async def begin(self, house: House) -> None:
         scratch = house.folder / "scratch"
         scratch.mkdir()
-        size, count = int(self.magnitudes["block_kib"]) * 1024, int(self.magnitudes["writers"])
-        if self.magnitudes["variant"] == "sync_writers":
-            for number in range(count):
-                self._writers.append(
-                    await house.python(
-                        f"compaction-{number}", _HOG, "sync", "--folder", str(scratch), "--size", str(size)
-                    )
-                )
-            return
-        self._writers.append(await house.helper(
-            "backup", "fio", "--name=backup", f"--directory={scratch}", "--rw=randrw", f"--bs={size}", "--size=64m",
-            f"--numjobs={count}", "--iodepth=32", "--ioengine=libaio", "--direct=1", "--time_based", "--runtime=300",
-        ))  # fmt: skip
+        how, size = ("write", "1m") if self.magnitudes["variant"] == "checkpoint" else ("randrw", "64k")
+        self._neighbour = await house.helper(
+            "fio", "fio", "--name=fio", f"--directory={scratch}", f"--rw={how}", f"--bs={size}", "--size=64m",
+            f"--numjobs={self.magnitudes['jobs']}", f"--iodepth={self.magnitudes['depth']}", "--ioengine=libaio", "--direct=1",
+            "--time_based", "--runtime=300",
+        )  # fmt: skip
 
     async def end(self, house: House) -> None:
-        while self._writers:
-            await house.processes.end(self._writers.pop())
+        if self._neighbour is not None:
+            await house.processes.end(self._neighbour)
