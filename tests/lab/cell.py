@@ -250,10 +250,18 @@ def _groups() -> Iterator[Group]:
     try:
         for folder in dict.fromkeys(folders.values()):
             folder.mkdir()
+        _prefer(folders)
         yield Group(folders)
     finally:
         for folder in dict.fromkeys(folders.values()):
             remove_group(folder)
+
+
+def _prefer(folders: Mapping[str, Path]) -> None:
+    """A house gets its cores before whatever else the machine does: late engines are a fault of their own."""
+    if (folder := folders.get("cpu")) is not None:
+        old = folder / "cpu.shares"
+        (old if old.exists() else folder / "cpu.weight").write_text("4096" if old.exists() else "400")
 
 
 def parents(groups: Path = GROUPS) -> dict[str, Path]:
