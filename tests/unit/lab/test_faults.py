@@ -38,3 +38,8 @@ def test_the_same_seed_draws_the_same_fault_and_house(name: str):
         if gateway in FAULTS[name].gateways and dialect in FAULTS[name].dialects:
             for seed in range(5):
                 assert drawn(seed, gateway, dialect) == drawn(seed, gateway, dialect)
+
+
+def test_every_cause_has_a_fault():
+    """A cause nobody can bring about is a cause nobody has seen recognised."""
+    assert {fault.cause for fault in FAULTS.values() if fault.cause} == CAUSES
