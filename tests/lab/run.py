@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiops.errors import AiopsError
@@ -117,12 +117,14 @@ async def _play(job: Job, traffic: str, cell: Cell, folder: Path, kept: Path) ->
         (kept / "messages.json").write_text(as_text(await house.messages()))
         (kept / "incidents.json").write_text(as_text(await house.daemon.incidents()))
         shutil.copytree(folder / "recording", kept / "recording")
-        first_bad_s = check_hurt(hurts=fault.hurts, began_s=times.began_s, ended_s=times.ended_s, bad_s=stats["bad_s"])
+        first_bad_s, bad_share = check_hurt(
+            hurts=fault.hurts, began_s=times.began_s, ended_s=times.ended_s, bad_s=stats["bad_s"], answers=times.answers
+        )
         truth = Truth(
             fault=fault.name, cause=fault.cause, causes=fault.causes, kind=fault.kind, where=times.where,
             stub=fault.stub, gateway=job.gateway, dialect=job.dialect, seed=job.seed, magnitudes=fault.magnitudes,
             began_s=times.began_s, first_bad_s=first_bad_s, ended_s=times.ended_s, decoy_s=times.decoy_s,
-            revision=revision(), answers=stats["answers"],
+            revision=revision(), answers=stats["answers"], bad_share=round(bad_share, 3),
         )  # fmt: skip
         (kept / "truth.json").write_text(as_text(truth.as_json()))
 
@@ -132,11 +134,13 @@ class _Times:
     began_s: float = 0.0
     ended_s: float = 0.0
     decoy_s: float = 0.0
-    where: dict[str, str] | None = None
+    where: dict[str, str] = field(default_factory=dict)
+    answers: int = 0
+    """What users got from about the first bad answer to the end of the fault."""
 
 
 async def _acts(house: House, fault: Fault, rng: random.Random) -> _Times:
-    times = _Times(where={})
+    times = _Times()
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     decoy = asyncio.create_task(_decoy(house, rng, rng.uniform(20.0, fault.healthy_s + 10.0), times))
@@ -146,7 +150,7 @@ async def _acts(house: House, fault: Fault, rng: random.Random) -> _Times:
         try:
             await fault.begin(house)
             times.where = fault.where(house)
-            await _hurting(house, fault, times.began_s)
+            times.answers = await _hurting(house, fault, times.began_s)
         finally:
             await fault.end(house)
         times.ended_s = time.time()
@@ -157,17 +161,20 @@ async def _acts(house: House, fault: Fault, rng: random.Random) -> _Times:
     return times
 
 
-async def _hurting(house: House, fault: Fault, began_s: float) -> None:
+async def _hurting(house: House, fault: Fault, began_s: float) -> int:
+    """Let it hurt for its time; how many answers users got meanwhile."""
     loop = asyncio.get_running_loop()
     if not fault.hurts:
         await _sleep_until(house, loop.time() + began_s + fault.hurt_s - time.time())
-        return
+        return 0
     until_s = loop.time() + began_s + fault.wait_s - time.time()
     while loop.time() < until_s:
         house.check_alive()
-        if (await house.load.stats())["bad_s"]:
+        stats = await house.load.stats()
+        if stats["bad_s"]:
+            before = sum(stats["answers"].values()) - len(stats["bad_s"])
             await _sleep_until(house, loop.time() + fault.hurt_s)
-            return
+            return sum((await house.load.stats())["answers"].values()) - before
         await asyncio.sleep(0.5)
     raise Spoilt(f"nobody was hurt within {fault.wait_s:.0f} s")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ class Truth:
     """Of the tree that ran."""
     answers: dict[str, int] = field(default_factory=dict)
     """What users got in all, by status."""
+    bad_share: float = 0.0
+    """Of the answers from the first bad one to the end of the fault."""
 
     def as_json(self) -> dict[str, Any]:
         """For truth.json."""
@@ -42,25 +45,35 @@ class Spoilt(Exception):
     """The experiment says nothing: nobody was hurt though somebody should, or the house failed by itself."""
 
 
-def check_hurt(*, hurts: bool, began_s: float, ended_s: float, bad_s: list[float]) -> float | None:
+_LEAST_BAD, _LEAST_SHARE = 10, 0.02
+"""Less than both is nothing anybody would be woken for."""
+
+
+def check_hurt(
+    *, hurts: bool, began_s: float, ended_s: float, bad_s: Sequence[float], answers: int
+) -> tuple[float | None, float]:
     """
-    When the fault first hurt; None where it should not and did not.
+    When the fault first hurt (None where it should not and did not), and which share of answers was bad from then on.
 
     Args:
         hurts: Whether it should.
         began_s: When it began.
         ended_s: When it was ended.
         bad_s: When users got bad answers, in order.
+        answers: How many answers they got from about the first bad one to the end of the fault.
 
     Raises:
-        Spoilt: users were hurt before it began, or although they should not, or were not although they should.
+        Spoilt: users were hurt before it began, or although they should not, or were not (or hardly) although they should.
     """
     early = [at_s for at_s in bad_s if at_s < began_s]
     if early:
         raise Spoilt(f"{len(early)} bad answers before anything happened, the first {began_s - early[0]:.1f} s before")
     within = [at_s for at_s in bad_s if at_s <= ended_s]
-    if hurts and not within:
-        raise Spoilt("nobody was hurt")
-    if not hurts and bad_s:
-        raise Spoilt(f"{len(bad_s)} bad answers though nobody should be hurt")
-    return within[0] if within else None
+    if not hurts:
+        if bad_s:
+            raise Spoilt(f"{len(bad_s)} bad answers though nobody should be hurt")
+        return None, 0.0
+    share = len(within) / max(answers, len(within), 1)
+    if len(within) < _LEAST_BAD or share < _LEAST_SHARE:
+        raise Spoilt(f"hardly anybody was hurt: {len(within)} bad answers, {share * 100:.1f} %")
+    return within[0], share
