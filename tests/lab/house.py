@@ -8,6 +8,7 @@ on purpose is excused; whatever else ends makes the experiment worthless.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -183,6 +184,8 @@ class House:
     def _make_books(self) -> None:
         if self.plan.books_mib:
             self.books = self.cell.small_disk("usage", self.plan.books_mib * 2**20)
+            with (self.books / "archive").open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(int(self.plan.books_full * self.plan.books_mib * 2**20), 1))
         elif self.plan.books:
             self.books.mkdir()
 

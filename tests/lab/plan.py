@@ -43,6 +43,8 @@ class Plan:
     """How model servers write requests down: file, synced, spool; empty: they do not."""
     books_mib: int = 0
     """Of the disk of its own that they write to; 0: the cell's."""
+    books_full: float = 0.0
+    """Share of that disk that is taken from the beginning."""
     later: int = 0
     """Replicas more, at the end of the list, that are not started with the house."""
     server_options: tuple[str, ...] = ()

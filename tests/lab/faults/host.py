@@ -165,7 +165,8 @@ class DiskFull(Fault):
 
     def furnish(self, plan: Plan) -> Plan:
         how = "spool" if self.magnitudes["variant"] == "names" else "file"
-        return replace(plan, books=how, books_mib=int(self.magnitudes["size_mib"]))
+        size, full = int(self.magnitudes["size_mib"]), float(self.magnitudes["full_at_start"])
+        return replace(plan, books=how, books_mib=size, books_full=full)
 
     async def begin(self, house: House) -> None:
         names = ("--names",) if self.magnitudes["variant"] == "names" else ()

@@ -86,3 +86,22 @@ def test_only_a_run_that_lives_keeps_its_cell():
         sleeper.wait()
         stranger.wait()
     assert not cell.lives(str(sleeper.pid))
+
+
+@pytest.mark.parametrize(
+    ("controllers", "stat"),
+    [(("memory",), "anon 5000\nfile 900\nkernel_stack 96\n"), (("cpu", "memory"), "rss 1\ntotal_rss 5000\ntotal_unevictable 96\n")],
+)  # fmt: skip
+def test_what_a_group_holds_leaves_out_what_can_be_dropped(tmp_path: Path, controllers: tuple[str, ...], stat: str):
+    hierarchy(tmp_path, *controllers)
+    (tmp_path / "memory" / "memory.stat").write_text(stat)
+
+    assert Group({name: tmp_path / name for name in controllers}).memory() == 5096
+
+
+def test_a_running_process_is_moved_in_every_controller(tmp_path: Path):
+    folders = {name: hierarchy(tmp_path, name) / name for name in ("cpu", "memory")}
+
+    Group(folders).move(4711)
+
+    assert {(folder / "cgroup.procs").read_text() for folder in folders.values()} == {"4711"}
