@@ -64,7 +64,7 @@ LAB_JOBS ?= 4
 lab: $(LAB_STAMP)
 	@mkdir -p $(LAB)
 	$(BIN)/python -m tests.lab plan --seed $(LAB_SEED) --runs-per-cause $(LAB_RUNS) > $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS)
-	$(BIN)/python -m tests.lab campaign $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS) --out $(LAB) --jobs $(LAB_JOBS)
+	$(BIN)/python -m tests.lab campaign $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS) --out $(LAB) --jobs $(LAB_JOBS) $(if $(LAB_TRAFFIC),--traffic $(LAB_TRAFFIC))
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
