@@ -100,6 +100,14 @@ class LabGpu(demo.SimulatedGpu):
         self.jobs = [job for job in self.jobs if job not in done]
         return done
 
+    def launch(self, job: Job, ahead_s: float) -> None:
+        """Begin *job*, which waited on the card since *ahead_s* ago; if the card was free it has begun then."""
+        if not self.jobs:
+            ahead_s = min(ahead_s, job.left_s / self.clock)
+            job.left_s -= ahead_s * self.clock
+            self.busy_s += ahead_s
+        self.jobs.append(job)
+
     def next_s(self) -> float | None:
         """When the next job will be done, if nothing changes; None if none will."""
         left = min((job.left_s for job in self.jobs), default=float("inf"))
@@ -159,7 +167,7 @@ class LabCards(demo.Cards):
             reply({"ok": False, "cuda": card.error})
         elif operation == "run":
             self._touch(card)
-            card.jobs.append(Job(owner, float(question["s"]), float(question["intensity"]), reply))
+            card.launch(Job(owner, float(question["s"]), float(question["intensity"]), reply), float(question["ahead"]))
             self._schedule(card)
         elif operation == "alloc":
             reply(self._alloc(owner, card, float(question["mib"])))
@@ -239,7 +247,7 @@ class LabCards(demo.Cards):
 
     def _touch(self, card: LabGpu) -> None:
         for job in card.advance(asyncio.get_running_loop().time()):
-            job.answer({"ok": True})
+            job.answer({"ok": True, "done_s": card.advanced_s})
 
     def _schedule(self, card: LabGpu) -> None:
         if card.timer is not None:

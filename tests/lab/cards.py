@@ -33,14 +33,19 @@ class CudaError(RuntimeError):
 class LabCard(SimulatedCard):
     """A process's connection to the card process: its card computes. Use `connect`."""
 
-    async def run(self, work_s: float, intensity: float) -> None:
+    async def run(self, work_s: float, intensity: float, ahead_s: float = 0.0) -> float:
         """
-        Run kernels that take *work_s* on an idle card at full clock.
+        Run kernels that take *work_s* on an idle card at full clock; when they were done, by the machine's clock.
+
+        Args:
+            work_s: The work.
+            intensity: Share of the card's units that work.
+            ahead_s: How long ago they were launched, behind those that ran then.
 
         Raises:
             CudaError: the card is broken.
         """
-        self._check(await self._ask(op="run", s=work_s, intensity=intensity))
+        return float(self._check(await self._ask(op="run", s=work_s, intensity=intensity, ahead=ahead_s))["done_s"])
 
     async def room(self) -> Room:
         answer = self._check(await self._ask(op="room"))

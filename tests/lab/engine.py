@@ -27,6 +27,8 @@ _NOTED_EVERY = 40
 _PREFIX_BLOCK = 16
 _PREFIX_BLOCKS_KEPT = 512
 _SILENT_S = 60.0
+_TOO_LATE_S = 0.06
+"""A step is launched one ahead of the one that runs; after this time the engine was idle, or its host does not keep up."""
 _EXIT_AFTER_S = 0.4
 _SPIN_INTENSITY = 0.12
 """Units that a kernel keeps busy which only waits for another rank."""
@@ -85,7 +87,7 @@ class LabEngine(Engine):
         self._blocks_seen: OrderedDict[int, None] = OrderedDict()
         self._kv_owed = 0.0
         self.steps = self._decoded = 0
-        self._noted_s = self._stepped_s = 0.0
+        self._noted_s = self._stepped_s = self._done_s = 0.0
 
     async def run(self) -> None:
         """Step until something ends it."""
@@ -143,13 +145,24 @@ class LabEngine(Engine):
             self._note_decode(loop.time())
 
     async def _compute(self, idle_s: float, gpu_s: float) -> None:
-        await asyncio.sleep(idle_s)
+        """
+        Launch a step's kernels when the host has done its part, which it does while the last step's run if it is late:
+        that is what asynchronous scheduling is for. A host later than a step makes the card wait.
+        """
+        loop = asyncio.get_running_loop()
+        due_s = self._done_s + PACE.host_s
+        if not -PACE.host_s <= loop.time() - due_s <= _TOO_LATE_S:
+            due_s = loop.time() + idle_s
+        if (early_s := due_s - loop.time()) > 0.0:
+            await asyncio.sleep(early_s)
+        late_s = loop.time() - due_s
+        ahead_s = min(max(late_s, 0.0), gpu_s) if late_s < _TOO_LATE_S else 0.0
         if self.habits.stall == "deadlock":
             await asyncio.Event().wait()
         elif self.habits.stall == "spin":
             await self._lab_card.run(float("inf"), _SPIN_INTENSITY)
         elif gpu_s:
-            await self._lab_card.run(gpu_s, self._intensity(gpu_s))
+            self._done_s = await self._lab_card.run(gpu_s, self._intensity(gpu_s), ahead_s)
 
     def _intensity(self, gpu_s: float) -> float:
         """How much of the card a step keeps busy: a prefill nearly all of it, decoding a part that grows with the batch."""

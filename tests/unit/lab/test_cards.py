@@ -25,6 +25,14 @@ def test_two_processes_share_a_card_and_a_low_clock_slows_both():
     assert gpu.busy_s == pytest.approx(2.0)
 
 
+def test_a_kernel_that_waited_for_a_late_host_has_begun_already():
+    gpu = LabGpu(0, advanced_s=10.0)
+    gpu.launch(job(0.03), 0.01)
+
+    assert gpu.next_s() == pytest.approx(10.02)
+    assert gpu.busy_s == pytest.approx(0.01)
+
+
 def test_a_kernel_that_hangs_keeps_the_card_busy_at_little_power_and_is_never_done():
     gpu = LabGpu(0, jobs=[Job(1, float("inf"), 0.1, print)])
 
@@ -74,7 +82,7 @@ def test_a_card_off_the_bus_fails_what_runs_and_whatever_comes(tmp_path):
     async def play():
         cards = LabCards([LabGpu(0)], tmp_path / "state")
         told: list = []
-        cards.answer(5, {"op": "run", "gpu": 0, "s": 10.0, "intensity": 1.0}, told.append)
+        cards.answer(5, {"op": "run", "gpu": 0, "s": 10.0, "intensity": 1.0, "ahead": 0.0}, told.append)
         change = {"op": "set", "gpu": 0, "lost": True, "error": "CUDA error: unknown error", "xid": 79}
         cards.answer(0, change, lambda answer: None)
         cards.answer(5, {"op": "alloc", "gpu": 0, "mib": 1.0}, told.append)

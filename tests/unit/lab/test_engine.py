@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,10 @@ class IdleCard:
     async def free(self, handle: int) -> None:
         pass
 
-    async def run(self, work_s: float, intensity: float) -> None:
+    async def run(self, work_s: float, intensity: float, ahead_s: float) -> float:
         assert 0.0 < intensity <= 1.0
+        assert 0.0 <= ahead_s <= work_s
+        return time.monotonic()
 
     async def busy(self, share: float) -> None:
         pass
