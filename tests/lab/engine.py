@@ -27,6 +27,7 @@ _NOTED_EVERY = 40
 _PREFIX_BLOCK = 16
 _PREFIX_BLOCKS_KEPT = 512
 _SILENT_S = 60.0
+_IDLE_NOTED_EVERY_S = 30.0
 _TOO_LATE_S = 0.06
 """A step is launched one ahead of the one that runs; after this time the engine was idle, or its host does not keep up."""
 _EXIT_AFTER_S = 0.4
@@ -103,11 +104,16 @@ class LabEngine(Engine):
             output.put_nowait(error)
 
     async def watch(self) -> None:
-        """What the engine's front says when a step does not come back, for ever."""
+        """What the engine's front says when a step does not come back, and SGLang's scheduler when it idles; for ever."""
         loop = asyncio.get_running_loop()
-        said_s = self._stepped_s = loop.time()
+        said_s = noted_s = self._stepped_s = loop.time()
         while True:
             await asyncio.sleep(1.0)
+            if self.batcher.running or self.batcher.waiting:
+                noted_s = loop.time()
+            elif self.dialect == "sglang" and loop.time() - noted_s >= _IDLE_NOTED_EVERY_S:
+                noted_s = loop.time()
+                self._page.noted(prefill=False, throughput=0.0)
             quiet_s = loop.time() - max(self._stepped_s, said_s)
             if self.dialect == "vllm" and self.batcher.running and quiet_s >= _SILENT_S:
                 said_s = loop.time()
