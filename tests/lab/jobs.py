@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.lab.faults.fault import Fault
 HOUSES = (("python", "vllm"), ("nginx", "sglang"))
 """Gateway and dialect: rules are made on the first, and tried on the second."""
 _MOST_SEED = 10**6
+_SEEDS_TRIED = 12
+"""Enough that a variant that is drawn one time in four is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Wanted:
 
 def draw_plan(wanted: Wanted, faults: Mapping[str, type[Fault]], rng: random.Random) -> list[Job]:
     """
-    A plan in which every cause has its runs, spread evenly over its faults and over both kinds of houses.
+    A plan in which every cause has its runs, spread evenly over its faults, their variants, and both kinds of houses.
 
     The order is random, so that a campaign that is ended early has some of everything.
     """
@@ -104,8 +107,9 @@ def draw_plan(wanted: Wanted, faults: Mapping[str, type[Fault]], rng: random.Ran
 
 
 def _spread(faults: Sequence[type[Fault]], count: int, rng: random.Random) -> list[Job]:
-    """*count* runs, in turn over *faults* and, for each of them, in turn over the houses it is possible in."""
+    """*count* runs, in turn over *faults*, their variants, and the houses each is possible in."""
     found = []
+    seen: Counter[tuple[str, str]] = Counter()
     order = rng.sample(list(faults), len(faults))
     first = rng.randrange(len(HOUSES))
     for number in range(count):
@@ -113,8 +117,24 @@ def _spread(faults: Sequence[type[Fault]], count: int, rng: random.Random) -> li
         fault = order[place]
         houses = possible(fault)
         gateway, dialect = houses[(first + turn + place) % len(houses)]
-        found.append(Job(fault.name, rng.randrange(1, _MOST_SEED), gateway, dialect))
+        seed, variant = _seed(fault, seen, rng)
+        seen[fault.name, variant] += 1
+        found.append(Job(fault.name, seed, gateway, dialect))
     return found
+
+
+def _seed(fault: type[Fault], seen: Counter[tuple[str, str]], rng: random.Random) -> tuple[int, str]:
+    """A seed whose variant of *fault* was *seen* least so far; all else that it draws is left to chance."""
+    seeds = [rng.randrange(1, _MOST_SEED) for _ in range(_SEEDS_TRIED)]
+    variants = [str(start(fault, seed)[0].magnitudes.get("variant", "")) for seed in seeds]
+    place = min(range(len(seeds)), key=lambda index: seen[fault.name, variants[index]])
+    return seeds[place], variants[place]
+
+
+def start(fault: type[Fault], seed: int) -> tuple[Fault, random.Random]:
+    """The fault of a run, and the rest of its chance."""
+    rng = random.Random(f"{fault.name} {seed}")
+    return fault(random.Random(rng.random())), rng
 
 
 def possible(fault: type[Fault]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from tests.lab.daemon import as_text
 from tests.lab.faults import FAULTS
 from tests.lab.faults.fault import Fault
 from tests.lab.house import House, open_house
-from tests.lab.jobs import Job
+from tests.lab.jobs import Job, start
 from tests.lab.plan import draw
 from tests.lab.truth import Spoilt, Truth, check_hurt
 
@@ -103,8 +103,7 @@ def _keep_logs(house: Path, logs: Path) -> None:
 
 
 async def _play(job: Job, traffic: str, cell: Cell, folder: Path, kept: Path) -> None:
-    rng = random.Random(f"{job.fault} {job.seed}")
-    fault = FAULTS[job.fault](random.Random(rng.random()))
+    fault, rng = start(FAULTS[job.fault], job.seed)
     usual = draw(random.Random(rng.random()), job.seed, job.gateway, job.dialect)
     plan = fault.furnish(dataclasses.replace(usual, traffic=traffic))
     (kept / "plan.json").write_text(as_text({"plan": dataclasses.asdict(plan), "magnitudes": fault.magnitudes}))

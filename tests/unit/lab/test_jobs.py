@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.lab.faults.fault import Fault
-from tests.lab.jobs import Job, PlanError, Wanted, draw_plan, read_plan
+from tests.lab.jobs import Job, PlanError, Wanted, draw_plan, read_plan, start
 
 
 class Simple(Fault):
@@ -28,6 +28,14 @@ class PoolToo(Simple):
 class OnlyNginx(Simple):
     name = cause = "limit"
     gateways = ("nginx",)
+
+
+class Crash(Simple):
+    name = cause = "crash"
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.magnitudes["variant"] = rng.choice(("killed", "killed", "killed", "exit"))
 
 
 class Nothing(Simple):
@@ -76,6 +84,14 @@ def test_both_kinds_of_houses_see_every_fault_that_is_possible_in_both(seed: int
     for fault in ("pool", "pool_too", "none"):
         assert seen[fault, "python", "vllm"] == seen[fault, "nginx", "sglang"] == 1
     assert seen["limit", "nginx", "sglang"] == 4
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_variants_of_a_fault_have_their_turns(seed: int):
+    jobs = draw_plan(Wanted(per_cause=4), {"crash": Crash}, random.Random(seed))
+
+    variants = Counter(start(Crash, job.seed)[0].magnitudes["variant"] for job in jobs)
+    assert variants == {"killed": 2, "exit": 2}
 
 
 def test_the_same_seed_draws_the_same_plan():
