@@ -398,6 +398,16 @@ def test_a_driver_that_lists_no_processes_says_nothing_about_them(machine: Machi
     assert value(machine.gather(), "hw_gpu_process_memory_usage_bytes") is None
 
 
+def test_each_process_on_a_card_has_its_own_memory(machine: Machine) -> None:
+    """A server and a notebook on one card must not be taken for one another."""
+    machine.set("count=2", "proc.0=4711:1000", "proc.0=4712:2000", "proc.1=4713:3000")
+
+    seen = machine.gather()
+
+    held = [value(seen, "hw_gpu_process_memory_usage_bytes", pid=pid) for pid in ("4711", "4712", "4713")]
+    assert held == [1000.0, 2000.0, 3000.0]
+
+
 def test_clients_of_an_mps_server_are_listed_too(machine: Machine) -> None:
     """They stand in a list of their own."""
     machine.set("count=1", "mpspid.0=4711")
