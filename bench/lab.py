@@ -91,7 +91,18 @@ def main() -> None:
         PLOT.write_text(calibration.picture(summary["calibration"]["first"].get("bins", [])))
         sys.argv = ["bench/lab.py", "RUNS"]  # where they lie here helps nobody
         kept = [{key: row[key] for key in KEPT if key in row} for row in rows]
-        print(machine.write("lab", {"rules": lab_play.today(), "summary": summary, "runs": kept, "left_out": left_out}))
+        print(
+            machine.write(
+                "lab",
+                {
+                    "rules": lab_play.today(),
+                    "goals": tables_lab.reached(summary),
+                    "summary": summary,
+                    "runs": kept,
+                    "left_out": left_out,
+                },
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -35,14 +35,16 @@ _BAD = frozenset({"503", "5xx", "429", "499", "truncated", "stalled"})
 _NAMELESS = frozenset({"host_name", "model", "server", "hw_id", "service", "instance", "upstream", "gpu"})
 _STALE_S = 60.0
 """A counter that was not read for so long has ended, and counts nothing."""
+_MEAN_S = 5
+"""Every row is the mean of so many seconds: collectors run five times as often while users are hurt, and shorter readings
+scatter more, which is no sign of a fault."""
 
 
-def columns(recording: Path, *, symptom: bool = False) -> Columns:
-    """The table of a recording, from its first sample to its last."""
+def columns(recording: Path, from_s: float = -np.inf, *, symptom: bool = False) -> Columns:
+    """The table of a recording, to its last sample; from *from_s* on, where what began with it has settled."""
     points = _points(Recording(recording))
-    at_s = np.arange(
-        np.floor(min(min(held) for held in points.values())), max(max(held) for held in points.values()) + 1.0
-    )
+    first_s = max(min(min(held) for held in points.values()), from_s)
+    at_s = np.arange(np.floor(first_s), max(max(held) for held in points.values()) + 1.0)
     named: dict[str, np.ndarray] = {}
     failed = np.zeros(at_s.size)
     for (metric, labels), held in points.items():
@@ -82,12 +84,18 @@ def _points(recording: Recording) -> dict[tuple[str, Labels], dict[float, float]
 def _filled(metric: str, held: Mapping[float, float], at_s: np.ndarray) -> np.ndarray:
     times = np.array(sorted(held))
     values = np.array([held[time] for time in times])
-    counts = metric in CATALOG and CATALOG[metric].kind is MetricKind.COUNTER
+    counts = (metric in CATALOG and CATALOG[metric].kind is MetricKind.COUNTER) or metric.endswith("_uptime_seconds")
     if counts:  # nothing was counted before it was there
         times, values = np.insert(times[1:], 0, times[0]), np.insert(rate_points(times, values), 0, 0.0)
     place = np.searchsorted(times, at_s, "right") - 1
     filled = values[np.maximum(place, 0)]
-    return np.where(at_s - times[-1] > _STALE_S, 0.0, filled) if counts else filled
+    return _averaged(np.where(at_s - times[-1] > _STALE_S, 0.0, filled) if counts else filled)
+
+
+def _averaged(values: np.ndarray) -> np.ndarray:
+    """The mean of each value and those just before it."""
+    padded = np.concatenate([np.full(_MEAN_S - 1, values[0]), values])
+    return np.lib.stride_tricks.sliding_window_view(padded, _MEAN_S).mean(axis=1)
 
 
 def true_thing(truth: lab_runs.Truth, rule: CauseRule) -> str | None:

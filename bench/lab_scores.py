@@ -239,6 +239,7 @@ def of_left_out(rows: Sequence[Mapping]) -> dict:
     return {
         "undetermined": share(row["said"] == "undetermined" for row in rows),
         "or_its_state": share(row["said"] in {"undetermined", "its state"} for row in rows),
+        "or_what_follows": share(row["said"] != "wrong" for row in rows),
         "said": {kind: sum(row["said"] == kind for row in rows) for kind in kinds},
     }
 

@@ -28,6 +28,7 @@ import lab_scores
 
 from aiops.catalog import CATALOG, MetricKind
 from aiops.export.recording import META, RecordingFolder
+from aiops.export.tape import FORMAT
 from aiops.model import Event, Sample, to_json
 from aiops.replay.reading import Heard, Held, Noted, Recording, Step, Ticked, Took
 from aiops.rulebook.places import shipped_rules
@@ -37,11 +38,16 @@ HEALTHY_S = (35.0, 60.0, 600.0)
 """Before the first bad answer, or the fault: the shortest that keeps the answer is taken."""
 AFTER_S = 12.0
 """After the final answer, so that a change of mind would show."""
-_DIGITS, _TIME_DIGITS = 6, 3
+_DIGITS, _TIME_DIGITS = 5, 2
 _STEADY_S = 5.0
 _PACKAGE = Path(lab_play.__file__).parent.parent / "aiops"
 _HOST = "node1"
-_PLACES = ((rb"/work\b", b"/srv/w"), (rb"/tmp\b", b"/srv/t"), (rb"/root\b", b"/srv/r"), (rb"/home\b", b"/srv/h"))
+_PLACES = (
+    (rb"/work\b", b"/srv/w"),
+    (rb"(?:/var)?/tmp\b", b"/srv/t"),
+    (rb"/root\b", b"/srv/r"),
+    (rb"/home\b", b"/srv/h"),
+)
 PRIVATE = re.compile(rb"/(?:work|tmp|root|home)\b")
 """Where things lie on a machine of ours; nothing of it may be left."""
 
@@ -73,7 +79,7 @@ class _Scissors:
         whole = start_s <= recording.beginning.at_s
         alerts = recording.beginning.alerts if whole else ()
         begin = dataclasses.replace(
-            recording.beginning, at_s=start_s, alerts=alerts, host=_HOST, url=f"http://{_HOST}:9477"
+            recording.beginning, format=FORMAT, at_s=start_s, alerts=alerts, host=_HOST, url=f"http://{_HOST}:9477"
         )
         yield ["begin", begin]
         yield from (["event", _rounded(step.event)] for step in before if isinstance(step, Heard))
@@ -170,17 +176,13 @@ def cut(recording: Path, to: Path, from_s: float, until_s: float) -> None:
 
 
 def answer(truth: Mapping, played: Mapping) -> tuple:
-    """What must stay: the answer, where, how sure, and what was told on the way."""
+    """What must stay: the answer and where, and what was told on the way, how sure. What it ends with hangs on when it ends."""
     if "damaged" in played:
-        return ("damaged", played["damaged"])
-    incident = lab_scores.main_incident(played["incidents"], truth["began_s"])
-    found = lab_scores.answer_of(incident)
-    told = tuple((one["change"], one["cause"]) for one in played["told"] if one["change"] != "resolved")
-    return (
-        (found["cause"], found["place"].replace(_HOST, ""), round(found["probability"], 2), told)
-        if found
-        else (None, told)
-    )
+        return "damaged", played["damaged"]
+    found = lab_scores.answer_of(lab_scores.main_incident(played["incidents"], truth["began_s"]))
+    told = [one for one in played["told"] if one["change"] != "resolved"]
+    said = tuple((one["change"], one["cause"], round(one["probability"] or 0.0, 1)) for one in told)
+    return (found["cause"], found["place"].replace(_HOST, ""), said) if found else (None, said)
 
 
 def trim(run: lab_runs.Run, to: Path) -> str:

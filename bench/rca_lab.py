@@ -31,6 +31,8 @@ from aiops.rulebook.places import shipped_rules
 
 LEFT_S = 8.0
 """Seconds of the fault that must lie behind the alert."""
+SETTLED_S = 40.0
+"""Before the fault: until then users had only just come, and servers were only just up."""
 NOWHERE = 10**6
 
 
@@ -94,9 +96,10 @@ def cases_of(runs: Sequence[lab_runs.Run]) -> list[LabCase]:
         rule = rules.get(run.truth.causes[0]) if run.truth.causes else None
         if run.truth.kind != "fault" or rule is None or run.truth.first_bad_s is None:
             continue
-        table, service = lab_columns.columns(run.recording), lab_columns.true_thing(run.truth, rule)
+        from_s = run.truth.began_s - SETTLED_S
+        table, service = lab_columns.columns(run.recording, from_s), lab_columns.true_thing(run.truth, rule)
         if service in {service_of(name) for name in table.names}:
-            symptom = lab_columns.columns(run.recording, symptom=True)
+            symptom = lab_columns.columns(run.recording, from_s, symptom=True)
             found.append(LabCase(run, table, symptom, run.truth.first_bad_s, service, lab_columns.family(rule)))
     return found
 

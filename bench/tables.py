@@ -14,13 +14,14 @@ from pathlib import Path
 
 from sheet import measured
 from tables_daemon import exposition, footprint, hung_sources, incident_cost, soak, time_to_page
-from tables_lab import lab
+from tables_lab import lab, ranked
 from tables_logs import flood, logs
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, QUALITY = DOCS / "performance.md", DOCS / "quality.md"
-LAB_BEGIN, LAB_END = "<!-- the lab: written by bench/tables.py -->\n", "<!-- the lab ends -->"
+BLOCKS = {"lab": (lab, "bench/lab.py RUNS"), "rca_lab": (ranked, "bench/rca_lab.py RUNS --baro PYTHON")}
+"""Of docs/quality.md, each between two comments with its name."""
 
 SECTIONS = {
     "time_to_page": time_to_page,
@@ -59,15 +60,18 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def quality(held: str) -> str:
-    """docs/quality.md as *held*, with the lab's tables as they are now."""
-    before, _, rest = held.partition(LAB_BEGIN)
-    path = RESULTS / "lab.json"
-    lines = ["Not measured yet: `python bench/lab.py RUNS`", ""]
-    if path.exists():
-        result = json.loads(path.read_text())
-        lines = [*lab(result), *measured(result)]
-    return f"{before}{LAB_BEGIN}\n" + "\n".join(lines) + f"\n{LAB_END}{rest.partition(LAB_END)[2]}"
+def quality(text: str) -> str:
+    """docs/quality.md as *text*, with the tables as they are now."""
+    for name, (section, command) in BLOCKS.items():
+        begin, end = f"<!-- {name}: written by bench/tables.py -->\n", f"<!-- {name} ends -->"
+        before, _, rest = text.partition(begin)
+        path = RESULTS / f"{name}.json"
+        lines = [f"Not measured yet: `python {command}`", ""]
+        if path.exists():
+            result = json.loads(path.read_text())
+            lines = [*section(result), *measured(result)]
+        text = f"{before}{begin}\n" + "\n".join(lines) + f"\n{end}{rest.partition(end)[2]}"
+    return text
 
 
 def main() -> int:

@@ -81,14 +81,20 @@ def test_a_table_has_a_thing_a_column_and_no_holes(run: lab_runs.Run, tmp_path: 
     assert read_columns(tmp_path / "t.csv").names == table.names
 
 
-def test_counters_become_rates_and_gauges_stand_until_the_next_reading():
+def test_counters_become_rates_and_gauges_stand_until_the_next_reading(monkeypatch: pytest.MonkeyPatch):
     """A running total that grows evenly is level."""
+    monkeypatch.setattr(lab_columns, "_MEAN_S", 1)
     at_s = np.arange(0.0, 8.0)
     counted = lab_columns._filled("log_records_total", {0.0: 10.0, 2.0: 14.0, 4.0: 18.0}, at_s)
     held = lab_columns._filled("hw_gpu_utilization_ratio", {1.0: 0.5, 4.0: 0.7}, at_s)
 
     assert counted.tolist() == [0, 0, 2, 2, 2, 2, 2, 2]
     assert held.tolist() == [0.5, 0.5, 0.5, 0.5, 0.7, 0.7, 0.7, 0.7]
+
+
+def test_rows_are_means_of_the_seconds_before():
+    """A collector that runs five times as often must not look like a fault."""
+    assert lab_columns._averaged(np.array([5.0, 5.0, 10.0, 0.0, 0.0])).tolist() == [5.0, 5.0, 6.0, 5.0, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -193,3 +199,11 @@ def test_a_damaged_recording_is_a_finding_and_stops_no_other(run: lab_runs.Run, 
     (tmp_path / "meta.json").write_text("{]")
 
     assert "meta.json:1" in lab_play.played(tmp_path)["damaged"]
+
+
+def test_a_fault_without_its_file_is_played_without_it(run: lab_runs.Run):
+    """The cause must not be known in any form."""
+    without = lab_play.played(run.recording, "vram_exhaustion")
+
+    assert without["incidents"]
+    assert all(h["cause"] != "vram_exhaustion" for one in without["incidents"] for h in one["hypotheses"])
