@@ -54,6 +54,8 @@ class Settings:
     burst: int = 0
     in_flight: int | None = None
     refuses_with: int = 503
+    closed: float = 0.0
+    """Share of requests that nginx answers with its maintenance page."""
     tries: int = 1
     replaces_stale: bool = True
     """Whether the Python gateway asks again over a new connection; nginx does not for what was sent by POST."""
@@ -82,7 +84,10 @@ def usual(rng: random.Random) -> dict[str, Any]:
 def nginx_conf(settings: Settings, folder: Path, address: str) -> str:
     """The configuration of an nginx in *folder* that listens at *address*."""
     s = settings
-    limits = zones = ""
+    limits = zones = closed = ""
+    if s.closed:
+        zones += f'split_clients "$request_id" $closed {{ {s.closed * 100:.2f}% 1; * ""; }} '
+        closed = "if ($closed) { return 503; } "
     if s.rate is not None:
         # nginx counts in thousandths, and takes whole numbers a second or a minute
         zones += f"limit_req_zone $server_name zone=requests:1m rate={max(round(s.rate * 60), 1)}r/m; "
@@ -115,7 +120,7 @@ http {{
     listen {address} backlog=511;
     server_name chat;
     location / {{
-      {limits}
+      {closed}{limits}
       proxy_pass http://{_GROUP};
       proxy_http_version 1.1;
       proxy_set_header Connection "";

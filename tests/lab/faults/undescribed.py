@@ -132,3 +132,24 @@ class QuotaSpent(Undescribed):
 
     async def end(self, house: House) -> None:
         await house.database.execute("UPDATE daily_quota SET used = 0 WHERE day = current_date")
+
+
+class MaintenancePage(Undescribed):
+    """
+    A maintenance page was left switched on in the gateway for a share of the users.
+
+    Only nginx says in a log when it refuses because of a limit; without that the two could not be told apart by anybody.
+    """
+
+    name = "maintenance_page"
+    gateways = ("nginx",)
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self.magnitudes = {"closed": round(rng.uniform(0.08, 0.6), 2)}
+
+    async def begin(self, house: House) -> None:
+        await house.gateway.configure(closed=float(self.magnitudes["closed"]))
+
+    async def end(self, house: House) -> None:
+        await house.gateway.configure(closed=0.0)

@@ -31,6 +31,7 @@ def test_nginx_is_told_its_upstreams_log_and_time_outs(tmp_path):
         ({"in_flight": 4, "refuses_with": 429}, ("limit_conn connections 4;", "limit_conn_status 429;")),
         ({"tries": 2}, ("proxy_next_upstream error timeout;", "proxy_next_upstream_tries 2;")),
         ({"files": 64}, ("worker_rlimit_nofile 64;",)),
+        ({"closed": 0.25}, ('split_clients "$request_id" $closed { 25.00% 1; * ""; }', "if ($closed) { return 503; }")),
     ],
 )
 def test_limits_and_retries_are_nginx_own_directives(settings, words, tmp_path):
