@@ -158,7 +158,14 @@ def _metric_test(test: MetricTest) -> str:
     how = {Reduce.LAST: "", Reduce.INCREASE: "increase of ", Reduce.RATE: "rate of "}.get(
         test.reduce, f"{test.reduce.value} of "
     )
-    if test.ratio_to_baseline:
+    if test.minus:
+        over = f" over `{test.minus.divide_by}`" if test.minus.divide_by else ""
+        what += f" less `{test.minus.name}`{over}"
+    if test.past_round:
+        held = f"{_limit(test.past_round, test.unit)} past a round time-out (1, 2, 5, 10 … s)"
+    elif test.rise:
+        held = f"{_limit(test.rise, test.unit)} more than before"
+    elif test.ratio_to_baseline:
         held = f"{_limit(test.ratio_to_baseline, 'times')} its level before"
     elif test.ratio_to_peers:
         held = f"{_limit(test.ratio_to_peers, 'times')} the median of its peers"

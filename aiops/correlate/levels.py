@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from aiops.catalog import CATALOG, MetricKind
+from aiops.correlate.differences import differences
 from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
+from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import Scene
 from aiops.correlate.steps import level_step
 from aiops.correlate.topology import Place
@@ -23,7 +25,7 @@ from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import NOBODY, Labels, Onset, SeriesRef
 from aiops.model.times import LONG_AGO_S
 from aiops.ports import Window
-from aiops.rulebook.clauses import MetricTest
+from aiops.rulebook.clauses import MetricTest, Subtracted
 from aiops.rulebook.reduce import Reduce
 from aiops.stats import Floats, increase, median, rate_points, steps
 from aiops.units import format_duration, format_quantity
@@ -102,8 +104,10 @@ class _Case:
             return self._share()
         if self._test.ratio_to_peers is not None:
             return self._against_peers()
-        if self._test.ratio_to_baseline is not None:
+        if self._test.ratio_to_baseline is not None or self._test.rise is not None:
             return self._against_baseline()
+        if self._test.past_round is not None:
+            return self._against_time_outs()
         return self._against_level() if self._test.trend is None else self._growth()
 
     def _nothing_counted(self) -> bool:
@@ -145,9 +149,14 @@ class _Case:
 
     def _against_baseline(self) -> Finding:
         readings = [found for w in self._own if (found := self._shifted(w)) is not None]
-        return self._loudest(
-            readings, lambda reading: reading.ratio, f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}"
-        )
+        missing = f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}"
+        return self._loudest(readings, _rise if self._test.rise is not None else _ratio, missing)
+
+    # --- against what people set time-outs to -----------------------------------------------------------------------
+
+    def _against_time_outs(self) -> Finding:
+        readings = [_Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
+        return self._loudest(readings, lambda reading: past_round(reading.value), f"no recent {self._test.name}")
 
     def _shifted(self, window: Window) -> _Reading | None:
         """A series at its step inside the window; without a step, its last seconds against all before."""
@@ -258,7 +267,7 @@ class _Case:
         numbered.sort(key=_number, reverse=limit.above is not None)
         passing = [reading for value, reading in numbered if limit.holds(value)]
         loudest, first = numbered[0]
-        plain = test.above is not None or test.below is not None
+        plain = test.above is not None or test.below is not None or test.rise is not None
         words = {
             "value": format_quantity(first.value, test.unit),
             "limit": format_quantity(limit.value, test.unit) if plain else factor(limit.value),
@@ -281,9 +290,24 @@ def _seen(test: MetricTest, scene: Scene) -> list[_Seen]:
     return [_Seen(w, w.labels.get(bound), SeriesRef(test.name, w.labels)) for w in _windows(test, scene)]
 
 
+def _ratio(reading: _Reading) -> float:
+    return reading.ratio
+
+
+def _rise(reading: _Reading) -> float:
+    return reading.value - reading.baseline
+
+
 def _windows(test: MetricTest, scene: Scene) -> Sequence[Window]:
     windows = _of_service(test.name, scene.view.windows(test.name, test.match), scene)
-    return _quotients(test, scene, windows) if test.divide_by else windows
+    if test.minus is not None:
+        return differences(windows, test.bound_by, _subtracted(test.minus, scene), test.minus_bound_by)
+    return _quotients(test.name, test.divide_by, scene, windows) if test.divide_by else windows
+
+
+def _subtracted(other: Subtracted, scene: Scene) -> Sequence[Window]:
+    windows = scene.view.windows(other.name)
+    return _quotients(other.name, other.divide_by, scene, windows) if other.divide_by else windows
 
 
 def _of_service(metric: str, windows: Sequence[Window], scene: Scene) -> Sequence[Window]:
@@ -292,11 +316,11 @@ def _of_service(metric: str, windows: Sequence[Window], scene: Scene) -> Sequenc
     return [w for w in windows if w.labels.get("service") == scene.context.service]
 
 
-def _quotients(test: MetricTest, scene: Scene, windows: Iterable[Window]) -> list[Window]:
+def _quotients(name: str, divide_by: str, scene: Scene, windows: Iterable[Window]) -> list[Window]:
     """Each series over the divisor that shares its labels."""
-    names = [name for name in CATALOG[test.divide_by].labels if name in CATALOG[test.name].labels]
-    divisors = {w.labels.only(names): w for w in scene.view.windows(test.divide_by)}
-    counters = MetricKind.COUNTER is CATALOG[test.name].kind is CATALOG[test.divide_by].kind
+    names = [label for label in CATALOG[divide_by].labels if label in CATALOG[name].labels]
+    divisors = {w.labels.only(names): w for w in scene.view.windows(divide_by)}
+    counters = MetricKind.COUNTER is CATALOG[name].kind is CATALOG[divide_by].kind
     quotient = _of_gains if counters else _of_readings
     return [
         found

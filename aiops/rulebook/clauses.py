@@ -87,6 +87,19 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Subtracted:
+    """What is taken away from a metric, reading by reading, at the same place."""
+
+    name: str = field(metadata=doc("a metric of the catalogue, in the same unit"))
+    divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
+
+    def __post_init__(self) -> None:
+        _require_metric("name", self.name)
+        if self.divide_by:
+            _require_metric("divide_by", self.divide_by)
+
+
+@dataclass(frozen=True, slots=True)
 class MetricTest:
     """A metric's window against a level, its own baseline, its peers, the whole, or its own growth at level traffic."""
 
@@ -96,8 +109,11 @@ class MetricTest:
     by: str = field(default="", metadata=doc("label that binds a series to the place; default from the catalogue"))
     reduce: Reduce = Reduce.LAST
     divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
+    minus: Subtracted | None = field(default=None, metadata=doc("taken away from it where both bind to one place"))
     above: Quantity | None = None
     below: Quantity | None = None
+    past_round: Limit | None = field(default=None, metadata=doc("seconds past the round time-out it lasted for"))
+    rise: Limit | None = field(default=None, metadata=doc("its level less that before the onset"))
     ratio_to_baseline: Limit | None = field(default=None, metadata=doc("against before the onset"))
     ratio_to_peers: Limit | None = field(default=None, metadata=doc("against the median of at least two others"))
     share: Limit | None = field(default=None, metadata=doc("of the whole over all places, at least two"))
@@ -109,11 +125,29 @@ class MetricTest:
         if self.divide_by:
             _require_metric("divide_by", self.divide_by)
         _require_labels(self.name, ("match", *self.match), ("by", self.by))
-        against = [limit for limit in (self.ratio_to_baseline, self.ratio_to_peers, self.share, self.trend) if limit]
-        if len(against) + (self.above is not None or self.below is not None) != 1:
-            raise ValueError("expected exactly one of above/below, ratio_to_baseline, ratio_to_peers, share, trend")
+        if len(self._against) + (self.above is not None or self.below is not None) != 1:
+            raise ValueError(
+                "expected exactly one of above/below, past_round, rise, ratio_to_baseline, ratio_to_peers, share, trend"
+            )
+        if self.past_round is not None and CATALOG[self.name].unit != "seconds":
+            raise FieldError("past_round", f"expected a metric in seconds, {self.name} is in {CATALOG[self.name].unit}")
+        self._check_minus()
         if self.counts and (self.divide_by or CATALOG[self.name].kind is not MetricKind.COUNTER):
             raise FieldError("reduce", f"{self.reduce.value} is for counters, and {self.name} here is none")
+
+    def _check_minus(self) -> None:
+        if self.minus is None:
+            return
+        if CATALOG[self.name].kind is MetricKind.COUNTER or self.divide_by:
+            raise FieldError("minus", f"is for readings, and {self.name} here is none")
+        if CATALOG[self.minus.name].unit != CATALOG[self.name].unit:
+            raise FieldError("minus", f"{self.minus.name} is in another unit than {self.name}")
+
+    @property
+    def _against(self) -> list[Limit]:
+        """What it is held against beside a level."""
+        others = (self.past_round, self.rise, self.ratio_to_baseline, self.ratio_to_peers, self.share, self.trend)
+        return [limit for limit in others if limit is not None]
 
     @property
     def counts(self) -> bool:
@@ -129,13 +163,18 @@ class MetricTest:
     @property
     def limit(self) -> Limit:
         """The bound, whatever the value is held against."""
-        against = self.ratio_to_baseline or self.ratio_to_peers or self.share or self.trend
-        return against if against is not None else Limit(self.above, self.below)
+        against = self._against
+        return against[0] if against else Limit(self.above, self.below)
 
     @property
     def bound_by(self) -> str:
         """Label that says which place a series belongs to."""
         return self.by or _BINDS[self.name]
+
+    @property
+    def minus_bound_by(self) -> str:
+        """Label that says which place a series of what is taken away belongs to."""
+        return "" if self.minus is None else _BINDS[self.minus.name]
 
 
 @dataclass(frozen=True, slots=True)

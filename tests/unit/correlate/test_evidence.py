@@ -9,10 +9,11 @@ import pytest
 
 from aiops.correlate.evidence import event_finding, examine, log_finding
 from aiops.correlate.levels import metric_finding
+from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, Onset, from_json, to_json
 from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
-from aiops.rulebook.clauses import Against, EventTest, Limit, LogTest, MetricTest, PaceTest, Watched
+from aiops.rulebook.clauses import Against, EventTest, Limit, LogTest, MetricTest, PaceTest, Subtracted, Watched
 from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 from tests.fakes import FakeEvents, FakeSeries
@@ -445,3 +446,90 @@ def test_lines_of_no_replica_speak_of_each_only_where_a_clause_says_so(of_host, 
     lines(node, 1.0, source="kubelet")
 
     assert log_finding(test, *node.at(Scope.INSTANCE, 0)).state is state
+
+
+# --- a metric less another ------------------------------------------------------------------------------------------
+
+TTFB = "http_server_time_to_first_byte_seconds"
+TTFT_SUM, TTFT_COUNT = (
+    "gen_ai_server_time_to_first_token_seconds_sum",
+    "gen_ai_server_time_to_first_token_seconds_count",
+)
+GAP = MetricTest(
+    TTFB, over=300.0, match={"quantile": "0.5"}, minus=Subtracted(TTFT_SUM, TTFT_COUNT), rise=Limit(above=0.25)
+)
+
+
+def first_tokens(node: Node, instance: str, usual_s: float, then_s: float) -> None:
+    """The engine's own time to first token, two requests a second."""
+    times = np.arange(BAD_S - 120, BAD_S + 20, 5.0)
+    spent = np.cumsum([10 * (usual_s if at < BAD_S - 10 else then_s) for at in times])
+    node.series.put(TTFT_SUM, Labels.of(instance=instance), dict(zip(times, spent, strict=True)))
+    counts = {float(at): 10.0 * number for number, at in enumerate(times)}
+    node.series.put(TTFT_COUNT, Labels.of(instance=instance), counts)
+
+
+@pytest.mark.parametrize(
+    ("gateway_s", "engine_s", "state"), [(2.05, 0.05, PRESENT), (1.6, 1.55, ABSENT), (0.08, 0.05, ABSENT)]
+)
+def test_what_the_gateway_waits_for_beyond_the_engine_is_spent_before_it(
+    gateway_s: float, engine_s: float, state: EvidenceState
+):
+    """A slow engine lets the gateway wait as long as a full tokenizer does; only the difference tells them apart."""
+    node = Node()
+    node.gauge(TTFB, 0.08, then=gateway_s, service="chat", upstream="r1", quantile="0.5")
+    first_tokens(node, "r1", 0.05, engine_s)
+
+    found = metric_finding(GAP, *node.at(Scope.INSTANCE, 1))
+    assert found.state is state
+    if state is PRESENT:
+        assert found.words["value"].startswith("2.0")
+        assert found.onset is not None
+
+
+def test_without_the_engine_s_own_time_the_difference_is_unknown():
+    """A page that is not read is not an engine that needs no time."""
+    node = Node()
+    node.gauge(TTFB, 0.08, then=1.6, service="chat", upstream="r1", quantile="0.5")
+
+    assert metric_finding(GAP, *node.at(Scope.INSTANCE, 1)).state is UNKNOWN
+
+
+def test_an_engine_that_was_last_read_long_ago_is_not_taken_for_today_s():
+    """Readings of different times have no difference."""
+    node = Node()
+    node.gauge(TTFB, 0.08, then=1.6, service="chat", upstream="r1", quantile="0.5")
+    first_tokens(node, "r1", 0.05, 0.05)
+    for metric in (TTFT_SUM, TTFT_COUNT):
+        held = node.series.held[metric][Labels.of(instance="r1")]
+        for at in [at for at in held if at > BAD_S - 60]:
+            del held[at]
+
+    assert metric_finding(GAP, *node.at(Scope.INSTANCE, 1)).state is not PRESENT
+
+
+# --- against what people set time-outs to ---------------------------------------------------------------------------
+
+ROUND = MetricTest(
+    "http_server_failed_duration_pile_seconds", over=20.0, by="service", reduce=Reduce.MAX, past_round=Limit(below=0.06)
+)
+
+
+@pytest.mark.parametrize(
+    ("pile_s", "state"),
+    [(5.004, PRESENT), (4.998, PRESENT), (60.03, PRESENT), (1.5, PRESENT), (7.3, ABSENT), (0.5, ABSENT), (5.4, ABSENT)],
+)
+def test_a_time_out_is_a_round_value_and_a_round_trip(pile_s: float, state: EvidenceState):
+    """What scatters around 7.3 s was ended by no setting; what is refused at once lasted for none."""
+    node = Node()
+    node.gauge("http_server_failed_duration_pile_seconds", pile_s, service="chat", outcome="5xx")
+
+    assert metric_finding(ROUND, *node.at(Scope.SERVICE, 0)).state is state
+
+
+@pytest.mark.parametrize("timeout_s", [1, 2, 5, 10, 15, 30, 60, 120, 300])
+def test_every_time_out_people_commonly_set_is_round(timeout_s: float):
+    """DESIGN names them; a millisecond either way is a clock."""
+    assert past_round(timeout_s) == 0.0
+    assert past_round(timeout_s - 0.002) == 0.0
+    assert past_round(timeout_s + 0.03) == pytest.approx(0.03)
