@@ -27,6 +27,7 @@ from tests.lab.database import Database
 from tests.lab.edge import Edge
 from tests.lab.faults.fault import Fault
 from tests.lab.gateway import Gateway
+from tests.lab.kv_peer import Prefill
 from tests.lab.load import Load
 from tests.lab.plan import Plan
 from tests.lab.servers import server_command
@@ -143,6 +144,7 @@ class House:
         self.replicas: list[Replica] = []
         self.database: Database
         self.cards: Cards
+        self.prefill: Prefill | None = None
         self.edge: Edge | None = None
         """The machine the gateway is on; None means this one."""
         self.gateway: Gateway
@@ -162,6 +164,8 @@ class House:
         """
         self.database = await Database.start(self)
         self.cards = await Cards.start(self)
+        if self.plan.split:
+            self.prefill = await Prefill.start(self)
         await fault.prepare(self)
         self.replicas = [
             Replica(self, index, self.cards.gpu_of(index), FIRST_PORT + index)

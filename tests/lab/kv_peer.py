@@ -11,12 +11,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiops.demo import stage, wire
 
+if TYPE_CHECKING:
+    from aiops.demo.processes import Process
+    from tests.lab.house import House
+
+_PORT, _ADMIN_PORT = 8998, 8999
+"""Every cell has loopback to itself."""
 _BYTES_A_TOKEN = 2048
 _PIECE = 64 * 1024
 _KEPT = 16
@@ -116,6 +124,50 @@ class KvPeer:
         self.rate = float(value.get("rate", self.rate))
         self.cut_share = float(value.get("cut_share", self.cut_share))
         return wire.as_json({"ok": True})
+
+
+class Prefill:
+    """A house's prefilling engine. Use `start`."""
+
+    port = _PORT
+
+    def __init__(self, house: House, process: Process) -> None:
+        self._house, self._process = house, process
+
+    @classmethod
+    async def start(cls, house: House) -> Prefill:
+        """
+        Start it.
+
+        Raises:
+            ChildError: it did not start.
+        """
+        return cls(house, await cls._begin(house))
+
+    @staticmethod
+    async def _begin(house: House) -> Process:
+        command = (sys.executable, "-m", "tests.lab.kv_peer", "--port", str(_PORT), "--admin-port", str(_ADMIN_PORT))
+        return await house.processes.actor_of("prefill", command)
+
+    async def tell(self, **what: float) -> None:
+        """Change how it hands out: see `KvPeer`."""
+        client = wire.Client(_ADMIN_PORT)
+        await client.call("POST", "/admin/peer", what)
+        await client.close()
+
+    def kill(self) -> None:
+        """It is gone, and nobody listens."""
+        self._house.excuse(self._process)
+        self._process.signal(signal.SIGKILL)
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Let it stand still, or go on."""
+        self._process.signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    async def restart(self) -> None:
+        """Start it again after `kill`."""
+        await self._house.processes.end(self._process)
+        self._process = await self._begin(self._house)
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.lab.gateway import usual
 
+_SPLIT_SHARE = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -47,6 +49,8 @@ class Plan:
     """Share of that disk that is taken from the beginning."""
     later: int = 0
     """Replicas more, at the end of the list, that are not started with the house."""
+    split: bool = False
+    """Whether prefills are computed by another engine, whose keys and values the replicas fetch."""
     server_options: tuple[str, ...] = ()
     """Further arguments of every model server."""
     neighbour: bool = False
@@ -63,4 +67,5 @@ def draw(rng: random.Random, seed: int, gateway: str, dialect: str) -> Plan:
         max_waiting=rng.randint(8, 14),
         pool_timeout_s=rng.choice((1.0, 1.5, 2.0, 3.0)),
         gateway_settings=usual(rng),
+        split=rng.random() < _SPLIT_SHARE,
     )  # fmt: skip

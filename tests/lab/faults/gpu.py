@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aiops.demo.wire import Client
 from tests.lab.engine import PACE
 from tests.lab.faults.fault import Fault
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from tests.lab.house import House, Replica
     from tests.lab.plan import Plan
 
-_PEER_PORTS = (8998, 8999)
-"""Of the prefill engine's blocks, and of what changes it. Every cell has loopback to itself."""
 _SPARE_MIB = 1_666.0
 """Free on a card beside an engine with its 92 %."""
 
@@ -352,45 +348,32 @@ class KvTransferFailure(Fault):
             "bytes_a_second": round(rng.uniform(4_000, 40_000)),
             "cut_share": round(rng.uniform(0.3, 1.0), 2),
         }
-        self._peer: Process | None = None
 
     def furnish(self, plan: Plan) -> Plan:
         """Split engines."""
-        return replace(plan, server_options=(*plan.server_options, "--kv-peer", str(_PEER_PORTS[0])))
-
-    async def prepare(self, house: House) -> None:
-        port, admin = _PEER_PORTS
-        command = (sys.executable, "-m", "tests.lab.kv_peer", "--port", str(port), "--admin-port", str(admin))
-        self._peer = await house.processes.actor_of("prefill", command)
-        house.excuse(self._peer)
+        return replace(plan, split=True)
 
     async def begin(self, house: House) -> None:
-        variant, peer = self.magnitudes["variant"], self._peer
-        assert peer is not None
+        variant, prefill = self.magnitudes["variant"], house.prefill
+        assert prefill is not None
         if variant == "refused":
-            peer.signal(signal.SIGKILL)
+            prefill.kill()
         elif variant == "frozen":
-            peer.signal(signal.SIGSTOP)
+            prefill.freeze(frozen=True)
         elif variant == "slow":
-            await self._tell(rate=float(self.magnitudes["bytes_a_second"]))
+            await prefill.tell(rate=float(self.magnitudes["bytes_a_second"]))
         else:
-            await self._tell(cut_share=float(self.magnitudes["cut_share"]))
-
-    async def _tell(self, **what: float) -> None:
-        client = Client(_PEER_PORTS[1])
-        await client.call("POST", "/admin/peer", what)
-        await client.close()
+            await prefill.tell(cut_share=float(self.magnitudes["cut_share"]))
 
     async def end(self, house: House) -> None:
-        if self._peer is None:
+        if (prefill := house.prefill) is None:
             return
         if self.magnitudes["variant"] == "refused":
-            await house.processes.end(self._peer)
-            await self.prepare(house)
+            await prefill.restart()
         elif self.magnitudes["variant"] == "frozen":
-            self._peer.signal(signal.SIGCONT)
+            prefill.freeze(frozen=False)
         else:
-            await self._tell(rate=0.0, cut_share=0.0)
+            await prefill.tell(rate=0.0, cut_share=0.0)
 
 
 def _surviving(plan: Plan) -> Plan:
