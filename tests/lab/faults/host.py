@@ -81,6 +81,9 @@ class HostMemoryLeak(Supervised):
             "mib_a_request": mib, "room_mib": round(lasts_s * mib * 4.0), "backoff_s": round(rng.uniform(2.0, 10.0), 1),
         }  # fmt: skip
 
+    def where(self, house: House) -> dict[str, str]:
+        return {}  # memory is the host's; which process grew is part of the evidence
+
     async def begin(self, house: House) -> None:
         replica = house.replicas[self._victim]
         if self.magnitudes["variant"] == "with_a_sidecar":  # which is in the same pod, and holds what it holds
