@@ -16,7 +16,8 @@ PATH = "/v1/completions"
 TENANTS = ("acme", "birch", "cobalt", "delta", "elm", "fjord")
 _WEIGHTS = (8, 5, 3, 2, 1, 1)
 _BEGINNINGS = 4
-"""System prompts of a tenant."""
+"""System prompts of a tenant; of long ones, as agents have them, one."""
+_LONG = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +163,9 @@ class Questions:
         return replace(ask, tries=1)
 
     def _system_prompts(self) -> dict[str, list[list[str]]]:
-        return {
-            tenant: [self._random.choices(_VOCABULARY, k=self._shape.prefix) for _ in range(_BEGINNINGS)]
-            for tenant in TENANTS
-        }
+        length = self._shape.prefix
+        number = 1 if length > _LONG else _BEGINNINGS
+        return {tenant: [self._random.choices(_VOCABULARY, k=length) for _ in range(number)] for tenant in TENANTS}
 
 
 def _changed(ask: Ask, **what: int | bool) -> Ask:

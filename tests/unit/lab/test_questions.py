@@ -73,3 +73,9 @@ def test_a_tenant_that_misbehaves_comes_on_top_of_everybody_else() -> None:
 def test_what_does_not_exist_is_refused(kind: str, tenant: str) -> None:
     with pytest.raises(ValueError, match="no tenant"):
         questions().misbehave(tenant=tenant, kind=kind)
+
+
+def test_a_tenant_with_a_long_system_prompt_has_one_of_it() -> None:
+    asker = Questions(1, prompt=(450, 500), output=(30, 90), prefix=400)
+    beginnings = {(body["user"], " ".join(body["prompt"].split()[:400])) for body in bodies(asked(asker, 300))}
+    assert len(beginnings) == len(TENANTS)
