@@ -82,6 +82,7 @@ def main() -> None:
         print(explain(runs, args.explain, args.without))
         return
     summary, rows, left_out = score(runs, args.jobs, quick=args.quick)
+    summary["failed_experiments"] = lab_runs.failed(args.folders)
     print("\n".join(tables_lab.lab({"summary": summary})))
     print(*(lab_scores.confusion(row) for row in rows if lab_scores.wrong(row)), sep="\n")
     print(*(f"{row['run']} without {row['without']}: {row['said']}, {row['answer']} {row['probability']:.2f}"

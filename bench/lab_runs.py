@@ -80,6 +80,11 @@ def read_runs(folders: Iterable[Path]) -> list[Run]:
     return list(found.values())
 
 
+def failed(folders: Iterable[Path]) -> int:
+    """How many experiments in *folders* failed as such."""
+    return sum(path.is_dir() for folder in folders for path in folder.glob(f"{FAILED}/*"))
+
+
 def named(runs: Sequence[Run], name: str) -> Run:
     """
     The run called *name*, or the only one whose name begins so.

@@ -188,7 +188,11 @@ def summary(rows: Sequence[Mapping], left_out: Sequence[Mapping]) -> dict:
         "runs": len(rows),
         "damaged": [row["run"] for row in rows if "damaged" in row],
         "faults": {name: of_faults(held) for name, held in by_group.items() if held},
-        "causes": {cause: of_faults([row for row in faults if row["causes"][0] == cause]) for cause in causes},
+        "causes": {
+            cause: of_faults([row for row in faults if row["causes"][0] == cause])
+            | {"left_out": of_left_out([row for row in left_out if row["without"] == cause])}
+            for cause in causes
+        },
         "left_out": of_left_out(left_out),
         "harmless": {
             kind: of_harmless([row for row in sound if row["kind"] == kind])

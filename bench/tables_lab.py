@@ -24,6 +24,8 @@ def lab(result: Mapping) -> Iterator[str]:
     yield from _others(found)
     yield from _calibration(found["calibration"])
     yield from _causes(found["causes"])
+    yield f"- experiments that failed as such, and are not counted: {found['failed_experiments']}"
+    yield ""
     if found["damaged"]:
         yield f"- recordings that could not be played: {', '.join(found['damaged'])}"
         yield ""
@@ -193,7 +195,8 @@ def _of_three(row: Mapping) -> str:
 def _causes(found: Mapping) -> Iterator[str]:
     rows = [
         [cause, _short(held["first"]), _short(held["three"]), _short(held["place"]), str(held["undetermined"] + held["unsaid"]),
-         _seconds(held["replayed"]["named"]["median_s"])]
+         _seconds(held["replayed"]["named"]["median_s"]), _short(held["left_out"]["undetermined"]), _short(held["left_out"]["or_its_state"])]
         for cause, held in found.items()
     ]  # fmt: skip
-    yield from table(["cause", "first", "in three", "place", "no cause named", "median to the named cause"], rows)
+    head = ["cause", "first", "in three", "place", "no cause named", "median to the named cause"]
+    yield from table([*head, "file missing: undetermined", "or its state"], rows)
