@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from sheet import measured
+from tables_calm import calm
 from tables_daemon import exposition, footprint, hung_sources, incident_cost, soak, time_to_page
 from tables_lab import lab, ranked
 from tables_logs import flood, logs
@@ -20,7 +21,11 @@ from tables_logs import flood, logs
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, QUALITY = DOCS / "performance.md", DOCS / "quality.md"
-BLOCKS = {"lab": (lab, "bench/lab.py RUNS"), "rca_lab": (ranked, "bench/rca_lab.py RUNS --baro PYTHON")}
+BLOCKS = {
+    "lab": (lab, "bench/lab.py RUNS"),
+    "rca_lab": (ranked, "bench/rca_lab.py RUNS --baro PYTHON"),
+    "false_pages": (calm, "bench/false_pages.py FOLDER"),
+}
 """Of docs/quality.md, each between two comments with its name."""
 
 SECTIONS = {

@@ -68,7 +68,7 @@ async def at_once(work):
 class Live:
     """The daemon's parts, with a tape beside them."""
 
-    def __init__(self, folder: Path, said_before: Sequence[Judgement] = ()) -> None:
+    def __init__(self, folder: Path, said_before: Sequence[Judgement] = (), objective: float = 0.999) -> None:
         stat = SelfStat(CollectorRegistry())
         self.outcome = Outcome()
         self.rings, self.events, self.tape = Rings(stat), EventMemory(), Tape()
@@ -88,7 +88,7 @@ class Live:
             series=self.rings, events=self.events, logs=self.logs, urgent=urgent, steady=steady, book=self.book,
             correlator=correlator, saver=Saver(self.outcome, _Nowhere(), stat, at_once), keeper=self.outcome,
             board=Board(self.book, ()), exposition=_Nowhere(), stat=stat, run_blocking=at_once, promised=lambda: None,
-            ledgers=(ErrorBudget(HOST, 0.999, {}, FakeCheckpoints()),), tape=self.tape,
+            ledgers=(ErrorBudget(HOST, objective, {}, FakeCheckpoints()),), tape=self.tape,
             docket=self.docket,
         )  # fmt: skip
         self.tape.load(

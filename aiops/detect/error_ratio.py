@@ -127,7 +127,7 @@ class ErrorRatio:
 
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
-        if not moved((config.bad,), series, now_s - _READ_S, now_s, now_s - _FRESH_S):
+        if not moved((config.bad,), series, now_s - _FRESH_S, now_s):
             return
         bad_by_service = self._read((config.bad,), series, now_s - _READ_S, now_s)
         hurt = {service: bad for service, bad in bad_by_service.items() if self._has_enough(bad, now_s)}

@@ -85,7 +85,7 @@ class BurnRate:
     def evaluate(self, series: SeriesReader, now_s: float) -> Iterator[Breach]:
         config = self.config
         # the short window first: it costs little to read, and nearly always settles the matter
-        if not moved(config.bad, series, now_s - config.short, now_s, now_s - config.short):
+        if not moved(config.bad, series, now_s - config.short, now_s):
             return
         shares = self._shares(series, now_s - config.short, now_s)
         if not shares:

@@ -30,6 +30,8 @@ _MAX_SHOWN_AGE_S = 300.0
 """Prometheus takes a series for stale after five minutes too."""
 _MAX_AHEAD_S = 5.0
 """Samples further in the future were stamped by a clock that has since been set back."""
+_MAX_MATCHES = 512
+"""Choices of series remembered; there are some hundred rules."""
 
 
 class Rings:
@@ -55,6 +57,7 @@ class Rings:
         self._max_series = max_series
         self._max_bytes = max_bytes
         self._held: dict[str, dict[Labels, Track]] = {}
+        self._matches: dict[tuple[object, ...], list[tuple[Labels, Track]]] = {}
         self._series_count = 0
         self._size_bytes = 0
         self._packer = Packer()
@@ -90,6 +93,7 @@ class Rings:
         if self._series_count >= self._max_series or self._size_bytes >= self._max_bytes:
             return None
         self._series_count += 1
+        self._matches.clear()
         track = self._held.setdefault(sample.metric, {})[sample.labels] = Track()
         return track
 
@@ -113,9 +117,7 @@ class Rings:
     ) -> Iterator[Window]:
         found: list[Window] = []
         with self._lock:
-            for labels, track in self._held.get(metric, {}).items():
-                if match and not labels.matches(match):
-                    continue
+            for labels, track in self._chosen(metric, match):
                 if (cut := track.window(start_s, end_s, self._points)) is not None:
                     found.append(Window(labels, *cut))
         return iter(found)
@@ -125,12 +127,26 @@ class Rings:
     ) -> Iterator[Sample]:
         found: list[Sample] = []
         with self._lock:
-            for labels, track in self._held.get(metric, {}).items():
-                if match and not labels.matches(match):
-                    continue
+            for labels, track in self._chosen(metric, match):
                 if (point := track.at(now_s)) is not None and now_s - point[0] <= max_age_s:
                     found.append(Sample(metric, labels, *point))
         return iter(found)
+
+    def _chosen(self, metric: str, match: Mapping[str, str] | None) -> Iterable[tuple[Labels, Track]]:
+        """Series of *metric* that match; rules ask for the same ones every second."""
+        by_labels = self._held.get(metric)
+        if by_labels is None:
+            return ()
+        if not match:
+            return by_labels.items()
+        key = (metric, *match.items())
+        found = self._matches.get(key)
+        if found is None:
+            if len(self._matches) >= _MAX_MATCHES:
+                self._matches.clear()
+            found = [(labels, track) for labels, track in by_labels.items() if labels.matches(match)]
+            self._matches[key] = found
+        return found
 
     def metrics(self) -> Sequence[str]:
         with self._lock:
@@ -186,6 +202,7 @@ class Rings:
                 by_labels = self._held[metric]
                 for labels in [labels for labels, track in by_labels.items() if not self._still_lives(track, now_s)]:
                     del by_labels[labels]
+                    self._matches.clear()
                     self._series_count -= 1
                 if not by_labels:
                     del self._held[metric]

@@ -255,3 +255,18 @@ def test_rings_agree_with_a_plain_dictionary(writes: list[tuple[int, int]], size
     assert points(rings, start_s=start, end_s=end) == [
         (float(t), float(v)) for t, v in shown.items() if start <= t <= end
     ]
+
+
+def test_a_series_that_came_or_went_is_seen_by_whoever_asked_before(rings: Rings):
+    """Which series match is remembered; a new replica must not stay unseen for it."""
+    wanted = {"outcome": "503"}
+    rings.extend([Sample("http_server_requests_total", Labels.of(outcome="503", upstream="a"), 0.0, 1.0)])
+    assert len(list(rings.window("http_server_requests_total", 0.0, 9_000.0, wanted))) == 1
+
+    late = Labels.of(outcome="503", upstream="b")
+    rings.extend([Sample("http_server_requests_total", late, 7_000.0, 1.0)])
+    assert len(list(rings.window("http_server_requests_total", 0.0, 9_000.0, wanted))) == 2
+
+    rings.expire(7_001.0)
+    assert [w.labels for w in rings.window("http_server_requests_total", 0.0, 9_000.0, wanted)] == [late]
+    assert [s.labels for s in rings.latest("http_server_requests_total", 7_001.0, wanted)] == [late]
