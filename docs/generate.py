@@ -113,7 +113,9 @@ def _cause(rule: CauseRule) -> Iterator[str]:
 
 
 def _scope(rule: CauseRule) -> str:
-    return {"gpu": "GPU", "instance": "replica"}.get(rule.scope.value, rule.scope.value)
+    return {"gpu": "GPU", "process": "process on a GPU", "instance": "replica", "link": "network link"}.get(
+        rule.scope.value, rule.scope.value
+    )
 
 
 def _clause(clause: Clause) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from aiops.rulebook.clauses import Against, EventTest, LoadTest, LogTest, Metric
 from aiops.stats import increase
 from aiops.units import format_duration
 
+_ON_CARDS = frozenset({Scope.GPU, Scope.PROCESS})
 _MAX_AGE_S = 600.0
 _SAME_PACE = math.log(1.1)
 """A replica that is slower by less than this at an equal clock works as before."""
@@ -138,17 +139,17 @@ def _from_place(window: Window, scene: Scene, place: Place) -> bool:
     the writing replica's card goes first.
     """
     instance, gpu = window.labels.get("instance"), window.labels.get("gpu")
-    if place.scope is Scope.GPU:
+    if place.scope in _ON_CARDS:
         known = scene.topology.gpus_of.get(instance)
         return bool(known & place.gpus) if known and (len(known) == 1 or not gpu) else gpu in place.gpus
-    if place.scope is Scope.INSTANCE:
+    if place.scope in {Scope.INSTANCE, Scope.MODEL}:
         return instance in place.instances
     return True
 
 
 def _followed(scene: Scene, place: Place) -> bool:
     sources = [w for w in scene.view.windows("log_source_up") if w.values[-1] > 0]
-    if place.scope in {Scope.SERVICE, Scope.HOST}:
+    if place.scope in {Scope.SERVICE, Scope.HOST, Scope.LINK}:
         return bool(sources)
     return any(w.labels.get("instance") in place.instances for w in sources)
 
@@ -184,7 +185,7 @@ def concerns(event: Event, scene: Scene, place: Place) -> bool:
     instance, gpu, model = event.labels.get("instance"), event.labels.get("gpu"), event.labels.get("model")
     if instance and instance not in place.instances:
         return False
-    if gpu and place.scope is Scope.GPU and gpu not in place.gpus:
+    if gpu and place.scope in _ON_CARDS and gpu not in place.gpus:
         return False
     if model and model not in {scene.topology.models.get(name, model) for name in place.instances}:
         return False

@@ -86,7 +86,7 @@ class _Case:
         self._bound, self._limit = test.bound_by, test.limit
         # tests live as long as their rules, windows as long as the scene: their ids are names here
         self._seen = scene.once(id(test), lambda: _seen(test, scene))
-        own = [seen for seen in self._seen if place.holds(self._bound, seen.where)]
+        own = [seen for seen in self._seen if place.covers(self._bound, seen.window.labels)]
         self._own = [seen.window for seen in own]
         self._refs = tuple([seen.ref for seen in own])
         self._start_s = scene.first_bad_s - test.over

@@ -1,5 +1,5 @@
 """
-What belongs to what: GPU -> replica -> model -> service, as far as the series tell.
+What belongs to what: process -> GPU -> replica -> model -> service, and links -> host, as far as the series tell.
 
 Edges come from labels that series share, and from the access log, whose ``upstream`` is spelled as ``instance``. The
 card of a replica is what the settings say (`gen_ai_server_gpu`), otherwise the card whose memory is held by the process
@@ -10,7 +10,7 @@ nothing is assumed: a clause that needs it is unknown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiops.correlate.view import View
 from aiops.model import NOBODY, Labels
@@ -30,6 +30,15 @@ class Place:
     service: str
     instances: frozenset[str] = frozenset()
     gpus: frozenset[str] = frozenset()
+    pid: str = ""
+    """Of a process; empty where which process is not known, or not asked."""
+    devices: frozenset[str] = frozenset()
+    """Links; empty where all of the host are meant."""
+
+    def covers(self, bound_by: str, labels: Labels) -> bool:
+        """Whether a series of these labels belongs to this place, by the label that binds it and by its process."""
+        pid = labels.get("pid") if self.pid else ""
+        return pid in {"", self.pid} and self.holds(bound_by, labels.get(bound_by))
 
     def holds(self, label: str, value: str) -> bool:
         """Whether a series whose *label* is *value* belongs to this place."""
@@ -39,6 +48,10 @@ class Place:
             return value in self.gpus
         if label == "service":
             return value == self.service
+        if label == "model":
+            return self.scope is not Scope.MODEL or value == self.where.get("model")
+        if label == "device":
+            return not self.devices or value in self.devices
         return True  # host_name: there is one host here
 
 
@@ -54,6 +67,10 @@ class Topology:
     gpus: tuple[str, ...] = ()
     """Cards of this host, sorted."""
     models: Mapping[str, str] = field(default_factory=dict)
+    processes: tuple[Labels, ...] = ()
+    """Who holds memory of which card: labels gpu, pid and process, sorted."""
+    links: tuple[str, ...] = ()
+    """Network cards of this host, sorted."""
 
     def places(self, scope: Scope) -> tuple[Place, ...]:
         """Every place of that kind the service could be hurt from."""
@@ -61,11 +78,18 @@ class Topology:
             return tuple(self._gpu(gpu) for gpu in self._service_gpus()[:_MAX_PLACES])
         if scope is Scope.INSTANCE:
             return tuple(self._instance(instance) for instance in self.instances[:_MAX_PLACES])
+        if scope is Scope.PROCESS:
+            return tuple(place for gpu in self._service_gpus() for place in self._processes(gpu))[:_MAX_PLACES]
+        if scope is Scope.MODEL:
+            models = {self.models.get(instance, "") for instance in self.instances} - {""}
+            return tuple(self._model(model) for model in sorted(models)[:_MAX_PLACES]) or (self.whole(scope),)
+        if scope is Scope.LINK:
+            return tuple(self._link(device) for device in self.links[:_MAX_PLACES]) or (self.whole(scope),)
         return (self.whole(scope),)
 
     def whole(self, scope: Scope) -> Place:
         """The service with all its replicas and their cards."""
-        if scope is Scope.HOST:
+        if scope in {Scope.HOST, Scope.LINK}:
             where, text = Labels.of(host_name=self.host), f"host {self.host}" if self.host else "this host"
         else:
             where, text = Labels.of(service=self.service), f"service {self.service}"
@@ -85,6 +109,30 @@ class Topology:
         where = Labels.of(instance=instance)
         return Place(Scope.INSTANCE, where, f"replica {instance}", self.service, frozenset({instance}), gpus)
 
+    def _processes(self, gpu: str) -> tuple[Place, ...]:
+        """Processes on a card; the card itself where none is seen."""
+        card = replace(self._gpu(gpu), scope=Scope.PROCESS)
+        held = [labels for labels in self.processes if labels.get("gpu") == gpu]
+        return tuple(
+            replace(card, where=labels, text=f"{card.text}, {_named(labels)}", pid=labels.get("pid")) for labels in held
+        ) or (card,)
+
+    def _model(self, model: str) -> Place:
+        replicas = frozenset(name for name in self.instances if self.models.get(name) == model)
+        gpus = frozenset(gpu for name in replicas for gpu in self.gpus_of.get(name, ()))
+        return Place(Scope.MODEL, Labels.of(model=model), f"model {model}", self.service, replicas, gpus)
+
+    def _link(self, device: str) -> Place:
+        where = Labels.of(host_name=self.host, device=device)
+        text = f"link {device} of {self.host}" if self.host else f"link {device}"
+        return replace(self.whole(Scope.LINK), where=where, text=text, devices=frozenset({device}))
+
+
+def _named(process: Labels) -> str:
+    """A process in words: "process python3 (pid 4711)"."""
+    name, pid = process.get("process"), process.get("pid")
+    return f"process {name} (pid {pid})" if name else f"process {pid}"
+
 
 def _by_number(text: str) -> tuple[int, str]:
     return (int(text) if text.isdecimal() else 1 << 30, text)
@@ -96,7 +144,9 @@ def read_topology(view: View, service: str) -> Topology:
     pages = _values(view, "gen_ai_server_up", "instance")
     hosts = {labels.get("host_name") for name in _HOST_SOURCES for labels in view.labels(name)} - {""}
     cards = _values(view, "hw_gpu_memory_utilization_ratio", "gpu") | _values(view, "hw_gpu_utilization_ratio", "gpu")
-    models = {labels.get("instance"): labels.get("model") for labels in view.labels("gen_ai_server_up")}
+    models: dict[str, str] = {}
+    for labels in view.labels("gen_ai_server_up"):  # a server that is down tells no model
+        models[labels.get("instance")] = models.get(labels.get("instance")) or labels.get("model")
     if not upstreams:  # no gateway log: the service is a model, or whatever serves here
         pages = {name for name in pages if models[name] == service} or pages
     instances = upstreams if upstreams & pages else upstreams | pages
@@ -110,7 +160,19 @@ def read_topology(view: View, service: str) -> Topology:
         gpus_of={instance: frozenset(gpus) for instance, gpus in gpus_of.items()},
         gpus=tuple(sorted(cards, key=_by_number)),
         models=models,
+        processes=_holders(view),
+        links=tuple(sorted({device for name in _LINK_SOURCES for device in _values(view, name, "device")} - {""})),
     )
+
+
+def _holders(view: View) -> tuple[Labels, ...]:
+    """Processes that hold memory of a card."""
+    held = {
+        labels.only(["gpu", "pid", "process"])
+        for labels in view.labels("hw_gpu_process_memory_usage_bytes")
+        if labels.get("gpu") and labels.get("pid")
+    }
+    return tuple(sorted(held, key=lambda labels: (_by_number(labels.get("gpu")), _by_number(labels.get("pid")))))
 
 
 def _cards_of(view: View, instances: Iterable[str], host: str) -> dict[str, set[str]]:
@@ -132,6 +194,12 @@ def _cards_by(view: View, metric: str, label: str) -> dict[str, set[str]]:
     return found
 
 
+_LINK_SOURCES = (
+    "system_network_utilization_ratio",
+    "system_network_transmit_bytes_per_second",
+    "system_network_errors_per_second",
+    "system_infiniband_utilization_ratio",
+)
 _HOST_SOURCES = ("gen_ai_server_up", "http_server_requests_total", "system_cpu_utilization_ratio", "hw_gpu_up")
 
 

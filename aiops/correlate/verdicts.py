@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aiops.correlate.rank import MIN_FAMILIES, MIN_TESTED, Weighed
-from aiops.correlate.topology import Topology
+from aiops.correlate.topology import Place, Topology
 from aiops.model import CauseLevel, EvidenceState, Hypothesis, Verdict
 from aiops.rulebook.causes import Scope
 
@@ -155,8 +155,13 @@ def _widened(hypothesis: Hypothesis, places: int, topology: Topology) -> Hypothe
     """A cause that fits at none of several places is told of the service, not of the place it fits least badly."""
     if places < 2 or hypothesis.verdict not in {Verdict.RULED_OUT, Verdict.NOT_TESTABLE}:
         return hypothesis
-    whole = topology.whole(Scope.SERVICE)
+    whole = _around(hypothesis, topology)
     return replace(hypothesis, where=whole.where, place=whole.text)
+
+
+def _around(hypothesis: Hypothesis, topology: Topology) -> Place:
+    """What holds all places of a kind: the host its links, the service all else."""
+    return topology.whole(Scope.HOST if hypothesis.where.get("device") else Scope.SERVICE)
 
 
 def _shortcoming(w: Weighed, missing: Sequence[str]) -> str:
@@ -183,7 +188,7 @@ def _gather(told: Sequence[Hypothesis], topology: Topology) -> list[Hypothesis]:
         if len(roots) < 2:
             gathered.extend(group)
             continue
-        whole = topology.whole(Scope.SERVICE)
+        whole = _around(roots[0], topology)
         text = f"{whole.text} ({', '.join(sorted(h.place for h in roots))})"
         gathered.append(replace(roots[0], where=whole.where, place=text))
         gathered.extend(h for h in group if h not in roots)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from aiops.catalog import CATALOG
 from aiops.document import Duration, FieldError, Node, Ratio, decode, doc, load, plain
 from aiops.errors import ConfigError, Problem
 from aiops.model import CauseLevel
@@ -49,9 +50,23 @@ class Scope(StrEnum):
     """What a hypothesis of a cause is bound to."""
 
     GPU = "gpu"
+    PROCESS = "process"
+    """One process that holds memory of a card."""
     INSTANCE = "instance"
+    MODEL = "model"
+    """All replicas of the service that serve it."""
     SERVICE = "service"
+    LINK = "link"
+    """One network card of the host."""
     HOST = "host"
+
+
+_TOLD_APART_BY = {
+    Scope.PROCESS: frozenset({"pid"}),
+    Scope.MODEL: frozenset({"model", "instance", "upstream"}),
+    Scope.LINK: frozenset({"device"}),
+}
+"""Labels of which a cause of that scope needs one, on a metric of some clause: else all its places look alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +163,15 @@ class CauseRule:
             raise FieldError("explains", "expected at least one outcome or symptom, or any")
         if not 0.0 < self.prior < 1.0:
             raise FieldError("prior", f"expected a share between 0 and 1, found {self.prior:g}")
+        labels = {label for clause in self.evidence if clause.metric for label in CATALOG[clause.metric.name].labels}
+        wanted = _TOLD_APART_BY.get(self.scope, labels)
+        if wanted and not wanted & labels:
+            named = " or ".join(sorted(wanted))
+            message = (
+                f"{self.scope.value} needs a clause on a metric with label {named}: nothing tells one from another"
+            )
+            raise FieldError("scope", message)
         ids = [clause.id for clause in self.evidence]
-        if len(set(ids)) != len(ids):
-            raise FieldError("evidence", "an id stands twice")
         for clause in self.evidence:
             others = {name for name in ids if name != clause.id}
             if clause.unless and not (clause.necessary and others.issuperset(clause.unless)):
@@ -203,10 +224,30 @@ def load_cause(path: Path) -> tuple[CauseRule, Node]:
     root = load(path)
     if root is None:
         raise ConfigError(Problem(str(path), 1, "expected a cause, found nothing"))
+    if problems := _twice(root):
+        raise ConfigError(*problems)
     rule = decode(root, CauseRule)
     if rule.cause != path.stem:
         raise ConfigError(root.problem(f"cause: expected {path.stem}, as the file is named, found {rule.cause}"))
     return rule, root
+
+
+def _twice(root: Node) -> list[Problem]:
+    """Clauses whose id another one has, each at its own id."""
+    ids = [
+        (plain(value), value)
+        for key, _, listed in root.items()
+        if key == "evidence"
+        for clause in listed.elements(key)
+        for name, _, value in clause.items(key)
+        if name == "id"
+    ]
+    first = dict(reversed(ids))
+    return [
+        value.problem(f"evidence: id {name} stands twice; it is given in line {first[name].line}")
+        for name, value in ids
+        if first[name] is not value
+    ]
 
 
 def _dangling(read: Mapping[str, tuple[CauseRule, Node]]) -> list[Problem]:

@@ -17,7 +17,7 @@ from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 
 _BINDS = {
-    name: next((label for label in ("upstream", "gpu", "instance", "service") if label in metric.labels), "")
+    name: next((label for label in ("upstream", "gpu", "instance", "service", "device") if label in metric.labels), "")
     for name, metric in CATALOG.items()
 }
 """By metric: the label that says which place a series belongs to."""

@@ -70,3 +70,50 @@ def test_what_the_settings_say_goes_before_what_processes_show():
     node.put("gen_ai_server_gpu", instance="127.0.0.1:8001", gpu="1")
 
     assert node.topology().gpus_of == {"127.0.0.1:8000": frozenset({"0"}), "127.0.0.1:8001": frozenset({"1"})}
+
+
+def test_processes_of_a_card_are_places_of_their_own():
+    """Which of two leaks; a card whose processes nobody sees is one place."""
+    node = Node(["127.0.0.1:8000"], cards=2)
+    node.process(0, 8000)
+    node.put("gen_ai_server_gpu", instance="127.0.0.1:8000", gpu="1")
+    node.put("gen_ai_server_gpu", instance="127.0.0.1:8000", gpu="0")
+    node.put("hw_gpu_process_memory_usage_bytes", gpu="1", pid="400", process="trainer")
+    node.put("hw_gpu_process_memory_usage_bytes", gpu="1", pid="77", process="vllm")
+
+    places = node.topology().places(Scope.PROCESS)
+
+    assert [place.text for place in places] == [
+        "GPU 0", "GPU 1, process vllm (pid 77)", "GPU 1, process trainer (pid 400)",
+    ]  # fmt: skip
+    assert [place.where.get("gpu") for place in places] == ["0", "1", "1"]
+    mine, other, card = (Labels.of(gpu="1", pid="77"), Labels.of(gpu="1", pid="400"), Labels.of(gpu="1"))
+    assert [places[1].covers("gpu", labels) for labels in (mine, other, card)] == [True, False, True]
+
+
+def test_replicas_of_one_model_are_a_place():
+    """A service of two models: a question about one is not about the other."""
+    node = Node(["127.0.0.1:8000", "127.0.0.1:8001"], cards=0)
+    node.put("http_server_requests_total", service="chat", outcome="ok", upstream="127.0.0.1:8002")
+    node.put("gen_ai_server_up", instance="127.0.0.1:8002", model="big")
+    node.put("gen_ai_server_up", instance="127.0.0.1:8002")
+
+    big, small = node.topology().places(Scope.MODEL)
+
+    assert (big.text, big.instances) == ("model big", {"127.0.0.1:8002"})
+    assert small.instances == {"127.0.0.1:8000", "127.0.0.1:8001"}
+    assert [big.holds("model", name) for name in ("big", "m")] == [True, False]
+
+
+def test_links_are_places_and_the_host_is_one_where_none_is_known():
+    """A container sees no card of its own."""
+    node = Node(["127.0.0.1:8000"], cards=0)
+    assert [place.text for place in node.topology().places(Scope.LINK)] == ["host n1"]
+    for device in ("eth1", "eth0"):
+        node.put("system_network_utilization_ratio", device=device)
+
+    first, second = node.topology().places(Scope.LINK)
+
+    assert (first.text, dict(second.where.pairs)) == ("link eth0 of n1", {"device": "eth1", "host_name": "n1"})
+    assert [first.holds("device", name) for name in ("eth0", "eth1")] == [True, False]
+    assert node.topology().whole(Scope.HOST).holds("device", "eth1")
