@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiops.collect.access_format import SUGGESTED_FORMAT
 from aiops.demo.policy import Policy
 from aiops.demo.processes import Process, last_words
 from aiops.demo.wire import HOST, Client
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 PORT = 8080
 _READY_S = 10.0
 _GROUP = "model_servers"
-_FORMAT = (
-    '{"t":"$msec","st":$status,"rt":$request_time,"uht":"$upstream_header_time","uct":"$upstream_connect_time",'
-    '"ust":"$upstream_status","ua":"$upstream_addr","uri":"$uri","rc":"$request_completion",'
-    '"retry":"$http_x_stainless_retry_count"}'
-)
-"""As the README gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +102,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/gateway-error.log warn;
 events {{ worker_connections {s.connections}; }}
 http {{
-  log_format aiops escape=json '{_FORMAT}';
+  {SUGGESTED_FORMAT}
   access_log {folder}/access.log aiops;
   client_body_temp_path {folder}/nginx-body;
   proxy_temp_path {folder}/nginx-proxy;
