@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.lab.house import House, Replica
     from tests.lab.plan import Plan
 
+_DRAINED_S = 6.0
+"""What runs on a replica is served to its end meanwhile."""
 _SPARE_MIB = 1_666.0
 """Free on a card beside an engine with its 92 %."""
 
@@ -272,7 +274,7 @@ class GpuComputeSaturation(_OnCard):
 class KvCacheExhaustion(Fault):
     """
     Blocks run out, though no more is asked: requests leave blocks behind that nobody frees, or every replica was
-    restarted, one after the other and drained, with a smaller cache.
+    exchanged, drained and with one more to help out, for one with a smaller cache.
     """
 
     name = cause = "kv_cache_exhaustion"
@@ -286,6 +288,10 @@ class KvCacheExhaustion(Fault):
             "of_need": round(rng.uniform(0.5, 0.85), 2),
         }
 
+    def furnish(self, plan: Plan) -> Plan:
+        """A replica more, for the time of an exchange."""
+        return replace(plan, later=1) if self.magnitudes["variant"] == "smaller" else plan
+
     async def begin(self, house: House) -> None:
         if self.magnitudes["variant"] == "leak":
             for replica in house.replicas:
@@ -293,20 +299,30 @@ class KvCacheExhaustion(Fault):
             return
         plan = house.plan
         own = (sum(plan.prompt) / 2 - plan.prefix + sum(plan.output) / 4) / 16 + 1
-        rate, output = plan.rate / len(house.replicas), sum(plan.output) / 2
+        rate, output = plan.rate / plan.replicas, sum(plan.output) / 2
         need = rate * output * (PACE.host_s + PACE.step_s + 0.003) * own
         blocks = max(round(need * float(self.magnitudes["of_need"])), -(-(plan.prompt[1] + plan.output[1]) // 16) + 2)
         self.magnitudes["blocks"] = blocks
+        await self._roll(house, ("--kv-blocks", str(blocks)))
+
+    async def _roll(self, house: House, options: tuple[str, ...]) -> None:
+        """Exchange every replica, drained, while a further one serves in its place: no capacity is missing."""
+        *replicas, spare = house.replicas
         addresses = [replica.address for replica in house.replicas]
-        for replica in house.replicas:
+        spare.options = options
+        await spare.start()
+        for replica in replicas:
             await house.gateway.configure(upstreams=tuple(a for a in addresses if a != replica.address))
-            await asyncio.sleep(5.0)  # what runs there is served to its end
-            replica.options = ("--kv-blocks", str(blocks))
+            await asyncio.sleep(_DRAINED_S)
+            replica.options = options
             await replica.restart()
-            await house.gateway.configure(upstreams=tuple(addresses))
+        await house.gateway.configure(upstreams=tuple(addresses[:-1]))
+        await asyncio.sleep(_DRAINED_S)
+        house.excuse(spare.process)
+        await house.processes.end(spare.process)
 
     async def end(self, house: House) -> None:
-        for replica in house.replicas:
+        for replica in house.replicas[: house.plan.replicas]:
             replica.options = ()
             await replica.switch("kv_leak", blocks=0.0)
             await replica.switch("blocks", number=house.plan.kv_blocks)
