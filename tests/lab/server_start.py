@@ -74,7 +74,9 @@ class Door:
 
 def parser() -> argparse.ArgumentParser:
     """Of the command line."""
-    made = argparse.ArgumentParser(prog="tests.lab.model_server", description="A model server of a house.")
+    made = argparse.ArgumentParser(
+        prog="tests.lab.model_server", description="A model server of a house.", fromfile_prefix_chars="@"
+    )
     add = made.add_argument
     add("--dialect", choices=("vllm", "sglang"), default="vllm")
     add("--port", type=int, required=True)

@@ -18,8 +18,15 @@ def server_command(house: House, replica: Replica) -> tuple[str, ...]:
         "--seed", str(plan.seed + replica.index), "--kv-blocks", str(plan.kv_blocks),
         "--max-running", str(plan.max_running), "--max-waiting", str(plan.max_waiting),
         "--pool-size", str(plan.pool_size + plan.pool_overflow), "--pool-timeout", str(plan.pool_timeout_s),
-        *_books(house), *(("--kv-peer", str(house.prefill.port)) if house.prefill else ()), *plan.server_options, *replica.options,
+        *_books(house), *(("--kv-peer", str(house.prefill.port)) if house.prefill else ()), *plan.server_options, _own(house, replica),
     )  # fmt: skip
+
+
+def _own(house: House, replica: Replica) -> str:
+    """The file of arguments of this start: how a server is to fail or be slow this time is no change of its command."""
+    path = house.folder / f"{replica.name}.args"
+    path.write_text("".join(f"{word}\n" for word in replica.options))
+    return f"@{path}"
 
 
 def _books(house: House) -> tuple[str, ...]:
