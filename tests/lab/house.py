@@ -54,7 +54,9 @@ class Replica:
         self.client = Client(port)
         self.process: Process
         self.options: tuple[str, ...] = ()
-        """Further arguments of its next start."""
+        """How its next start goes: arguments that are no change of its command line."""
+        self.settings: tuple[str, ...] = ()
+        """Further arguments of its command line from the next start on."""
         self._house = house
 
     @property

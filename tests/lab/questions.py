@@ -159,7 +159,7 @@ class Questions:
         if kind == "leaving":
             return replace(ask, leaves_after=self._random.randint(1, 3), tries=1)
         if kind == "invalid":
-            return replace(_changed(ask, max_tokens=0), tries=1)
+            return replace(_changed(ask, max_tokens=-1), tries=1)
         return replace(ask, tries=1)
 
     def _system_prompts(self) -> dict[str, list[list[str]]]:

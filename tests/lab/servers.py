@@ -18,7 +18,8 @@ def server_command(house: House, replica: Replica) -> tuple[str, ...]:
         "--seed", str(plan.seed + replica.index), "--kv-blocks", str(plan.kv_blocks),
         "--max-running", str(plan.max_running), "--max-waiting", str(plan.max_waiting),
         "--pool-size", str(plan.pool_size + plan.pool_overflow), "--pool-timeout", str(plan.pool_timeout_s),
-        *_books(house), *(("--kv-peer", str(house.prefill.port)) if house.prefill else ()), *plan.server_options, _own(house, replica),
+        *_books(house), *(("--kv-peer", str(house.prefill.port)) if house.prefill else ()), *plan.server_options,
+        *replica.settings, _own(house, replica),
     )  # fmt: skip
 
 

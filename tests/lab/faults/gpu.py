@@ -323,7 +323,7 @@ class KvCacheExhaustion(Fault):
 
     async def end(self, house: House) -> None:
         for replica in house.replicas[: house.plan.replicas]:
-            replica.options = ()
+            replica.settings = ()
             await replica.switch("kv_leak", blocks=0.0)
             await replica.switch("blocks", number=house.plan.kv_blocks)
 
