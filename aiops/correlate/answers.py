@@ -2,9 +2,13 @@
 What is said of an incident's cause, from one diagnosis to the next.
 
 A single look can err: pages lag, requests are still under way, a node may be half read. So a root is named when it led
-in two looks in a row, stays named while it leads or nothing else does (evidence ages while an incident goes on), and
-is replaced only when another led three times. A state never replaces a trigger or fault: queues and caches stay full
-for a while after what filled them is gone. Nobody is woken twice for a flicker.
+in two looks in a row, and stays named while it leads or nothing else does (evidence ages while an incident goes on).
+
+Another answer may replace it in two cases. Either what was named no longer stands: it is ruled out, follows from
+something else, or has lost what made it likely; then another must lead three times in a row. Or it stands as it did and
+another merely leads it; then six times. Each replacement doubles both, so that two causes of which now one leads and
+now the other cannot take turns: whoever is paged learns of the first, and of a second that lasted. A state never
+replaces a trigger or fault: queues and caches stay full for a while after what filled them is gone.
 """
 
 from __future__ import annotations
@@ -15,6 +19,9 @@ from aiops.model import CauseLevel, Diagnosis, DiagnosisStatus, Hypothesis, Verd
 
 _TO_NAME = 2
 _TO_REPLACE = 3
+_TO_REPLACE_STANDING = 6
+_STANDS = 0.5
+"""Probability from which on a cause that no longer leads still stands."""
 
 Answer = tuple[DiagnosisStatus, tuple[tuple[str, str], ...]]
 """Status, and cause and place of each root: when this changes, people are told."""
@@ -22,7 +29,12 @@ Answer = tuple[DiagnosisStatus, tuple[tuple[str, str], ...]]
 
 def answer_of(diagnosis: Diagnosis) -> Answer:
     """What a person would call the answer."""
-    return diagnosis.status, tuple((h.cause, str(h.where)) for h in diagnosis.roots)
+    return diagnosis.status, _leaders(diagnosis)
+
+
+def _leaders(diagnosis: Diagnosis) -> tuple[tuple[str, str], ...]:
+    """Sorted: which of two that are named together is a little likelier is no news."""
+    return tuple(sorted((h.cause, str(h.where)) for h in diagnosis.roots))
 
 
 @dataclass(slots=True)
@@ -37,21 +49,40 @@ class Settler:
     give_up_s: float
     _leading: tuple[tuple[str, str], ...] = ()
     _streak: int = 0
+    _replaced: int = 0
+    """Answers that gave way to another."""
 
     def settle(self, held: Diagnosis, fresh: Diagnosis, open_for_s: float) -> Diagnosis:
         """The diagnosis to show after *fresh* came in beside the *held* one."""
-        leading = tuple((h.cause, str(h.where)) for h in fresh.roots)
+        leading = _leaders(fresh)
         self._streak = self._streak + 1 if leading and leading == self._leading else 1
         self._leading = leading
         if held.status is DiagnosisStatus.NAMED:
-            confirmed = self._streak >= _TO_REPLACE and not _falls_back(held, fresh)
-            replaces = leading == answer_of(held)[1] or (leading and confirmed)
-            return fresh if replaces else held
+            if leading == _leaders(held):
+                return fresh
+            if not leading or _falls_back(held, fresh) or self._streak < self._needed(held, fresh):
+                return held
+            self._replaced += 1
+            return fresh
         if leading and self._streak >= _TO_NAME:
             return fresh
         given_up = held.status is DiagnosisStatus.UNDETERMINED or open_for_s >= self.give_up_s
         status = DiagnosisStatus.UNDETERMINED if given_up else DiagnosisStatus.PENDING
         return replace(fresh, status=status, hypotheses=tuple(_unnamed(h) for h in fresh.hypotheses))
+
+    def _needed(self, held: Diagnosis, fresh: Diagnosis) -> int:
+        """Looks in a row that another must lead to replace what is *held*."""
+        once = _TO_REPLACE_STANDING if _stands(held, fresh) else _TO_REPLACE
+        return int(once * 2**self._replaced)
+
+
+def _stands(held: Diagnosis, fresh: Diagnosis) -> bool:
+    """Whether what was named is by *fresh* still as likely as not, and no consequence."""
+    named = {h.cause for h in held.roots}
+    return any(
+        h.cause in named and h.verdict in {Verdict.ROOT, Verdict.CANDIDATE} and h.probability >= _STANDS
+        for h in fresh.hypotheses
+    )
 
 
 def _falls_back(held: Diagnosis, fresh: Diagnosis) -> bool:

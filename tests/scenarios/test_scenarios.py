@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,22 @@ def test_every_cause_has_a_scenario_to_win_and_one_to_lose():
         lost = [p for p in (HERE / rule.cause).glob("*.yaml") if read(p).expect.cause != rule.cause]
         assert won, rule.cause
         assert lost, rule.cause
+
+
+NAMED = [path for path in paths() if read(path).expect.status == "named"]
+
+
+@pytest.mark.parametrize("path", NAMED[::9], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_cause_once_named_is_not_taken_back_while_the_fault_lasts(path: Path):
+    """Other noise, every fifth reading lost, and an incident three times as long: the first answer is the last one."""
+    scenario = replace(read(path), end=260)
+    world = build_world(scenario, f"{path.stem} again")
+    rng = random.Random(path.stem)
+    for by_labels in world.series.held.values():
+        for points in by_labels.values():
+            for at_s in [at_s for at_s in points if rng.random() < 0.2]:
+                del points[at_s]
+    _, told = play(scenario, world, CAUSES)
+
+    named = [each.message.title.partition(": ")[2] for each in told]
+    assert len(list(dict.fromkeys(filter(None, named)))) <= 1, named
