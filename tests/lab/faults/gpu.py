@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.lab.engine import PACE
 from tests.lab.faults.fault import Fault
+from tests.lab.gateway import gateway_address
 
 if TYPE_CHECKING:
     import random
@@ -308,15 +309,15 @@ class KvCacheExhaustion(Fault):
     async def _roll(self, house: House, options: tuple[str, ...]) -> None:
         """Exchange every replica, drained, while a further one serves in its place: no capacity is missing."""
         *replicas, spare = house.replicas
-        addresses = [replica.address for replica in house.replicas]
+        addresses = {replica: gateway_address(house, replica) for replica in house.replicas}
         spare.options = options
         await spare.start()
         for replica in replicas:
-            await house.gateway.configure(upstreams=tuple(a for a in addresses if a != replica.address))
+            await house.gateway.configure(upstreams=tuple(a for r, a in addresses.items() if r is not replica))
             await asyncio.sleep(_DRAINED_S)
             replica.options = options
             await replica.restart()
-        await house.gateway.configure(upstreams=tuple(addresses[:-1]))
+        await house.gateway.configure(upstreams=tuple(addresses[replica] for replica in replicas))
         await asyncio.sleep(_DRAINED_S)
         house.excuse(spare.process)
         await house.processes.end(spare.process)
