@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _DRAINED_S = 6.0
 """What runs on a replica is served to its end meanwhile."""
+_RPC_S = 6.0
+"""After which the driver gives up a call of a card's firmware and says so."""
 _SPARE_MIB = 1_666.0
 """Free on a card beside an engine with its 92 %."""
 
@@ -219,8 +221,12 @@ class GpuFault(_OnCard):
                 await asyncio.wait_for(died, 10.0)
             await house.cards.set(gpu, error="")
         else:
-            await house.cards.set(gpu, freeze=True, xid=119, hang="nvmlDeviceGetUtilizationRates")
             await replica.switch("stall", how="spin")
+            await house.cards.set(gpu, freeze=True)
+            await asyncio.sleep(_RPC_S)
+            await house.cards.set(gpu, xid=119)
+            await asyncio.sleep(_RPC_S)
+            await house.cards.set(gpu, hang="nvmlDeviceGetUtilizationRates")
 
     async def end(self, house: House) -> None:
         await super().end(house)
