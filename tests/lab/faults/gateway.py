@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tests.lab.edge import DEVICE, Edge
 from tests.lab.faults.fault import Fault
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tests.lab.plan import Plan
 
 _TABLE = "middlebox"
+_LINK_MBIT, _LINK_QUEUE = 1000.0, 1000
 _SEEN_S = 6.0
 """How long a stateful device must see a house's connections before it knows those in use."""
 
@@ -79,6 +81,7 @@ class KeepaliveRace(Fault):
     """
 
     name = cause = "keepalive_race"
+    pairs = False  # it is between two machines
     wait_s = 90.0
     hurt_s = 60.0
 
@@ -93,6 +96,10 @@ class KeepaliveRace(Fault):
         settings = {**plan.gateway_settings, "keep": 32, "replaces_stale": False}
         return replace(plan, rate=round(plan.rate * float(self.magnitudes["load"]), 2), gateway_settings=settings)
 
+    async def prepare(self, house: House) -> None:
+        if self.magnitudes["variant"] == "middlebox":
+            house.edge = await Edge.start(house, _LINK_MBIT, _LINK_QUEUE)
+
     async def begin(self, house: House) -> None:
         if self.magnitudes["variant"] == "server":
             for replica in house.replicas:
@@ -101,17 +108,23 @@ class KeepaliveRace(Fault):
             await self._forget_idle(house)
 
     async def _forget_idle(self, house: House) -> None:
-        ports = ", ".join(str(replica.port) for replica in house.replicas)
-        tracked = f"tcp dport {{ {ports} }}"
-        house.cell.run("nft", "add", "table", "inet", _TABLE)
-        house.cell.run("nft", f"add chain inet {_TABLE} out {{ type filter hook output priority 0 ; }}")
-        house.cell.run("nft", f"add rule inet {_TABLE} out {tracked} ct state new,established accept")
-        house.cell.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=1")
-        await asyncio.sleep(_SEEN_S)
+        """Track what comes over the link for a while, so that connections in use are known; then be strict."""
         idle_s = int(self.magnitudes["idle_s"])
+        arriving = (
+            f"add rule inet {_TABLE} in iifname {DEVICE} tcp dport {house.replicas[0].port}-{house.replicas[-1].port}"
+        )
+        house.cell.run("nft", "add", "table", "inet", _TABLE)
+        house.cell.run("nft", f"add chain inet {_TABLE} in {{ type filter hook input priority 0 ; }}")
+        # resets pass, as through any firewall; or a server would never learn that its client is gone
+        house.cell.run("nft", f"{arriving} tcp flags & rst == rst accept")
+        house.cell.run("nft", f"{arriving} ct state new,established accept")
+        house.cell.run(
+            "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=1", "net.netfilter.nf_conntrack_tcp_be_liberal=1"
+        )
+        await asyncio.sleep(_SEEN_S)
         house.cell.run("sysctl", "-qw", f"net.netfilter.nf_conntrack_tcp_timeout_established={idle_s}")
         house.cell.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
-        house.cell.run("nft", f"add rule inet {_TABLE} out {tracked} ct state invalid reject with tcp reset")
+        house.cell.run("nft", f"{arriving} ct state invalid reject with tcp reset")
 
     async def end(self, house: House) -> None:
         if self.magnitudes["variant"] == "server":
