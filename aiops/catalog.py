@@ -280,7 +280,7 @@ _METRICS = (
     Metric("k8s_workload_pods_available", _G, "pods", _WORKLOAD, "Pods that are ready.", "Kubernetes API"),
     # the error budget, kept from the gateway's counters for longer than memory holds them
     Metric("slo_objective_ratio", _G, "ratio", _GATEWAY, "Promised share of good answers.", "settings"),
-    Metric("slo_error_budget_remaining_ratio", _G, "ratio", _GATEWAY, "Share left of the failures that the objective allows among the answers seen in the last 30 days; below 0: overspent; absent until an hour was seen.", "aiops"),
+    Metric("slo_error_budget_remaining_ratio", _G, "ratio", _GATEWAY, "Share left of the failures that the objective allows among the answers seen in the last 30 days; below 0: overspent; absent until these allow ten failures.", "aiops"),
     Metric("slo_burn_rate", _G, "times", (*_GATEWAY, "window"), "Speed at which the budget was spent in the window, 1 spends it exactly on time; window: 5m, 30m, 1h, 6h, 3d; absent until half of it was seen.", "aiops"),
     Metric("slo_failed_requests", _G, "requests", (*_GATEWAY, "window"), "Failed answers seen in the window.", "aiops"),
     # this program; its other counters are on /metrics only

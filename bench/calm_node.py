@@ -314,7 +314,7 @@ class _Replica:
     """Labels of one replica's series, made once."""
 
     def __init__(self, name: str, gpu: str) -> None:
-        self.server = Labels.of(host_name=HOST, instance=name, model=SERVICE)
+        self.server = Labels.of(host_name=HOST, instance=name, model=SERVICE, server="vllm")
         self.runs_on = Labels.of(host_name=HOST, instance=name, gpu=gpu)
         self.card = Labels.of(host_name=HOST, gpu=gpu)
         self.heat = Labels.of(host_name=HOST, gpu=gpu, reason="thermal")

@@ -39,6 +39,8 @@ MINUTE_WINDOWS: Final = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0, "6h": 21_600.
 HOUR_WINDOWS: Final = {"3d": 259_200.0}
 BUDGET_S: Final = 30 * 86_400.0
 
+_MIN_ALLOWED = 10.0
+"""Failures that the answers seen must allow before a share of them is told: of two allowed ones, three happen by chance."""
 _EVERY_S = 15.0
 _SAVE_EVERY_S = 60.0
 _MAX_SERVICES = 16
@@ -78,7 +80,7 @@ class _Account:
         allowed = 1.0 - self.objective
         yield Sample(OBJECTIVE, self.labels, now_s, self.objective)
         month = self.hours.window(BUDGET_S, now_s)
-        if month.total * allowed >= 1.0:  # fewer answers allow no failure at all: no ratio over nothing
+        if month.total * allowed >= _MIN_ALLOWED:
             left = 1.0 - month.bad / (month.total * allowed)
             yield Sample("slo_error_budget_remaining_ratio", self.labels, now_s, left)
         for buckets, windows in ((self.minutes, MINUTE_WINDOWS), (self.hours, HOUR_WINDOWS)):

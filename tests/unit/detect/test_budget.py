@@ -105,14 +105,14 @@ def test_the_budget_left_is_a_share_of_the_failures_allowed_among_the_answers_se
     assert node.reading("slo_error_budget_remaining_ratio") == pytest.approx(1 - 0.0001 / 0.0005, rel=0.02)
 
 
-def test_a_budget_that_allows_no_failure_yet_is_no_reading():
-    """A thousand answers at 99.95 % allow half a failure: no ratio over nothing."""
+def test_a_budget_that_allows_a_handful_of_failures_is_no_reading():
+    """In its first minutes a service that keeps its promise would be told to have broken it for thirty days."""
     node = Node()
-    node.run(100.0, 10.0)
+    node.run(1_700.0, 9.996, 0.004, step=100.0)
     assert node.reading("slo_error_budget_remaining_ratio") is None
 
-    node.run(120.0, 10.0)
-    assert node.reading("slo_error_budget_remaining_ratio") == 1.0
+    node.run(500.0, 9.996, 0.004, step=100.0)
+    assert node.reading("slo_error_budget_remaining_ratio") == pytest.approx(0.2, abs=0.02)
 
 
 def test_a_service_may_promise_something_else():
