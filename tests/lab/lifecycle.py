@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,15 +143,6 @@ async def _ask(replica: Replica, probe: Probe) -> str | None:
     except OSError:
         return f'Get "{url}": EOF'
     return None if status < 400 else f"HTTP probe failed with statuscode: {status}"
-
-
-@asynccontextmanager
-async def beside(*tasks: asyncio.Task[None]) -> AsyncIterator[None]:
-    """End *tasks* after the block."""
-    try:
-        yield
-    finally:
-        await cancel(*tasks)
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:
