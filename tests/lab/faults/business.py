@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.lab.faults.fault import Fault
-from tests.lab.faults.gpu import tight
+from tests.lab.faults.on_card import tight
 from tests.lab.gateway import gateway_address
 from tests.lab.questions import TENANTS
 from tests.lab.server_start import ENGINE_VERSION, MODEL

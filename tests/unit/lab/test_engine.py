@@ -10,7 +10,7 @@ import pytest
 from aiops.demo.kv import Batcher
 from tests.lab.engine import LabEngine
 from tests.lab.engine_log import open_log
-from tests.lab.faults.gpu import tight
+from tests.lab.faults.on_card import tight
 from tests.lab.pages import LabRequest, open_page
 from tests.lab.plan import Plan
 
