@@ -90,7 +90,9 @@ class TenantPool:
         if self._random.random() < self.leak_share:
             connection = await self._pool.getconn()
             self._leaked.append(connection)
-            return await _look_up(connection, tenant)
+            name = await _look_up(connection, tenant)
+            await connection.commit()  # what is lost is the connection; its rows are free
+            return name
         async with self._pool.connection() as connection:
             name = await _look_up(connection, tenant)
             if self.quota_s:
