@@ -101,8 +101,8 @@ class EngineCrash(Supervised):
 
 class ProbeKillLoop(Supervised):
     """
-    A liveness probe ends a server that works. Either its health path generates a token, and the probe is too tight for
-    that when the server is busy; or the probe begins before the server, started anew for some good reason, has loaded its
+    A liveness probe ends a server that works. Either its health path generates a token, which at the usual load takes one
+    to two steps of 40 ms, and the probe is too tight for that; or the probe begins before the server, started anew for some good reason, has loaded its
     weights, so that it never will.
     """
 
@@ -114,11 +114,11 @@ class ProbeKillLoop(Supervised):
         super().__init__(rng)
         variant = rng.choice(("busy", "before_loaded"))
         period_s = round(rng.uniform(1.0, 3.0), 2)
-        failures = rng.choice((1, 2, 3))
+        failures = rng.choice((1, 2) if variant == "busy" else (1, 2, 3))
         self.magnitudes |= {
             "variant": variant, "period_s": period_s, "failures": failures,
-            "timeout_s": round(rng.uniform(0.15, 0.4), 2) if variant == "busy" else 1.0,
-            "busier": round(rng.uniform(1.3, 1.6), 2) if variant == "busy" else 1.0,
+            "timeout_s": round(rng.uniform(0.04, 0.075), 3) if variant == "busy" else 1.0,
+            "busier": round(rng.uniform(1.0, 1.5), 2) if variant == "busy" else 1.0,
             "load_s": round(rng.uniform(3.0, 8.0) if variant == "busy" else period_s * failures + rng.uniform(3.0, 10.0), 1),
             "backoff_s": round(rng.uniform(1.0, 6.0), 1),
         }  # fmt: skip
