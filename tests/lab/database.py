@@ -120,24 +120,10 @@ class Database:
         Returns:
             The client; ending it ends its transaction.
         """
-        sql = "BEGIN; LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600);"
-        return await self._psql("migration", sql)
-
-    async def execute(self, sql: str) -> None:
-        """
-        Run *sql* as its owner.
-
-        Raises:
-            ChildError: it failed.
-        """
-        client = await self._psql("administrator", sql)
-        if await client.handle.wait() != 0:
-            raise ChildError(f"{sql}: {last_words(client.errors)}")
-        await self._processes.end(client)
-
-    async def _psql(self, name: str, sql: str) -> Process:
-        dsn = f"host={HOST} port={self.port} user={_USER} dbname=postgres application_name={name}"
-        return await self._processes.start(name, (_program("psql"), "-qd", dsn, "-c", sql))
+        dsn = f"host={HOST} port={self.port} user={_USER} dbname=postgres application_name=migration"
+        typed = "BEGIN; LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE;"
+        script = f'{{ echo "{typed}"; exec sleep 600; }} | {_program("psql")} -qd "{dsn}"'
+        return await self._processes.start("migration", ("sh", "-c", script))
 
     def show_certificate(self, *, expired: bool) -> None:
         """Which certificate the next start shows."""

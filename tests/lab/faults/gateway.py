@@ -103,7 +103,7 @@ class KeepaliveRace(Fault):
     async def begin(self, house: House) -> None:
         if self.magnitudes["variant"] == "server":
             for replica in house.replicas:
-                await replica.switch("patience", idle_s=float(self.magnitudes["idle_s"]))
+                await replica.switch("keepalive", idle_s=float(self.magnitudes["idle_s"]))
         else:
             await self._forget_idle(house)
 
@@ -129,7 +129,7 @@ class KeepaliveRace(Fault):
     async def end(self, house: House) -> None:
         if self.magnitudes["variant"] == "server":
             for replica in house.replicas:
-                await replica.switch("patience", idle_s=None)
+                await replica.switch("keepalive", idle_s=None)
         else:
             house.cell.run("nft", "delete", "table", "inet", _TABLE, check=False)
 
