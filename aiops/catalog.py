@@ -183,6 +183,7 @@ _METRICS = (
     Metric("hw_gpu_nvlink_errors_total", _C, "errors", (*_GPU, "error_type"), "Errors of all NVLinks of a card: crc, replay, recovery; on NVLink 5 receive, integrity, recovery.", "NVML NVLink"),
     # inference servers: their own pages, each with its alias table
     Metric("gen_ai_server_up", _G, "bool", _SERVER, "1 when the page was read, 0 when it could not be.", "scrape"),
+    Metric("gen_ai_server_page_timed_out", _G, "bool", _SERVER, "1 when the page was given up at its deadline while the connection stood: the server is blocked or overloaded; 0 when it was read, refused or cut off.", "scrape"),
     Metric("gen_ai_server_info", _G, "info", (*_SERVER, "version"), "1; the version the server says it is.", "page"),
     Metric("gen_ai_server_start_time_seconds", _G, "seconds", _SERVER, "When the process started, epoch.", "process_start_time_seconds"),
     Metric("gen_ai_server_gpu", _G, "info", ("host_name", "instance", "gpu"), "1; the card a server runs on, where the settings say so.", "settings"),

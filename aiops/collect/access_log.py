@@ -25,6 +25,7 @@ from aiops.collect.access_service import Service, outcome_of
 from aiops.collect.addresses import read_addresses
 from aiops.collect.container_format import Unwrapper, Wrapping
 from aiops.collect.file_names import expand, reading_hint
+from aiops.collect.known_servers import note_upstreams
 from aiops.collect.losses import Losses
 from aiops.collect.nginx_conf import NginxConf, changed_s
 from aiops.collect.requests_window import HORIZON_S
@@ -175,6 +176,8 @@ class AccessLog:
         """Logs given up, and when they had changed last: they come back when they change."""
         self._looked_s: float | None = None
         self._blind: frozenset[str] | None = None
+        self._noted: set[str] = set()
+        """Upstreams told to whoever looks for servers."""
 
     def collect(self, now_s: float) -> Iterator[Observation]:
         if self._looked_s is None or not 0.0 <= now_s - self._looked_s < _DISCOVER_S:
@@ -186,6 +189,10 @@ class AccessLog:
             whole = not any(log.follower.problem for log in logs)
             proven = [not log.follower.problem and not log.is_strange for log in logs if log.is_proven]
             yield from service.samples(now_s, whole=whole, up=all(proven) if proven else None)
+        named = set[str]().union(*(service.named for service in self._services.values()))
+        if named != self._noted:
+            self._noted = named
+            note_upstreams(self._world.checkpoints, named)
 
     def acknowledge(self, now_s: float) -> None:
         for log in self._logs.values():

@@ -83,6 +83,8 @@ class Service:
         """Hashes of ids of requests that failed, the latest last."""
         self._outcomes: dict[tuple[str, bool | None, str], Labels] = {}
         self._upstreams: dict[str, Labels] = {}
+        self.named: set[str] = set()
+        """Upstreams the log names, as labels spell them."""
         self._upstream_names = Names(_MAX_UPSTREAMS)
         self._paths = Routes()
         self._models = Names(_MAX_MODELS)
@@ -161,6 +163,7 @@ class Service:
         """Make room for new ones, once an hour: the totals of those that are not seen again end by themselves."""
         for known in (self._outcomes, self._upstreams, self._answers, self._refused):
             known.clear()
+        self.named.clear()
 
     def _upstream(self, name: str, at_s: float) -> Labels:
         if name != NOBODY:  # that always has its place
@@ -169,6 +172,7 @@ class Service:
         if labels is None:
             spelled = name if name in {NOBODY, OTHER} else self._addresses.instance(name)
             labels = self._upstreams[name] = self.labels.merge(upstream=spelled)
+            self.named.add(spelled)
         return labels
 
     def _outcome(self, outcome: str, by_upstream: bool | None, upstream: Labels) -> Labels:  # noqa: FBT001 (three values)

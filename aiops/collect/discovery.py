@@ -12,6 +12,9 @@ transfer): these are Python too, speak no HTTP, and a stranger's words may upset
 A port is asked when it appears and then every ten minutes, a few at a time; one that stays silent is asked again after
 a minute, then ever more rarely; one that turned out not to speak HTTP is left alone for as long as its socket lives,
 because what listens there may be NCCL or a database that logs strangers.
+
+An upstream that a gateway names is asked at once, and one that answers 503 is a server already: it has been put into
+service before it is ready, and users get its 503.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from pathlib import Path
 import httpx
 
 from aiops.collect.engines import Dialect, Dialects
-from aiops.collect.fetch import fetch_page
+from aiops.collect.fetch import Unready, fetch_page
 from aiops.collect.listeners import Listener, listening
 from aiops.errors import SourceMalformed, SourceUnavailable
 
@@ -37,6 +40,8 @@ _AGAIN_S = 600.0
 _PROBE_DEADLINE_S = 1.0
 _MAX_PROBES = 64
 _AT_ONCE = 4
+_NAMED_AGAIN_S = 9.5
+"""Where a gateway names the port."""
 _OTHER_SERVICES = frozenset(
     {2049, 2181, 2379, 2380, 3306, 4222, 5432, 5672, 6379, 6443, 9042, 9092, 10250, 11211, 26379, 27017}
 )
@@ -62,6 +67,7 @@ class Found:
     instance: str
     dialect: Dialect
     page: bytes
+    """Empty if it answers 503 as yet."""
     command: str
 
 
@@ -102,13 +108,14 @@ class Discovery:
         self._asked: dict[str, tuple[float, float]] = {}
         """Per socket: when it was asked, and how long it is left alone."""
 
-    async def look(self, now_s: float, known: Collection[str]) -> Round:
+    async def look(self, now_s: float, known: Collection[str], named: Collection[str] = ()) -> Round:
         """
         One round.
 
         Args:
             now_s: Wall time.
             known: Instances that need no probe.
+            named: Instances that a gateway calls its upstreams.
 
         Raises:
             OSError: the list of ports cannot be read.
@@ -122,7 +129,10 @@ class Discovery:
             key=lambda listener: self._asked.get(listener.inode, _NEVER)[0],
         )
         turn = asyncio.Semaphore(_AT_ONCE)
-        probes = (self._probe(listener, now_s, turn) for listener in due[:_MAX_PROBES])
+        probes = (
+            self._probe(listener, now_s, turn, is_named=instance_of(listener) in named)
+            for listener in due[:_MAX_PROBES]
+        )
         answers = await asyncio.gather(*probes)
         return Round([found for found in answers if found is not None], len(listeners))
 
@@ -136,7 +146,9 @@ class Discovery:
         asked_s, pause_s = self._asked.get(listener.inode, _NEVER)
         return not 0.0 <= now_s - asked_s < pause_s
 
-    async def _probe(self, listener: Listener, now_s: float, turn: asyncio.Semaphore) -> Found | None:
+    async def _probe(
+        self, listener: Listener, now_s: float, turn: asyncio.Semaphore, *, is_named: bool
+    ) -> Found | None:
         url = f"http://{reached_at(listener)}/metrics"
         _, before_s = self._asked.get(listener.inode, _NEVER)
         self._asked[listener.inode] = (now_s, _AGAIN_S)
@@ -146,9 +158,12 @@ class Discovery:
                 if page.lstrip()[:1] in _JSON:  # trtllm-serve has its own format there, and this one elsewhere
                     url = f"http://{reached_at(listener)}{_SECOND_PATH}"
                     page = await fetch_page(self._http, url, deadline_s=_PROBE_DEADLINE_S)
-            except SourceUnavailable:
+            except SourceUnavailable as error:
+                if is_named and isinstance(error, Unready):
+                    return Found(url, instance_of(listener), self._dialects.unknown, b"", listener.command)
                 # silent, or answers 503: perhaps it still loads its model; asked ever more rarely
-                self._asked[listener.inode] = (now_s, min(max(2.0 * before_s, ROUND_S), _AGAIN_S))
+                pause_s = _NAMED_AGAIN_S if is_named else min(max(2.0 * before_s, ROUND_S), _AGAIN_S)
+                self._asked[listener.inode] = (now_s, pause_s)
                 return None
             except SourceMalformed as error:
                 if isinstance(error.__cause__, httpx.ProtocolError):

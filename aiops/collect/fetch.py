@@ -20,6 +20,15 @@ from aiops.errors import SourceError, SourceMalformed, SourceUnavailable
 MAX_PAGE_BYTES = 4 * 2**20
 """vLLM's page has 0.1 MB, the largest exporters some 2 MB."""
 
+
+class TooSlow(SourceUnavailable):
+    """Somebody holds the connection and has not answered in time: blocked or overloaded, and not refused."""
+
+
+class Unready(SourceUnavailable):
+    """A server answers, with 503: it is loading, or shutting down."""
+
+
 CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 """How it shows that the other side has closed a connection."""
 _HEADERS = {
@@ -85,7 +94,7 @@ async def fetch_page(  # noqa: PLR0913 (all but two by name)
         headers: Sent beside, or instead of, the usual ones.
 
     Raises:
-        SourceUnavailable: nobody answers there, or not in time, or with 503: it is loading, or shutting down.
+        SourceUnavailable: nobody answers there, or not in time (TooSlow), or with 503 (Unready).
         SourceMalformed: not HTTP, another status than 200, compressed, HTML, or too large.
     """
     try:
@@ -97,7 +106,7 @@ async def fetch_page(  # noqa: PLR0913 (all but two by name)
                     raise
                 page = await _page(http, url, deadline_s, limit_bytes, {**_HEADERS, **headers})
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise SourceUnavailable(f"no answer within {deadline_s:g} s") from error
+        raise TooSlow(f"no answer within {deadline_s:g} s") from error
     except (httpx.ProtocolError, httpx.UnsupportedProtocol) as error:
         raise SourceMalformed("does not speak HTTP") from error
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
@@ -130,7 +139,7 @@ async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
 def _check_head(response: httpx.Response, limit_bytes: int) -> None:
     """Refuse by the head what need not be read."""
     if response.status_code != httpx.codes.OK:
-        kind = SourceUnavailable if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else SourceMalformed
+        kind = Unready if response.status_code == httpx.codes.SERVICE_UNAVAILABLE else SourceMalformed
         raise kind(f"status {response.status_code} instead of 200")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise SourceMalformed("a compressed page, which was not asked for")

@@ -18,9 +18,9 @@ import httpx
 from aiops.collect.addresses import read_addresses
 from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
 from aiops.collect.engines import Dialect, Dialects, Health, dialects
-from aiops.collect.fetch import fetch_page, instance_of, one_page
+from aiops.collect.fetch import TooSlow, Unready, fetch_page, instance_of, one_page
 from aiops.collect.health import HealthWatch, health_url
-from aiops.collect.known_servers import note_servers
+from aiops.collect.known_servers import named_upstreams, note_servers
 from aiops.collect.replica_changes import ReplicaChanges
 from aiops.collect.server_page import ServerPage, server
 from aiops.collect.version import VersionWatch
@@ -35,6 +35,9 @@ _FORGET_S = 900.0
 _PATIENCE_S = 1.0
 _SHORT_PATIENCE_S = 0.1
 _FIRST_LOOK_S = 2.0
+_HINT_S = 120.0
+"""How long an upstream that a gateway has begun to name is looked for more often: it may not listen yet."""
+_HINTED_ROUND_S = 9.5
 _NAME = "inference"
 _USUAL_HEALTH = Health("/health")
 _NOTHING_HINT = "try `aiops demo`, or add collect.inference.targets"
@@ -112,6 +115,8 @@ class Inference:
         self._look: asyncio.Task[Round] | None = None
         self._looked_s = float("-inf")
         self._said = ""
+        self._named: dict[str, float] = {}
+        """Upstreams that a gateway names, and since when."""
         self._checkpoints = world.checkpoints
         self._noted: frozenset[str] | None = None
         self._changes = ReplicaChanges(world.host)
@@ -186,7 +191,7 @@ class Inference:
             with one_page():
                 samples = self._read(target, request.result())
         except SourceError as error:
-            yield from self._down(target, str(error))
+            yield from self._down(target, str(error), silent=isinstance(error, TooSlow))
         else:
             yield from samples
             yield from self._up(target)
@@ -204,6 +209,7 @@ class Inference:
         ready = not refuses and found.get("gen_ai_server_asleep", 0.0) == 0.0
         samples.append(Sample("gen_ai_server_up", labels, target.asked_s, 1.0))
         samples.append(Sample("gen_ai_server_ready", labels, target.asked_s, 1.0 if ready else 0.0))
+        samples.append(Sample("gen_ai_server_page_timed_out", labels, target.asked_s, 0.0))
         if target.version is not None and "gen_ai_server_info" not in found:
             started_s = found.get("gen_ai_server_start_time_seconds")
             if version := target.version.version(started_s, target.asked_s):
@@ -250,13 +256,14 @@ class Inference:
             detail += f"; a P99 time to first token near 0.5 s is interpolated between {below_s:g} and {above_s:g} s"
         yield from self._say(target, detail, seen=True, hint=page.dialect.blind)
 
-    def _down(self, target: Target, reason: str) -> Iterator[Observation]:
+    def _down(self, target: Target, reason: str, *, silent: bool = False) -> Iterator[Observation]:
         target.healthy = False
         if target.down_since_s is None:
             target.down_since_s = target.asked_s
         labels = self._labels(target)
         yield Sample("gen_ai_server_up", labels, target.asked_s, 0.0)
         yield Sample("gen_ai_server_ready", labels, target.asked_s, 0.0)
+        yield Sample("gen_ai_server_page_timed_out", labels, target.asked_s, 1.0 if silent else 0.0)
         yield from self._say(target, reason, seen=False)
         if not target.fixed and not 0.0 <= target.asked_s - target.down_since_s < _FORGET_S:
             del self._targets[target.instance]
@@ -268,10 +275,17 @@ class Inference:
             yield Sight(_NAME, f"server at {target.instance}", seen=seen, detail=detail, hint=hint)
 
     def _start_look(self, now_s: float) -> None:
-        if self._discovery is None or self._look is not None or 0.0 <= now_s - self._looked_s < ROUND_S:
+        if self._discovery is None or self._look is not None:
+            return
+        named = named_upstreams(self._checkpoints)
+        self._named = {each: self._named.get(each, now_s) for each in named}
+        hinted = any(now_s - since_s < _HINT_S for each, since_s in self._named.items() if each not in self._targets)
+        fresh = any(since_s == now_s for each, since_s in self._named.items() if each not in self._targets)
+        round_s = 0.0 if fresh else _HINTED_ROUND_S if hinted else ROUND_S
+        if 0.0 <= now_s - self._looked_s < round_s:
             return
         self._looked_s = now_s
-        look = self._discovery.look(now_s, frozenset(self._targets))
+        look = self._discovery.look(now_s, frozenset(self._targets), named)
         self._look = asyncio.create_task(look, name="look for inference servers")
 
     def _take_look(self, look: asyncio.Task[Round], now_s: float) -> Iterator[Observation]:
@@ -299,6 +313,8 @@ class Inference:
         target.asked_s = now_s
         try:
             with one_page():
+                if not found.page:
+                    raise Unready("answers 503 as yet")
                 samples = self._read(target, found.page)
         except SourceError as error:
             yield from self._down(target, str(error))

@@ -1,7 +1,8 @@
 """
 Which inference servers are known here: told by the collector that reads their pages, asked by the one of processes.
 
-They meet in a checkpoint, so that neither needs the other, and what was known before a restart is known after it.
+Which upstreams of this machine a gateway names is told by the collector that reads its log, and asked by the one that
+looks for servers: a replica that has just been put into service is in the log before anybody looks for it. They meet in a checkpoint, so that neither needs the other, and what was known before a restart is known after it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Collection
 from aiops.ports import Checkpoints
 
 _CHECKPOINT = "inference/known"
+_UPSTREAMS = "gateway/upstreams"
 _MAX_SERVERS = 256
 _HERE = "127.0.0.1:"
 
@@ -21,10 +23,25 @@ def note_servers(checkpoints: Checkpoints, instances: Collection[str]) -> None:
     checkpoints.put(_CHECKPOINT, json.dumps(sorted(instances)[:_MAX_SERVERS]).encode())
 
 
+def note_upstreams(checkpoints: Checkpoints, instances: Collection[str]) -> None:
+    """Remember that a gateway names these upstreams; only those of this machine are kept. Call it when they change."""
+    here = sorted(each for each in instances if each.startswith(_HERE))
+    checkpoints.put(_UPSTREAMS, json.dumps(here[:_MAX_SERVERS]).encode())
+
+
+def named_upstreams(checkpoints: Checkpoints) -> frozenset[str]:
+    """Upstreams of this machine that a gateway names, by instance."""
+    return _read(checkpoints, _UPSTREAMS)
+
+
 def known_servers(checkpoints: Checkpoints) -> frozenset[str]:
     """The known servers, by instance."""
+    return _read(checkpoints, _CHECKPOINT)
+
+
+def _read(checkpoints: Checkpoints, name: str) -> frozenset[str]:
     try:
-        instances = json.loads(checkpoints.get(_CHECKPOINT) or b"[]")
+        instances = json.loads(checkpoints.get(name) or b"[]")
     except ValueError:
         return frozenset()
     return frozenset(map(str, instances)) if isinstance(instances, list) else frozenset()

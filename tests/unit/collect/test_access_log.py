@@ -22,6 +22,7 @@ from aiops.clock import ManualClock
 from aiops.collect.access_format import SUGGESTED_FORMAT, Format, Parser
 from aiops.collect.access_log import AccessLog, Config, build
 from aiops.collect.file_names import reading_hint
+from aiops.collect.known_servers import named_upstreams
 from aiops.document import FieldError
 from aiops.model import Labels, Observation, Sample, Sight
 from aiops.ports import World
@@ -87,6 +88,13 @@ def request(at_s: float = NOW_S + 0.5, **values: Any) -> str:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Gateway:
     return Gateway(tmp_path)
+
+
+def test_upstreams_of_this_machine_are_told_to_whoever_looks_for_servers(gateway):
+    """A new replica is in the log before anybody else knows of it."""
+    gateway.write(request(), request(ua="localhost:8004"), request(ua="10.0.0.7:8000"), request(ua="-"))
+    gateway.read(1.0)
+    assert named_upstreams(gateway.checkpoints) == {"127.0.0.1:8001", "127.0.0.1:8004"}
 
 
 # --- requests -------------------------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ class Neighbourhood:
             return httpx.Response(page)
         return httpx.Response(200, text=page) if page else httpx.Response(404)
 
-    def look(self, now_s: float, known: tuple[str, ...] = ()) -> Round:
-        return asyncio.run(self.discovery.look(now_s, known))
+    def look(self, now_s: float, known: tuple[str, ...] = (), named: tuple[str, ...] = ()) -> Round:
+        return asyncio.run(self.discovery.look(now_s, known, named))
 
 
 def test_servers_are_found_and_named_by_their_pages():
@@ -93,6 +93,22 @@ def test_a_server_that_answers_503_is_asked_again_soon():
     street.look(0.0)
     street.pages = {8000: "llamacpp:requests_processing 0\n"}
     assert [one.dialect.title for one in street.look(60.0).found] == ["llama.cpp"]
+
+
+def test_a_named_upstream_that_answers_503_is_a_server_already():
+    """It serves users, and none of them gets an answer; what sort of server it is shows later."""
+    street = Neighbourhood(listener(8000), listener(8001))
+    street.pages = {8000: 503, 8001: 503}
+    found = street.look(0.0, named=("127.0.0.1:8000",)).found
+    assert [(one.instance, one.dialect.name, one.page) for one in found] == [("127.0.0.1:8000", "", b"")]
+
+
+def test_a_named_upstream_that_is_silent_is_asked_again_at_the_next_look():
+    """It opens its port before it answers there."""
+    street = Neighbourhood(listener(8000))
+    for at_s in (0.0, 10.0, 20.0):
+        street.look(at_s, named=("127.0.0.1:8000",))
+    assert street.asked == [8000] * 3
 
 
 def test_our_own_page_is_not_taken_for_a_server():

@@ -13,7 +13,7 @@ from aiops.collect import inference
 from aiops.collect.discovery import Found, Round
 from aiops.collect.engines import dialects
 from aiops.collect.inference import Config, Inference, TargetConfig
-from aiops.collect.known_servers import local_ports
+from aiops.collect.known_servers import local_ports, note_upstreams
 from aiops.model import Observation, Sample, Sight
 from tests.pageserver import Answer, PageServer, hang, page, serving
 from tests.worlds import make_world
@@ -32,9 +32,11 @@ class FakeDiscovery:
     def __init__(self, *rounds: Round | OSError) -> None:
         self.rounds = list(rounds)
         self.known: list[frozenset[str]] = []
+        self.named: list[frozenset[str]] = []
 
-    async def look(self, now_s: float, known: frozenset[str]) -> Round:
+    async def look(self, now_s: float, known: frozenset[str], named: frozenset[str] = frozenset()) -> Round:
         self.known.append(known)
+        self.named.append(named)
         answer = self.rounds.pop(0) if self.rounds else Round([], 3)
         if isinstance(answer, OSError):
             raise answer
@@ -145,6 +147,7 @@ def test_a_hanging_server_delays_nobody_and_is_down_after_its_deadline():
         assert ups(first)[f"127.0.0.1:{good.port}"] == 1.0
         assert ups([*first, *second])[f"127.0.0.1:{bad.port}"] == 0.0
         assert ups(second)[f"127.0.0.1:{good.port}"] == 1.0
+        assert values([*first, *second], "gen_ai_server_page_timed_out").count(1.0) == 1  # it is there, and blocked
         assert took_s < 0.7  # a sick server is hardly waited for, far less than its deadline
 
     asyncio.run(scene())
@@ -407,3 +410,51 @@ def test_known_servers_are_noted_for_whoever_follows_their_processes():
     collector = inference.build(inference.Config(discover=False, targets=(target,)), world)
     asyncio.run(collector.gather(0.0))
     assert local_ports(world.checkpoints) == {8001}
+
+
+def test_an_upstream_that_a_gateway_names_and_nobody_watches_is_looked_for_at_once():
+    """A replica that was put into service before it is ready answers users with 503; a minute later it is over."""
+
+    async def scene() -> None:
+        loading = page(b'{"detail": "Loading model"}', status="503 Service Unavailable")
+        async with serving(loading) as young:
+            instance = f"127.0.0.1:{young.port}"
+            new = Found(young.url, instance, dialects().unknown, b"", "python")
+            discovery = FakeDiscovery(Round([], 3), Round([new], 4))
+            async with httpx.AsyncClient(trust_env=False) as http:
+                world = make_world(http=http)
+                collector = Inference(Config(), world, dialects(), discovery)  # type: ignore[arg-type]
+                await rested(collector, 0.0)
+                await rested(collector, 5.0)
+                assert len(discovery.known) == 1
+                note_upstreams(world.checkpoints, {instance, "10.0.0.9:8000", "-"})
+                seen = await rested(collector, 10.0)
+                seen += await rested(collector, 15.0)
+                seen += await rested(collector, 20.0)
+                seen += await rested(collector, 25.0)
+                collector.close()
+            assert discovery.named[1] == {instance}
+            assert ups(seen) == {instance: 0.0}
+            assert set(values(seen, "gen_ai_server_ready")) == {0.0}
+            assert values(seen, "gen_ai_server_loading") == [1.0]
+            assert local_ports(world.checkpoints) == {young.port}
+            assert len(discovery.known) == 2  # it is known now
+
+    asyncio.run(scene())
+
+
+def test_an_upstream_that_is_not_found_is_looked_for_often_only_for_a_while():
+    """Behind most gateways there are services of other kinds as well."""
+
+    async def scene() -> None:
+        discovery = FakeDiscovery()
+        async with httpx.AsyncClient(trust_env=False) as http:
+            world = make_world(http=http)
+            note_upstreams(world.checkpoints, {"127.0.0.1:9"})
+            collector = Inference(Config(), world, dialects(), discovery)  # type: ignore[arg-type]
+            for at_s in range(0, 600, 5):
+                await rested(collector, float(at_s))
+            collector.close()
+        assert len(discovery.known) == 12 + 8
+
+    asyncio.run(scene())
