@@ -22,7 +22,7 @@ from aiops.document import plain
 from aiops.rulebook import priors
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
 from aiops.rulebook.causes import CauseRule, Clause, load_causes
-from aiops.rulebook.clauses import Against, EventTest, Limit, LoadTest, LogTest, MetricTest, PaceTest
+from aiops.rulebook.clauses import Against, EventTest, Limit, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest
 from aiops.rulebook.places import shipped_rules
 from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass, load_signatures
@@ -136,6 +136,9 @@ def _test(clause: Clause) -> str:
         whose = " (also of logs that are no replica's)" if test.of_host else ""
         jump = f"{whose}, {test.jump:g} times as many as before" if test.jump else whose
         return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{jump}"
+    if isinstance(test, TemplateTest):
+        times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
+        return f"{times} of a kind never seen before ({test.severity.value} or worse) since {format_duration(test.within)} before"
     if isinstance(test, EventTest):
         actions = " or ".join(test.action) or "any action"
         within = f" since {format_duration(test.within)} before" if test.within else ""

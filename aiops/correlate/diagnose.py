@@ -20,7 +20,6 @@ from aiops.rulebook.priors import MAX_SHOWN
 
 _STATES_AFTER_S = 20.0
 """A state may be named this long after the incident opened: by then triggers had time to show in the data."""
-_TEMPLATES_BEFORE_S = 300.0
 _MAX_TEMPLATES = 20
 
 
@@ -46,11 +45,11 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         events: Recent events.
         templates: Log templates.
         now_s: The time of the question.
-        thorough: Also score every series, draw charts and read templates: ten times the work of the rest.
+        thorough: Also score every series, draw charts and name templates: ten times the work of the rest.
         movers: If not thorough, those found last.
         most_shown: The highest probability that may be shown.
     """
-    scene = Scene(context, series, events, now_s)
+    scene = Scene(context, series, events, templates, now_s)
     bench = Bench(
         weighed=weigh_all(causes, scene, most_shown),
         leads=reachable(causes),
@@ -61,9 +60,9 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)
     found: tuple[LogTemplate, ...] = ()
     if thorough:
-        lines = templates.templates(context.first_bad_s - _TEMPLATES_BEFORE_S, now_s)
+        lines, first_s = scene.templates, context.first_bad_s
         found = tuple(lines)[:_MAX_TEMPLATES]
-        movers = with_news(find_movers(series, context.first_bad_s, now_s), lines, series, context.first_bad_s, now_s)
+        movers = with_news(find_movers(series, first_s, now_s), lines, series, first_s, now_s)
     return Diagnosis(
         status=DiagnosisStatus.NAMED if named else DiagnosisStatus.PENDING,
         at_s=now_s,

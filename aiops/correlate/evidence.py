@@ -10,24 +10,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from aiops.correlate.findings import Finding, clean, factor, name_all, stated, unknown
 from aiops.correlate.levels import metric_finding
+from aiops.correlate.lines import log_finding, template_finding
 from aiops.correlate.pace import against_peers, gone_at_equal_clock
 from aiops.correlate.rollout import AFTER_S, LOOK_AFTER_S, Rollout, rollout, version_of
 from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts
-from aiops.correlate.topology import Place
-from aiops.correlate.view import cut, cut_with_reference
+from aiops.correlate.topology import ON_CARDS, Place
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
-from aiops.ports import Window
-from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause, Scope
-from aiops.rulebook.clauses import Against, EventTest, LoadTest, LogTest, MetricTest, PaceTest, Term
-from aiops.stats import increase
+from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause
+from aiops.rulebook.clauses import Against, EventTest, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest, Term
 from aiops.units import format_duration
 
-_ON_CARDS = frozenset({Scope.GPU, Scope.PROCESS})
-_MAX_AGE_S = 600.0
 _SAME_PACE = math.log(1.1)
 """A replica that is slower by less than this at an equal clock works as before."""
 _NO_WORDS = dict.fromkeys(PLACEHOLDERS, "?")
@@ -64,6 +58,8 @@ def _find(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Findin
         return metric_finding(test, scene, place)
     if isinstance(test, LogTest):
         return log_finding(test, scene, place)
+    if isinstance(test, TemplateTest):
+        return template_finding(test, scene, place)
     if isinstance(test, EventTest):
         return event_finding(test, rule, scene, place)
     if isinstance(test, LoadTest):
@@ -88,74 +84,6 @@ def _tell(clause: Clause, finding: Finding, scene: Scene, place: Place) -> str:
     words = {**_NO_WORDS, "place": clean(place.text), "when": scene.when(finding.onset), **finding.words}
     present = finding.state is EvidenceState.PRESENT
     return (clause.text.present if present else clause.text.absent).format_map(words)
-
-
-# --- logs -----------------------------------------------------------------------------------------------------------
-
-
-def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
-    """Lines of a class from *place*: since `in` before the first bad second, until now."""
-    start_s, end_s = scene.first_bad_s - test.within, min(scene.now_s, scene.first_bad_s + _MAX_AGE_S)
-    windows = [
-        w
-        for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
-        if _from_place(w, scene, place) or (test.of_host and not w.labels.get("instance"))
-    ]
-    count, before, onset = 0.0, 0.0, None
-    for window in windows:
-        part = cut_with_reference(window, start_s, end_s)
-        if part.at_s.size < 2:
-            continue
-        count += increase(part.values)
-        earlier = cut(window, scene.view.start_s, start_s)
-        if test.jump and earlier.at_s.size > 1:
-            before += increase(earlier.values) / float(np.ptp(earlier.at_s)) * float(np.ptp(part.at_s))
-        moved = np.flatnonzero(np.diff(part.values) != 0)
-        if moved.size:
-            began = Onset(float(part.at_s[moved[0]]), float(part.at_s[moved[0] + 1]))
-            onset = began if onset is None or began.by_s < onset.by_s else onset
-    refs = tuple(SeriesRef("log_records_total", w.labels) for w in windows)
-    words = {
-        "count": f"{count:.0f}",
-        "window": format_duration(test.within),
-        "when": scene.when(onset),
-        "who": name_all((w.labels for w in windows), "instance") or "a log of this host",
-    }
-    if count and test.jump and not _followed_since(start_s - test.within / 2, scene):
-        return unknown("too little of the log before to tell what is usual", refs)
-    words["ratio"] = factor(count / before) if before > 0 else "many times"
-    if count >= max(test.at_least, test.jump * before):
-        return Finding(EvidenceState.PRESENT, words, onset=onset, series=refs)
-    if not count and not _followed(scene, place):
-        return unknown(f"no log of {clean(place.text)} is followed", refs)
-    return Finding(EvidenceState.ABSENT, words, series=refs)
-
-
-def _from_place(window: Window, scene: Scene, place: Place) -> bool:
-    """
-    Whether these lines speak of *place*.
-
-    A card named in a line is the process's own numbering (CUDA_VISIBLE_DEVICES renumbers from 0), so what is known of
-    the writing replica's card goes first.
-    """
-    instance, gpu = window.labels.get("instance"), window.labels.get("gpu")
-    if place.scope in _ON_CARDS:
-        known = scene.topology.gpus_of.get(instance)
-        return bool(known & place.gpus) if known and (len(known) == 1 or not gpu) else gpu in place.gpus
-    if place.scope in {Scope.INSTANCE, Scope.MODEL}:
-        return instance in place.instances
-    return True
-
-
-def _followed(scene: Scene, place: Place) -> bool:
-    sources = [w for w in scene.view.windows("log_source_up") if w.values[-1] > 0]
-    if place.scope in {Scope.SERVICE, Scope.HOST, Scope.LINK}:
-        return bool(sources)
-    return any(w.labels.get("instance") in place.instances for w in sources)
-
-
-def _followed_since(start_s: float, scene: Scene) -> bool:
-    return any(w.at_s[0] <= start_s for w in scene.view.windows("log_source_up"))
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -185,7 +113,7 @@ def concerns(event: Event, scene: Scene, place: Place) -> bool:
     instance, gpu, model = event.labels.get("instance"), event.labels.get("gpu"), event.labels.get("model")
     if instance and instance not in place.instances:
         return False
-    if gpu and place.scope in _ON_CARDS and gpu not in place.gpus:
+    if gpu and place.scope in ON_CARDS and gpu not in place.gpus:
         return False
     if model and model not in {scene.topology.models.get(name, model) for name in place.instances}:
         return False

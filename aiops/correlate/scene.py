@@ -11,9 +11,10 @@ from aiops.correlate.load import LoadAccount, account
 from aiops.correlate.pace import Pace, read_paces
 from aiops.correlate.topology import Place, Topology, read_topology
 from aiops.correlate.view import View, cut
-from aiops.model import Alert, Event, EventKind, Onset
-from aiops.ports import EventReader, SeriesReader
+from aiops.model import Alert, Event, EventKind, LogTemplate, Onset
+from aiops.ports import EventReader, SeriesReader, TemplateReader
 from aiops.rulebook.causes import Scope
+from aiops.rulebook.clauses import TEMPLATES_S
 from aiops.units import format_duration
 
 T = TypeVar("T")
@@ -78,16 +79,25 @@ class Scene:
         context: The question.
         series: Recent samples.
         events: Recent events.
+        templates: Kinds of log lines.
         now_s: The time of the diagnosis.
     """
 
-    def __init__(self, context: IncidentContext, series: SeriesReader, events: EventReader, now_s: float) -> None:
+    def __init__(
+        self,
+        context: IncidentContext,
+        series: SeriesReader,
+        events: EventReader,
+        templates: TemplateReader,
+        now_s: float,
+    ) -> None:
         self.context = context
         self.now_s = now_s
         self.first_bad_s = context.first_bad_s
         self.view = View(series, context.first_bad_s - SIGHT_S, now_s)
         self.topology: Topology = read_topology(self.view, context.service)
         self.events: Sequence[Event] = events.events(context.first_bad_s - _DAY_S, now_s)
+        self._templates = templates
         self._changes_are_pushed = events.has_change_feed()
         self._known: dict[Hashable, Any] = {}
 
@@ -98,6 +108,11 @@ class Scene:
             return known
         found = self._known[key] = find()
         return found
+
+    @cached_property
+    def templates(self) -> Sequence[LogTemplate]:
+        """Kinds of log lines shortly before the first bad second and since."""
+        return self._templates.templates(self.first_bad_s - TEMPLATES_S, self.now_s)
 
     def places(self, scope: Scope) -> tuple[Place, ...]:
         """Every place of that kind the service could be hurt from."""

@@ -16,6 +16,8 @@ from aiops.correlate.view import View
 from aiops.model import NOBODY, Labels
 from aiops.rulebook.causes import Scope
 
+ON_CARDS = frozenset({Scope.GPU, Scope.PROCESS})
+"""Places that lie on a card."""
 _MAX_PLACES = 64
 """Places of one kind that are looked at; more than any node has."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from aiops.logs.cluster import Cluster
 from aiops.logs.lexicon import Hit
-from aiops.logs.news import MAX_SURPRISE, new_of, news_of
+from aiops.logs.news import MAX_SURPRISE, is_unsure, new_of, news_of
 from aiops.logs.snapshot import SavedTrace
 from aiops.logs.traces import Counted, Source, Trace, Traces
 from aiops.model import Labels, LogRecord, LogSeverity, LogTemplate, TemplateNews
@@ -166,4 +166,5 @@ def _template(trace: Counted, count: int, news: TemplateNews | None, start_s: fl
         labels=trace.labels,
         values=trace.kept_values,
         news=news,
+        unsure=is_unsure(trace, start_s),
     )

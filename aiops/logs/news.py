@@ -47,6 +47,11 @@ def new_of(trace: Counted, start_s: float) -> TemplateNews | None:
     return TemplateNews(NewsKind.NEW, Onset(trace.born_at_s - 1.0, trace.born_at_s), 0.0)
 
 
+def is_unsure(trace: Counted, start_s: float) -> bool:
+    """Whether a template began since *start_s* in a log that is still being learned."""
+    return trace.born_at_s >= start_s and (trace.surprise is None or trace.surprise > MAX_SURPRISE)
+
+
 def _jump(trace: Counted, start_s: float, end_s: float, watched_since_s: float) -> TemplateNews | None:
     counts, first = _dense(trace, end_s, watched_since_s)
     begins = np.arange(max(int(start_s // BUCKET_S) - first, round(_MIN_PAST_S / BUCKET_S)), counts.size)

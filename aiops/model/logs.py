@@ -63,6 +63,8 @@ class LogTemplate:
     values: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """What masks hid and matters, by name, the last seen first: ``("xid", ("79", "31"))``."""
     news: TemplateNews | None = None
+    unsure: bool = False
+    """Its first line came in the window, and too little of its log was known to tell whether that is news."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from aiops.catalog import CATALOG
 from aiops.document import Duration, FieldError, Node, Ratio, decode, doc, load, plain
 from aiops.errors import ConfigError, Problem
 from aiops.model import CauseLevel
-from aiops.rulebook.clauses import EventTest, LoadTest, LogTest, MetricTest, PaceTest
+from aiops.rulebook.clauses import EventTest, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest
 from aiops.rulebook.signatures import LogClass
 
 ANY_SYMPTOM = "any"
@@ -122,6 +122,7 @@ class Clause:
     negated: bool = field(default=False, metadata=doc("present when what it tests is absent, and the other way round"))
     metric: MetricTest | None = None
     log: LogTest | None = None
+    template: TemplateTest | None = None
     event: EventTest | None = None
     load: LoadTest | None = None
     pace: PaceTest | None = None
@@ -129,14 +130,15 @@ class Clause:
     def __post_init__(self) -> None:
         _require_name("id", self.id)
         _require_name("family", self.family)
-        given = [test for test in (self.metric, self.log, self.event, self.load, self.pace) if test is not None]
+        tests = (self.metric, self.log, self.template, self.event, self.load, self.pace)
+        given = [test for test in tests if test is not None]
         if len(given) != 1:
-            raise ValueError("expected exactly one of metric, log, event, load, pace")
+            raise ValueError("expected exactly one of metric, log, template, event, load, pace")
 
     @property
-    def test(self) -> MetricTest | LogTest | EventTest | LoadTest | PaceTest:
+    def test(self) -> MetricTest | LogTest | TemplateTest | EventTest | LoadTest | PaceTest:
         """The one test of this clause."""
-        found = self.metric or self.log or self.event or self.load or self.pace
+        found = self.metric or self.log or self.template or self.event or self.load or self.pace
         assert found is not None  # noqa: S101 - __post_init__ saw to it
         return found
 

@@ -1,8 +1,8 @@
 """
 The tests of clauses: what a cause file may ask of the data, as YAML that is checked when it is read.
 
-A metric against a level, its own past, its peers, the whole, or growing at level traffic; lines of a log class; an
-event; a term of the load accounting; the pace of replicas. How each is answered stands in `correlate`.
+A metric against a level, its own past, its peers, the whole, or growing at level traffic; lines of a log class, or
+of a kind never seen; an event; a term of the load accounting; the pace of replicas. How each is answered stands in `correlate`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from aiops.catalog import CATALOG, MetricKind
 from aiops.document import Duration, FieldError, Quantity, Ratio, doc
-from aiops.model import EventKind
+from aiops.model import EventKind, LogSeverity
 from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 
@@ -22,6 +22,8 @@ _BINDS = {
 }
 """By metric: the label that says which place a series belongs to."""
 
+TEMPLATES_S = 300.0
+"""How long before the first bad second kinds of log lines are looked at."""
 ROOT_SHARE = 0.6
 """Of the rise of load: a term that holds as much is where the root is looked for."""
 
@@ -192,6 +194,23 @@ class LogTest:
             raise FieldError("at_least", f"expected 1 or more, found {self.at_least}")
         if self.jump and self.jump <= 1.0:
             raise FieldError("jump", f"expected more than 1, found {self.jump:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateTest:
+    """Lines of a kind never seen before, in a log that is known well enough to tell."""
+
+    within: Duration = field(metadata=doc("how long before the first bad second they began; until now", key="in"))
+    at_least: int = 1
+    severity: LogSeverity = field(default=LogSeverity.ERROR, metadata=doc("at least as bad by their own words"))
+
+    def __post_init__(self) -> None:
+        if self.at_least < 1:
+            raise FieldError("at_least", f"expected 1 or more, found {self.at_least}")
+        if not 0.0 < self.within <= TEMPLATES_S:
+            raise FieldError(
+                "in", f"expected up to {TEMPLATES_S / 60:.0f}m, found {self.within:g} s: older lines are not judged"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,14 @@ from aiops.model import (
     EventKind,
     Incident,
     Labels,
+    LogSeverity,
+    LogTemplate,
     Message,
+    NewsKind,
     Notification,
+    Onset,
     Severity,
+    TemplateNews,
 )
 from aiops.rulebook.causes import CauseRule
 from aiops.selfstat import SelfStat
@@ -68,6 +73,15 @@ class Felt:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A kind of error that a replica's log had never shown."""
+
+    at: int
+    instance: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class Expected:
     status: str
     service: str = ""
@@ -96,6 +110,7 @@ class Scenario:
     feed: bool = True
     outcome: str = "503"
     felt: tuple[Felt, ...] = ()
+    said: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,7 @@ class Healthy:
 class World:
     series: FakeSeries
     events: FakeEvents
+    templates: FakeTemplates
 
 
 def read(path: Path) -> Scenario:
@@ -132,7 +148,16 @@ def build_world(scenario: Scenario, seed: str) -> World:
         if metric not in scenario.without and (not scenario.only or metric in scenario.only):
             series.put(metric, labels, _points(track, scenario, random.Random(f"{seed} {metric} {labels}")))
     events = [Event(h.kind, h.action, START_S + h.at, Labels.from_mapping(h.labels)) for h in scenario.events]
-    return World(series, FakeEvents(events, feed=scenario.feed))
+    return World(series, FakeEvents(events, feed=scenario.feed), FakeTemplates(map(_template, scenario.said)))
+
+
+def _template(said: Said) -> LogTemplate:
+    born_s = START_S + said.at
+    news = TemplateNews(NewsKind.NEW, Onset(born_s - 1.0, born_s), 0.0)
+    return LogTemplate(
+        id=f"t{said.at}", template="", count=said.count, log_class="benign", severity=LogSeverity.ERROR,
+        first_at_s=born_s, last_at_s=born_s, labels=Labels.of(source="server.log", instance=said.instance), news=news,
+    )  # fmt: skip
 
 
 def expand(labels: Mapping[str, str]) -> list[Labels]:
@@ -186,7 +211,7 @@ def compose_tickets(alerts: Sequence[Alert]) -> Message:
 def play(scenario: Scenario, world: World, causes: Sequence[CauseRule]) -> tuple[Incident, list[Notification]]:
     """Step a correlator once a second from detection to the scenario's end; the symptom fires throughout."""
     desk = correlate.build(
-        causes=causes, series=world.series, events=world.events, templates=FakeTemplates(),
+        causes=causes, series=world.series, events=world.events, templates=world.templates,
         compose=compose, compose_tickets=compose_tickets, receivers=[("chat", frozenset(Severity))],
         stat=SelfStat(CollectorRegistry()),
     )  # fmt: skip

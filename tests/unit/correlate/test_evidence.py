@@ -7,16 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from aiops.correlate.evidence import event_finding, examine, log_finding
+from aiops.correlate.evidence import event_finding, examine
 from aiops.correlate.levels import metric_finding
+from aiops.correlate.lines import log_finding
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import IncidentContext, Scene
-from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, Onset, from_json, to_json
+from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, LogTemplate, Onset, from_json, to_json
 from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
 from aiops.rulebook.clauses import Against, EventTest, Limit, LogTest, MetricTest, PaceTest, Subtracted, Watched
 from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
-from tests.fakes import FakeEvents, FakeSeries
+from tests.fakes import FakeEvents, FakeSeries, FakeTemplates
 
 BAD_S = 1000.0
 PRESENT, ABSENT, UNKNOWN = EvidenceState.PRESENT, EvidenceState.ABSENT, EvidenceState.UNKNOWN
@@ -29,6 +30,7 @@ class Node:
     def __init__(self, replicas: int = 3, *, linked: bool = True) -> None:
         self.series = FakeSeries()
         self.events: list[Event] = []
+        self.templates: list[LogTemplate] = []
         self.feed: bool | None = None
         for index in range(replicas):
             name = f"r{index}"
@@ -51,7 +53,9 @@ class Node:
 
     def scene(self) -> Scene:
         context = IncidentContext("chat", (), BAD_S, BAD_S + 3)
-        return Scene(context, self.series, FakeEvents(self.events, feed=self.feed), BAD_S + 15)
+        return Scene(
+            context, self.series, FakeEvents(self.events, feed=self.feed), FakeTemplates(self.templates), BAD_S + 15
+        )
 
     def at(self, scope: Scope, index: int):
         scene = self.scene()

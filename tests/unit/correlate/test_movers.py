@@ -8,7 +8,7 @@ from aiops.correlate.charts import MAX_CHARTS, MAX_LINES, MAX_POINTS, draw
 from aiops.correlate.movers import find_movers
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.model import CauseLevel, Evidence, EvidenceState, Hypothesis, Labels, SeriesRef, Verdict
-from tests.fakes import FakeEvents, FakeSeries
+from tests.fakes import FakeEvents, FakeSeries, FakeTemplates
 
 BAD_S = 1000.0
 CPU = "system_cpu_utilization_ratio"
@@ -141,7 +141,7 @@ def test_charts_are_few_small_and_keep_their_peaks():
     for index in range(10):
         put(series, "gen_ai_server_requests_waiting", spike * index, instance=f"r{index}")
         put(series, "gen_ai_server_requests_finished_total", np.arange(430.0), instance=f"r{index}")
-    scene = Scene(IncidentContext("chat", (), BAD_S, BAD_S), series, FakeEvents(), BAD_S + 30)
+    scene = Scene(IncidentContext("chat", (), BAD_S, BAD_S), series, FakeEvents(), FakeTemplates(), BAD_S + 30)
     evidence = [
         Evidence(
             f"e{n}",
@@ -173,7 +173,7 @@ def test_a_pair_of_counters_is_drawn_as_what_people_read():
     root = Hypothesis(
         "slow_node", "One replica is slow", CauseLevel.FAULT, Labels(), "replica a:1", 0.9, Verdict.ROOT, "", (found,)
     )
-    scene = Scene(IncidentContext("chat", (), BAD_S, BAD_S + 3), series, FakeEvents(), BAD_S + 20)
+    scene = Scene(IncidentContext("chat", (), BAD_S, BAD_S + 3), series, FakeEvents(), FakeTemplates(), BAD_S + 20)
 
     (chart,) = draw([root], (), scene)
 

@@ -8,7 +8,7 @@ from aiops.correlate.rollout import covered
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.model import Event, EventKind, Labels
 from aiops.rulebook.causes import Scope
-from tests.fakes import FakeEvents, FakeSeries
+from tests.fakes import FakeEvents, FakeSeries, FakeTemplates
 
 BAD_S = 1000.0
 ALL = frozenset({"r0", "r1", "r2"})
@@ -24,7 +24,7 @@ def coverage(versions: Versions, **labels: str) -> frozenset[str]:
         for at_s in range(int(BAD_S) - 200, int(BAD_S) + 10, 5):
             version = next(v for ahead_s, v in sorted(told.items()) if BAD_S - at_s <= ahead_s)
             series.put("gen_ai_server_info", Labels.of(instance=name, version=version), {float(at_s): 1.0})
-    scene = Scene(IncidentContext("chat", (), BAD_S, BAD_S), series, FakeEvents(), BAD_S + 10)
+    scene = Scene(IncidentContext("chat", (), BAD_S, BAD_S), series, FakeEvents(), FakeTemplates(), BAD_S + 10)
     event = Event(EventKind.CHANGE, "deploy", BAD_S - 60, Labels.of(**labels))
     return covered(event, scene, scene.topology.whole(Scope.SERVICE))
 

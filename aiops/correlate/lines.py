@@ -1,0 +1,116 @@
+"""
+What logs say of a place: lines of a class, and lines of a kind never seen before.
+
+A class that is silent is absent only where a log of the place is followed, and a new kind of line is news only in a log
+that is known: one that is still being learned says something new all the time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiops.correlate.findings import Finding, clean, factor, name_all, unknown
+from aiops.correlate.scene import Scene
+from aiops.correlate.topology import ON_CARDS, Place
+from aiops.correlate.view import cut, cut_with_reference
+from aiops.model import EvidenceState, Labels, LogSeverity, LogTemplate, NewsKind, Onset, SeriesRef
+from aiops.rulebook.causes import Scope
+from aiops.rulebook.clauses import LogTest, TemplateTest
+from aiops.stats import increase
+from aiops.units import format_duration
+
+MAX_AGE_S = 600.0
+_LEARNED_S = 120.0
+"""A log must have been followed for so long before what is asked about."""
+_BADNESS = {severity: rank for rank, severity in enumerate(LogSeverity)}
+
+
+def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
+    """Lines of a class from *place*: since `in` before the first bad second, until now."""
+    start_s, end_s = scene.first_bad_s - test.within, min(scene.now_s, scene.first_bad_s + MAX_AGE_S)
+    windows = [
+        w
+        for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
+        if _from_place(w.labels, scene, place) or (test.of_host and not w.labels.get("instance"))
+    ]
+    count, before, onset = 0.0, 0.0, None
+    for window in windows:
+        part = cut_with_reference(window, start_s, end_s)
+        if part.at_s.size < 2:
+            continue
+        count += increase(part.values)
+        earlier = cut(window, scene.view.start_s, start_s)
+        if test.jump and earlier.at_s.size > 1:
+            before += increase(earlier.values) / float(np.ptp(earlier.at_s)) * float(np.ptp(part.at_s))
+        moved = np.flatnonzero(np.diff(part.values) != 0)
+        if moved.size:
+            began = Onset(float(part.at_s[moved[0]]), float(part.at_s[moved[0] + 1]))
+            onset = began if onset is None or began.by_s < onset.by_s else onset
+    refs = tuple(SeriesRef("log_records_total", w.labels) for w in windows)
+    words = {
+        "count": f"{count:.0f}",
+        "window": format_duration(test.within),
+        "when": scene.when(onset),
+        "who": name_all((w.labels for w in windows), "instance") or "a log of this host",
+    }
+    if count and test.jump and not _followed_since(start_s - test.within / 2, scene):
+        return unknown("too little of the log before to tell what is usual", refs)
+    words["ratio"] = factor(count / before) if before > 0 else "many times"
+    if count >= max(test.at_least, test.jump * before):
+        return Finding(EvidenceState.PRESENT, words, onset=onset, series=refs)
+    if not count and not _followed(scene, place):
+        return unknown(f"no log of {clean(place.text)} is followed", refs)
+    return Finding(EvidenceState.ABSENT, words, series=refs)
+
+
+def template_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
+    """Kinds of lines from *place* that were never seen before `in` before the first bad second."""
+    start_s = scene.first_bad_s - test.within
+    began = [t for t in scene.templates if _may_be_new(t, test, start_s) and _from_place(t.labels, scene, place)]
+    fresh = [t for t in began if t.news is not None and t.news.kind is NewsKind.NEW]
+    words = {
+        "count": str(sum(t.count for t in fresh)),
+        "window": format_duration(test.within),
+        "who": name_all((t.labels for t in fresh), "instance") or "a log of this host",
+    }
+    if fresh:
+        first = min((t.news.onset for t in fresh if t.news is not None), key=lambda onset: onset.by_s)
+        refs = tuple(SeriesRef("log_template_records_total", Labels.of(template_id=t.id)) for t in fresh)
+        return Finding(EvidenceState.PRESENT, words | {"when": scene.when(first)}, onset=first, series=refs)
+    if not _followed(scene, place):
+        return unknown(f"no log of {clean(place.text)} is followed")
+    if any(t.unsure for t in began) or not _followed_since(start_s - _LEARNED_S, scene):
+        return unknown("too little of the log before to tell what is new in it")
+    return Finding(EvidenceState.ABSENT, words)
+
+
+def _may_be_new(template: LogTemplate, test: TemplateTest, start_s: float) -> bool:
+    bad = _BADNESS[template.severity] >= _BADNESS[test.severity]
+    return bad and template.first_at_s >= start_s and template.count >= test.at_least
+
+
+def _from_place(labels: Labels, scene: Scene, place: Place) -> bool:
+    """
+    Whether these lines speak of *place*.
+
+    A card named in a line is the process's own numbering (CUDA_VISIBLE_DEVICES renumbers from 0), so what is known of
+    the writing replica's card goes first.
+    """
+    instance, gpu = labels.get("instance"), labels.get("gpu")
+    if place.scope in ON_CARDS:
+        known = scene.topology.gpus_of.get(instance)
+        return bool(known & place.gpus) if known and (len(known) == 1 or not gpu) else gpu in place.gpus
+    if place.scope in {Scope.INSTANCE, Scope.MODEL}:
+        return instance in place.instances
+    return True
+
+
+def _followed(scene: Scene, place: Place) -> bool:
+    sources = [w for w in scene.view.windows("log_source_up") if w.values[-1] > 0]
+    if place.scope in {Scope.SERVICE, Scope.HOST, Scope.LINK}:
+        return bool(sources)
+    return any(w.labels.get("instance") in place.instances for w in sources)
+
+
+def _followed_since(start_s: float, scene: Scene) -> bool:
+    return any(w.at_s[0] <= start_s for w in scene.view.windows("log_source_up"))

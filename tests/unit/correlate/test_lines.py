@@ -1,0 +1,76 @@
+"""Kinds of log lines never seen before: present, absent, or unknown in a log that is still being learned."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiops.correlate.lines import template_finding
+from aiops.model import EvidenceState, Labels, LogSeverity, LogTemplate, NewsKind, Onset, TemplateNews
+from aiops.rulebook.causes import Scope
+from aiops.rulebook.clauses import TemplateTest
+from tests.unit.correlate.test_evidence import BAD_S, Node
+
+PRESENT, ABSENT, UNKNOWN = EvidenceState.PRESENT, EvidenceState.ABSENT, EvidenceState.UNKNOWN
+TEST = TemplateTest(within=60.0)
+BORN_S = BAD_S - 20
+
+
+def template(
+    instance: str = "r1", *, born_s: float = BORN_S, kind: NewsKind | None = NewsKind.NEW, unsure: bool = False,
+    severity: LogSeverity = LogSeverity.ERROR, count: int = 3,
+) -> LogTemplate:  # fmt: skip
+    news = None if kind is None else TemplateNews(kind, Onset(born_s - 1.0, born_s), 0.0)
+    return LogTemplate(
+        id="t1", template="it broke", count=count, log_class="benign", severity=severity, first_at_s=born_s,
+        last_at_s=BAD_S, labels=Labels.of(source="a.log", instance=instance), news=news, unsure=unsure,
+    )  # fmt: skip
+
+
+def node(*templates: LogTemplate, watched_s: float = 400.0) -> Node:
+    found = Node()
+    found.templates = list(templates)
+    times = {BAD_S - watched_s + 5.0 * step: 1.0 for step in range(int(watched_s / 5) + 1)}
+    found.series.put("log_source_up", Labels.of(source="a.log", instance="r1"), times)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "index", "state"),
+    [
+        (template(), 1, PRESENT),
+        (template(), 0, UNKNOWN),  # nobody reads its log
+        (template("r0"), 1, ABSENT),  # another replica's
+        (template(kind=None), 1, ABSENT),  # seen before
+        (template(kind=NewsKind.MORE), 1, ABSENT),  # seen before, less often
+        (template(kind=None, unsure=True), 1, UNKNOWN),
+        (template(born_s=BAD_S - 61), 1, ABSENT),  # longer ago than is asked
+        (template(severity=LogSeverity.WARNING), 1, ABSENT),
+        (template(severity=LogSeverity.CRITICAL), 1, PRESENT),
+    ],
+)
+def test_a_new_kind_of_error_of_the_place_speaks(found: LogTemplate, index: int, state: EvidenceState):
+    """New, bad, of this replica, and soon before."""
+    assert template_finding(TEST, *node(found).at(Scope.INSTANCE, index)).state is state
+
+
+def test_it_tells_how_many_lines_and_when_they_began():
+    """Never the line itself: it may be somebody's prompt."""
+    finding = template_finding(TEST, *node(template()).at(Scope.INSTANCE, 1))
+
+    assert finding.onset == Onset(BORN_S - 1.0, BORN_S)
+    assert (finding.words["count"], finding.words["who"]) == ("3", "r1")
+    assert not any("broke" in word for word in finding.words.values())
+
+
+def test_a_log_that_was_just_opened_cannot_tell_what_is_new():
+    """The first minutes of a daemon."""
+    assert template_finding(TEST, *node(watched_s=100.0).at(Scope.INSTANCE, 1)).state is UNKNOWN
+    assert template_finding(TEST, *node(watched_s=200.0).at(Scope.INSTANCE, 1)).state is ABSENT
+
+
+def test_lines_can_be_asked_for_in_number():
+    """One line may be chance."""
+    few = TemplateTest(within=60.0, at_least=4)
+
+    assert template_finding(few, *node(template(count=3)).at(Scope.INSTANCE, 1)).state is ABSENT
+    assert template_finding(few, *node(template(count=4)).at(Scope.INSTANCE, 1)).state is PRESENT
