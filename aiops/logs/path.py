@@ -141,7 +141,7 @@ class LogPath:
         key = hash(form_bytes)
         form = self._forms.get(key)
         may_hit = self._lexicon.may_know(form_bytes) if form is None else form.may_hit
-        hit = self._lexicon.classify(line) if may_hit else None
+        hit = self._hit(line) if may_hit else None
         log_class = hit.signature.log_class if hit else LogClass.BENIGN
         # totals are what happens now; what was missed during a stop shows in its template, under its own time
         counted = record.late or self._rates.count(
@@ -161,6 +161,14 @@ class LogPath:
             self._place(form.text)
         self._book(form, line, hit, record, source)
         return True
+
+    def _hit(self, line: bytes) -> Hit | None:
+        """What *line* is known as: a record that begins with the engine's end is of what its exception says ended it."""
+        hit = self._lexicon.classify(line)
+        if hit is None or hit.signature.log_class is not LogClass.ENGINE_DEAD or b"\n" not in line:
+            return hit
+        why = self._lexicon.classify(headline(line))
+        return hit if why is None or why.signature.log_class is LogClass.BENIGN else why
 
     # --- templates --------------------------------------------------------------------------------------------------
 

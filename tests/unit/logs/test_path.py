@@ -153,6 +153,20 @@ def test_lines_that_only_look_alike_keep_their_own_class(path: LogPath):
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "log_class"),
+    [
+        ("RuntimeError: Cannot find any model weights with `/models/m`", "model_load_failure"),
+        ("IndexError: list index out of range", "engine_dead"),
+    ],
+)
+def test_an_engine_that_ends_with_an_exception_ends_of_what_that_says(path: LogPath, said: str, log_class: str):
+    """The head of the record is the same whatever happened: it says that the engine ended, and not of what."""
+    feed(path, f"Scheduler hit an exception: Traceback (most recent call last):\n  File 'a.py', line 1, in f\n{said}")
+
+    assert totals(path) == {(log_class, ""): 1}
+
+
 def test_labels_common_to_all_lines_stay(path: LogPath):
     """A template of two replicas must not be blamed on one."""
     feed(path, "ERROR something happened")
