@@ -3,7 +3,9 @@ Limits and troubles of the control group a process runs in: memory, CPU quota, n
 
 A limit may stand at any level: container, pod, slice. So for each resource the level with the tightest limit between
 the process's own group and the top is found, and read for usage and events alike; without a limit, its own group's
-usage is read. Both hierarchies are understood; where version 2 has the controllers it is used.
+usage is read. Whom the kernel killed is counted in the process's own group: version 1 counts there only, and in
+version 2 a level above would count its neighbours too. Both hierarchies are understood; where version 2 has the
+controllers it is used.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from aiops.collect.procfs import Since, number_after, read_file
 from aiops.model import Labels, Sample
 
 _MAX_LEVELS = 10
-_LEVELS_AGE_S = 60.0
-"""How long the level with the tightest limit is believed to stay it."""
+_LEVELS_AGE_S = 9.5
+"""How long the level with the tightest limit is believed to stay it; limits are set on running groups, too."""
 _NO_LIMIT = 2**60
 """Version 1 writes "no limit" as a number near 2**63."""
 
@@ -30,7 +32,10 @@ class Files:
     memory_limit: str
     memory_idle: bytes
     """The page cache that is given back first, in memory.stat."""
-    memory_events: tuple[str, tuple[str, ...]]
+    memory_kills: str
+    """The file, of the process's own group, that counts processes killed."""
+    memory_hits: tuple[str, bytes]
+    """The file, at the limit's level, that counts how often it was met, and what stands before the number."""
     cpu_cores: Callable[[str], float | None]
 
 
@@ -45,9 +50,12 @@ def _v1_cores(folder: str) -> float | None:
 
 
 _V2 = Files("memory.current", "memory.max", b"inactive_file ",
-            ("memory.events", ("oom", "oom_kill", "high", "max")), _v2_cores)  # fmt: skip
+            "memory.events", ("memory.events", b"max "), _v2_cores)  # fmt: skip
 _V1 = Files("memory.usage_in_bytes", "memory.limit_in_bytes", b"total_inactive_file ",
-            ("memory.oom_control", ("oom_kill",)), _v1_cores)  # fmt: skip
+            "memory.oom_control", ("memory.failcnt", b""), _v1_cores)  # fmt: skip
+
+
+_EVENTS = ("oom", "oom_kill", "high", "max")
 
 
 class Cgroup:
@@ -67,10 +75,11 @@ class Cgroup:
         self._labels = labels
         self._files = _V2
         self._tightest: dict[str, str] = {}
-        self._own = ""
+        self._own: dict[str, str] = {}
+        """The process's own group, by controller."""
         self._listed_s = float("-inf")
         self._throttled = Since()
-        self._event_labels = {name: labels.merge(event=name) for name in _V2.memory_events[1]}
+        self._event_labels = {name: labels.merge(event=name) for name in _EVENTS}
         self._pressure = {
             (resource, share): (labels.merge(resource=resource, share=share.decode()), Since())
             for resource in ("cpu", "memory", "io")
@@ -88,7 +97,7 @@ class Cgroup:
         if not 0.0 <= uptime_s - self._listed_s < _LEVELS_AGE_S:
             self._find()
             self._listed_s = uptime_s
-        yield from self._memory(now_s)
+        yield from self.memory(now_s)
         yield from self._cpu(uptime_s, now_s)
         yield from self._pids(now_s)
         if self._files is _V2:
@@ -98,7 +107,7 @@ class Cgroup:
         groups, ours = _groups(read_file(self._of_process)), _groups(_text(self._of_us))
         v2 = (self._top / "cgroup.controllers").exists()
         self._files = _V2 if v2 else _V1
-        self._tightest = {}
+        self._tightest, self._own = {}, {}
         for controller, limit in (("memory", self._memory_limit), ("cpu", self._files.cpu_cores), ("pids", _pids_max)):
             mount = "" if v2 else controller
             path = groups.get(mount)
@@ -108,14 +117,15 @@ class Cgroup:
             limits = {folder: found for folder in folders if (found := _quietly(limit, folder)) is not None}
             # at the same limit the lower level: its counts are of this process's own group
             self._tightest[controller] = min(limits, key=lambda folder: limits[folder]) if limits else folders[0]
-            self._own = folders[0]
+            self._own[controller] = folders[0]
         if not self._tightest:
             raise FileNotFoundError(2, "its control group is not to be seen from here", self._of_process)
 
     def _memory_limit(self, folder: str) -> float | None:
         return _limit(f"{folder}/{self._files.memory_limit}")
 
-    def _memory(self, now_s: float) -> Iterator[Sample]:
+    def memory(self, now_s: float) -> Iterator[Sample]:
+        """Use, limit and events of its memory, at the level found last: a leak may fill a group within seconds."""
         folder, files = self._tightest.get("memory"), self._files
         if folder is None or (usage := _number(f"{folder}/{files.memory_usage}")) is None:
             return  # the top group has no such file
@@ -127,10 +137,19 @@ class Cgroup:
             yield Sample("process_cgroup_memory_utilization_ratio", self._labels, now_s, ratio)
         if files is _V2 and (high := _limit(f"{folder}/memory.high")):
             yield Sample("process_cgroup_memory_high_bytes", self._labels, now_s, high)
-        file, names = files.memory_events
-        text = _text(f"{folder}/{file}")
-        for name in names:
-            if (count := number_after(text, name.encode() + b" ")) is not None:
+        yield from self._memory_events(folder, now_s)
+
+    def _memory_events(self, folder: str, now_s: float) -> Iterator[Sample]:
+        files, own = self._files, self._own["memory"]
+        kills = _text(f"{own}/{files.memory_kills}")
+        hit_file, hit_mark = files.memory_hits
+        hits = _text(f"{folder}/{hit_file}")
+        counts = {"oom_kill": number_after(kills, b"oom_kill "), "max": number_after(hits, hit_mark) if hits else None}
+        if files is _V2:
+            events = kills if own == folder else hits
+            counts |= {name: number_after(events, name.encode() + b" ") for name in ("oom", "high")}
+        for name, count in counts.items():
+            if count is not None:
                 yield Sample("process_cgroup_memory_events_total", self._event_labels[name], now_s, float(count))
 
     def _cpu(self, uptime_s: float, now_s: float) -> Iterator[Sample]:
@@ -138,17 +157,34 @@ class Cgroup:
         if folder is None or (cores := _quietly(self._files.cpu_cores, folder)) is None:
             return  # without a quota nothing is throttled
         yield Sample("process_cgroup_cpu_limit_cores", self._labels, now_s, cores)
+        if (ratio := self._throttled_ratio(folder, uptime_s)) is not None:
+            yield Sample("process_cgroup_cpu_throttled_ratio", self._labels, now_s, ratio)
+
+    def throttled(self, uptime_s: float) -> float | None:
+        """
+        Share of its CPU periods since the last look that were cut short; None without a quota, or at the first look.
+
+        Raises:
+            OSError, ValueError: as `read`.
+        """
+        if not 0.0 <= uptime_s - self._listed_s < _LEVELS_AGE_S:
+            self._find()
+            self._listed_s = uptime_s
+        folder = self._tightest.get("cpu")
+        if folder is None or _quietly(self._files.cpu_cores, folder) is None:
+            return None
+        return self._throttled_ratio(folder, uptime_s)
+
+    def _throttled_ratio(self, folder: str, uptime_s: float) -> float | None:
         text = _text(f"{folder}/cpu.stat")
         periods, throttled = number_after(text, b"nr_periods "), number_after(text, b"nr_throttled ")
-        if (
-            periods is None
-            or throttled is None
-            or not (change := self._throttled.advance(uptime_s, (periods, throttled)))
-        ):
-            return
+        if periods is None or throttled is None:
+            return None
+        change = self._throttled.advance(uptime_s, (periods, throttled))
+        if change is None or change[1][0] <= 0:
+            return None
         ran, cut = change[1]
-        if ran > 0:
-            yield Sample("process_cgroup_cpu_throttled_ratio", self._labels, now_s, min(cut / ran, 1.0))
+        return min(cut / ran, 1.0)
 
     def _pids(self, now_s: float) -> Iterator[Sample]:
         folder = self._tightest.get("pids")
@@ -159,8 +195,9 @@ class Cgroup:
             yield Sample("process_cgroup_tasks_utilization_ratio", self._labels, now_s, count / limit)
 
     def _stalls(self, uptime_s: float, now_s: float) -> Iterator[Sample]:
+        own = next(iter(self._own.values()))  # version 2 has one hierarchy
         for resource in ("cpu", "memory", "io"):
-            for line in _text(f"{self._own}/{resource}.pressure").splitlines():
+            for line in _text(f"{own}/{resource}.pressure").splitlines():
                 share, _, rest = line.partition(b" ")
                 _, mark, total = rest.partition(b"total=")
                 if not mark or (resource, share) not in self._pressure:

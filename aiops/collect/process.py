@@ -8,14 +8,13 @@ are followed (process_servers.py says who they are), at most 64 processes, so th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from aiops.collect.cgroup import Cgroup
 from aiops.collect.known_servers import local_ports
 from aiops.collect.process_files import OpenFiles, read_uptime, seconds
 from aiops.collect.process_followed import Followed, Identity, Slots
+from aiops.collect.process_groups import ServerGroups
 from aiops.collect.process_memory import Largest
 from aiops.collect.process_servers import MAX_PROCESSES, Member, Servers
 from aiops.collect.process_table import Process, ProcessTable
@@ -68,7 +67,7 @@ class Processes:
         self._slots = Slots(self._host)
         self._largest = Largest(world.root / "proc", self._host)
         self._followed: dict[Identity, Followed] = {}
-        self._groups: dict[str, tuple[int, Cgroup]] = {}
+        self._groups: dict[str, ServerGroups] = {}
         self._labels: dict[str, Labels] = {}
         self._hidden: dict[str, str] = {}
         self._dead: set[Identity] = set()
@@ -96,6 +95,9 @@ class Processes:
             yield from self._groups_and_counts(uptime_s, now_s)
             yield from self._slots.restarts(uptime_s, now_s)
             yield from self._largest.read(processes.values(), uptime_s, now_s)
+        else:
+            for group in self._groups.values():
+                yield from group.memory(now_s)
 
     def _find(self, processes: Mapping[int, Process], uptime_s: float, now_s: float) -> Iterator[Observation]:
         first, self._slow_s = self._slow_s is None, uptime_s
@@ -166,31 +168,31 @@ class Processes:
 
     def _groups_and_counts(self, uptime_s: float, now_s: float) -> Iterator[Observation]:
         hidden: dict[str, set[str]] = {instance: set() for instance in self._labels}
-        counts: Counter[str] = Counter()
+        pids: dict[str, list[int]] = {instance: [] for instance in self._labels}
         for followed in self._followed.values():
             instance = followed.member.instance
             hidden[instance] |= followed.hidden
-            counts[instance] += 1
-            if counts[instance] == 1:  # the server itself comes first
-                try:
-                    yield from self._group(instance, followed.member.process.pid).read(uptime_s, now_s)
-                except OSError as error:
-                    hidden[instance].add(f"control group ({error.strerror})")
-                except (ValueError, LookupError, ArithmeticError):
-                    hidden[instance].add("control group, in an unknown form")
+            pids[instance].append(followed.member.process.pid)  # the server itself comes first
         for instance, labels in self._labels.items():
-            yield Sample("process_followed_processes", labels, now_s, float(counts[instance]))
+            try:
+                if pids[instance]:
+                    yield from self._group(instance).read(pids[instance], uptime_s, now_s)
+            except OSError as error:
+                hidden[instance].add(f"control group ({error.strerror})")
+            except (ValueError, LookupError, ArithmeticError):
+                hidden[instance].add("control group, in an unknown form")
+            yield Sample("process_followed_processes", labels, now_s, float(len(pids[instance])))
             what = ", ".join(sorted(hidden[instance]))
             if what != self._hidden.get(instance, ""):
                 self._hidden[instance] = what
                 detail = f"cannot be read: {what}" if what else "readable"
                 yield Sight(_NAME, f"insides of {instance}", seen=not what, detail=detail, hint=_RIGHTS if what else "")
 
-    def _group(self, instance: str, pid: int) -> Cgroup:
+    def _group(self, instance: str) -> ServerGroups:
         known = self._groups.get(instance)
-        if known is None or known[0] != pid:
-            known = self._groups[instance] = (pid, Cgroup(self._root, pid, self._labels[instance]))
-        return known[1]
+        if known is None:
+            known = self._groups[instance] = ServerGroups(self._root, self._labels[instance])
+        return known
 
 
 def _lives(identity: Identity, processes: Mapping[int, Process]) -> bool:

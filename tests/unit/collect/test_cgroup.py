@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiops.collect.cgroup import Cgroup, levels
+from aiops.collect.process_groups import ServerGroups
 from aiops.model import Labels
 
 A = Labels.of(host_name="n1", instance="127.0.0.1:8000")
@@ -65,6 +66,70 @@ def test_throttling_is_the_share_of_periods_since_the_last_look(root):
     write(root, "sys/fs/cgroup/pod/cpu.stat", "nr_periods 1100\nnr_throttled 925\n")
     seen = values(group, 10.0)
     assert (seen["process_cgroup_cpu_limit_cores"], seen["process_cgroup_cpu_throttled_ratio"]) == (2.0, 0.25)
+
+
+def events(cgroup: Cgroup, uptime_s: float = 0.0) -> dict[str, float]:
+    return {
+        sample.labels.get("event"): sample.value
+        for sample in cgroup.read(uptime_s, 1.0)
+        if sample.metric == "process_cgroup_memory_events_total"
+    }
+
+
+def test_a_kill_is_counted_where_the_process_was_and_a_full_group_where_the_limit_is(root):
+    """A neighbour in the same pod that was killed must not pass for this server."""
+    write(root, "sys/fs/cgroup/pod/memory.max", "1000\n")
+    write(root, "sys/fs/cgroup/pod/memory.events", "low 0\nhigh 2\nmax 9\noom 4\noom_kill 4\n")
+    write(root, "sys/fs/cgroup/pod/app/memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\n")
+    assert events(Cgroup(root, 7, A)) == {"oom_kill": 1.0, "max": 9.0, "oom": 4.0, "high": 2.0}
+
+
+def test_version_1_tells_the_same_by_its_own_files(tmp_path):
+    """Most machines with an old kernel, and many containers."""
+    write(tmp_path, "proc/7/cgroup", "3:memory:/pod/app\n2:cpu,cpuacct:/\n")
+    top = "sys/fs/cgroup/memory/pod"
+    for level, limit in (("", 1000), ("/app", 2**63 - 4096)):
+        write(tmp_path, f"{top}{level}/memory.limit_in_bytes", f"{limit}\n")
+    write(tmp_path, f"{top}/memory.usage_in_bytes", "970\n")
+    write(tmp_path, f"{top}/memory.failcnt", "12\n")
+    write(tmp_path, f"{top}/app/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    group = Cgroup(tmp_path, 7, A)
+    assert events(group) == {"oom_kill": 3.0, "max": 12.0}
+    assert values(group)["process_cgroup_memory_utilization_ratio"] == 0.97
+
+
+def test_a_limit_that_is_set_on_a_running_group_counts_at_the_next_look(root):
+    """Quotas and pods are changed while servers run."""
+    group = Cgroup(root, 7, A)
+    assert "process_cgroup_memory_limit_bytes" not in values(group)
+    write(root, "sys/fs/cgroup/pod/memory.max", "1000\n")
+    assert values(group, 10.0)["process_cgroup_memory_limit_bytes"] == 1000.0
+
+
+def test_a_child_that_is_throttled_in_a_group_of_its_own_throttles_the_server(root):
+    """The tokenizer stands still, and with it every request."""
+    write(root, "proc/8/cgroup", "0::/pod/app/tokenizer\n")
+    write(root, "proc/9/cgroup", "0::/pod/app\n")
+    child = "sys/fs/cgroup/pod/app/tokenizer"
+    write(root, f"{child}/cpu.max", "1000 100000\n")
+    groups = ServerGroups(root, A)
+    seen: dict[str, float] = {}
+    for uptime_s, periods in ((0.0, 0), (10.0, 100)):
+        write(root, f"{child}/cpu.stat", f"nr_periods {periods}\nnr_throttled {periods * 9 // 10}\n")
+        seen = {sample.metric: sample.value for sample in groups.read([7, 9, 8], uptime_s, 1.0)}
+    assert seen["process_cgroup_cpu_throttled_ratio"] == 0.9
+    assert "process_cgroup_cpu_limit_cores" not in seen  # that is the server's own, and it has none
+    (root / "proc/8/cgroup").unlink()
+    assert "process_cgroup_cpu_throttled_ratio" not in [each.metric for each in groups.read([7, 9], 20.0, 1.0)]
+
+
+def test_memory_is_read_between_two_readings_of_everything(root):
+    """A leak of two percent a second is seen before the kernel ends it."""
+    groups = ServerGroups(root, A)
+    assert groups.memory(0.0) == []
+    list(groups.read([7], 0.0, 1.0))
+    write(root, "sys/fs/cgroup/pod/app/memory.current", "200\n")
+    assert [(each.metric, each.value) for each in groups.memory(5.0)] == [("process_cgroup_memory_usage_bytes", 200.0)]
 
 
 def test_a_group_outside_of_our_namespace_is_a_blind_spot(root):
