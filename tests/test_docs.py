@@ -117,3 +117,14 @@ def test_every_engine_and_every_metric_it_tells_is_on_the_page(generate: ModuleT
         section = page.split(f"\n## {dialect.title}\n")[1].split("\n## ")[0]
         told = {row.source.metric for row in dialect.rows if not row.source.metric.startswith("db_client")}
         assert all(f"| `{metric}` |" in section for metric in told)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))],
+    ids=lambda path: path.name,
+)
+def test_every_link_to_a_page_of_ours_leads_somewhere(page: Path):
+    """A page that was renumbered leaves readers with nothing."""
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
