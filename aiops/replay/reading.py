@@ -170,17 +170,23 @@ def _read_meta(path: Path) -> _Meta:
     except (OSError, UnicodeDecodeError) as error:
         raise RecordingError(f"{path}: {error}") from error
     document, is_whole = _document(path, text)
+    _check_format(path, document)
     try:
         beginning = from_json(json.dumps(document), Beginning)
         orders, ticks = document["orders"], document["ticks"]
     except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise RecordingError(f"{path}:1: is not what a recording says of itself: {error}") from error
-    if beginning.format not in READABLE:
-        raise RecordingError(f"{path}:1: format {beginning.format}; this program reads up to {FORMAT}")
     if not (isinstance(ticks, list) and isinstance(orders, list) and all(isinstance(each, list) for each in orders)):
         raise RecordingError(f"{path}:1: ticks and orders: expected lists")
     first = text[: text.index('"ticks"')].count("\n") + 2
     return _Meta(beginning, orders, ticks, first, is_whole and document.get("ended") is not None)
+
+
+def _check_format(path: Path, document: Any) -> None:
+    """Before anything else is asked of it: what a later version writes may look different all over."""
+    given = document.get("format") if isinstance(document, dict) else None
+    if isinstance(given, int) and given not in READABLE:
+        raise RecordingError(f"{path}:1: format {given}; this program reads up to {FORMAT}")
 
 
 def _document(path: Path, text: str) -> tuple[Any, bool]:

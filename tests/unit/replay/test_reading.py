@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aiops.errors import RecordingError
 from aiops.export.recording import EVENTS, LOGS, META, SAMPLES
+from aiops.model import Tally
 from aiops.replay.playing import play
 from aiops.replay.reading import Recording, Took
 from tests.recorded import RULES, live, observations
@@ -80,6 +81,8 @@ def test_a_recorder_that_was_killed_leaves_whole_minutes(copy: Path):
         (META, b'["evaluate", ', b'["evaluated", ', "is no tick of a recording"),
         (META, b'["evaluate", ', b'["evaluate" ', "damaged"),
         (META, b'"format": 2', b'"format": 3', "format 3; this program reads up to 2"),
+        (META, b'"format": 2', b'"format": 3, "receivers": {"a": 1}', "format 3; this program reads up to 2"),
+        (META, b'"format": 2', b'"format": 0', "format 0; this program reads up to 2"),
         (META, b'"receivers": [', b'"receivers": [7, ', "is not what a recording says of itself"),
     ],
 )
@@ -93,6 +96,20 @@ def test_a_damaged_file_is_refused_with_its_line(copy: Path, name: str, old: byt
 
     with pytest.raises(RecordingError, match=rf"{name}:\d+: .*{complaint}"):
         list(Recording(copy).steps())
+
+
+def test_a_recording_of_the_first_format_plays_as_one_in_which_nobody_spoke(copy: Path, whole: Path):
+    """Recordings are kept as evidence; a daemon that learned to listen must not lose them."""
+    text = (copy / META).read_text()
+    lines = [line for line in text.splitlines() if not line.startswith('"tally"')]
+    assert len(lines) == len(text.splitlines()) - 1
+    (copy / META).write_text("\n".join(lines).replace('"format": 2', '"format": 1') + "\n")
+
+    recording = Recording(copy)
+    assert (recording.beginning.format, recording.beginning.tally) == (1, Tally())
+    old, new = asyncio.run(play(recording, RULES)), asyncio.run(play(Recording(whole), RULES))
+    assert old.incidents
+    assert (old.incidents, old.notifications) == (new.incidents, new.notifications)
 
 
 def test_a_folder_that_is_no_recording_says_so(tmp_path: Path):
