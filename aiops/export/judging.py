@@ -54,6 +54,8 @@ class Judging:
     ) -> None:
         self._incidents, self._docket, self._causes = incidents, docket, causes
         self._token, self._clock, self._read = token.encode(), clock, read
+        self._turn = asyncio.Lock()
+        """One word at a time: the next one is on the incident as the last one left it, and counted in its place."""
 
     async def confirm(self, request: Request) -> Response:
         """``POST /api/v1/incidents/{id}/confirm``."""
@@ -74,28 +76,29 @@ class Judging:
         body = await body_or_refusal(request, MAX_BODY_BYTES)
         if isinstance(body, Response):
             return body
-        incident_id = request.path_params["id"]
-        incident = await self._read(lambda: self._incidents.incident(incident_id)) if valid_id(incident_id) else None
-        if incident is None:
-            return refuse(404, "no such incident")
         try:
-            known: Collection[str] = {rule.cause for rule in self._causes}
-            judgement = judge(incident, said, parse_cause(body), self._clock.now_s(), known)
-            if with_judgement(incident, judgement) is incident:
-                return _json(incident)  # said already
-            async with asyncio.timeout(_DEADLINE_S):
-                judged = await self._docket.offer(Spoken(incident, judgement))
+            cause = parse_cause(body)
+            async with asyncio.timeout(_DEADLINE_S), self._turn:
+                return await self._answer(request.path_params["id"], said, cause)
         except RequestError as error:
             return refuse(400, str(error))
         except JudgementError as error:
             return refuse(409, str(error))
         except TimeoutError:
             return refuse(503, _BUSY, {"Retry-After": "5"})
-        return (
-            refuse(409, "the incident has just changed; look at it, and say it again")
-            if judged is None
-            else _json(judged)
-        )
+
+    async def _answer(self, incident_id: str, said: Said, cause: str) -> Response:
+        incident = await self._read(lambda: self._incidents.incident(incident_id)) if valid_id(incident_id) else None
+        if incident is None:
+            return refuse(404, "no such incident")
+        known: Collection[str] = {rule.cause for rule in self._causes}
+        judgement = judge(incident, said, cause, self._clock.now_s(), known)
+        if with_judgement(incident, judgement) is incident:
+            return _json(incident)  # said already
+        judged = await self._docket.offer(Spoken(incident, judgement))
+        if judged is None:
+            return refuse(409, "the incident has just changed; look at it, and say it again")
+        return _json(judged)
 
 
 def parse_cause(body: bytes) -> str:

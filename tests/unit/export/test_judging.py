@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from aiops.export.docket import MAX_WAITING, Docket
-from aiops.model import Incident, IncidentState, Spoken
+from aiops.model import Incident, IncidentState, Judgement, Spoken
 from aiops.model.judging import with_judgement
 from aiops.rulebook.causes import load_causes
 from aiops.rulebook.places import shipped_rules
@@ -22,11 +22,24 @@ CAUSES = load_causes([shipped_rules()])
 INCIDENT = replace(sample_incident(), state=IncidentState.RESOLVED)
 
 
+class NotingDocket(Docket):
+    """Notes what had been said of each incident before the word that is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Judgement | None] = []
+
+    def take(self) -> Sequence[Spoken]:
+        taken = super().take()
+        self.before += [each.incident.judgement for each in taken]
+        return taken
+
+
 class House(Site):
     """A site beside which an evaluation runs, as the daemon's does once a second."""
 
-    def __init__(self, *, hears: bool = True, saves: bool = True) -> None:
-        self.docket = Docket()
+    def __init__(self, docket: Docket | None = None, *, hears: bool = True, saves: bool = True) -> None:
+        self.docket = docket or Docket()
         super().__init__(docket=self.docket, causes=CAUSES)
         self.incidents.held = [INCIDENT]
         self.hears, self.saves = hears, saves
@@ -39,24 +52,33 @@ class House(Site):
         self.docket.settle(judged, saved=self.saves)
 
     def say(self, path: str, body: Any = None, token: str = TOKEN) -> httpx.Response:
+        (answer,) = self.say_at_once([(path, body)], token)
+        return answer
+
+    def say_at_once(self, words: Sequence[tuple[str, Any]], token: str = TOKEN) -> list[httpx.Response]:
         async def evaluating() -> None:
             while True:
                 await asyncio.sleep(0)
                 self._evaluate()
 
-        async def go() -> httpx.Response:
+        async def go() -> list[httpx.Response]:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            headers = {"Authorization": f"Bearer {token}"}
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9477") as client:
                 ticks = asyncio.create_task(evaluating())
                 try:
-                    headers = {"Authorization": f"Bearer {token}"}
-                    content = body if isinstance(body, bytes) else None
-                    more = {"content": content} if content is not None else {"json": body}
-                    return await client.post(path, headers=headers, **(more if body is not None else {}))
+                    posts = [client.post(path, headers=headers, **_body(body)) for path, body in words]
+                    return await asyncio.gather(*posts)
                 finally:
                     ticks.cancel()
 
         return asyncio.run(go())
+
+
+def _body(body: Any) -> dict[str, Any]:
+    if body is None:
+        return {}
+    return {"content": body} if isinstance(body, bytes) else {"json": body}
 
 
 @pytest.fixture
@@ -124,6 +146,16 @@ def test_an_incident_that_changed_meanwhile_is_to_be_looked_at_again():
 
     assert answer.status_code == 409
     assert "say it again" in answer.json()["error"]
+
+
+def test_two_words_at_the_same_time_are_each_on_what_the_other_left():
+    """Both counted on an incident of which nothing was said yet would be two incidents to the priors."""
+    docket = NotingDocket()
+    house = House(docket)
+    answers = house.say_at_once([(path_of("confirm"), {}), (path_of("reject"), {"cause": "vram_leak"})])
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [each.word.value if each else None for each in docket.before] == [None, "confirmed"]
 
 
 def test_a_disk_that_refuses_is_told():
