@@ -28,10 +28,14 @@ from aiops.plan import Plan
 from aiops.ports import RunBlocking
 from aiops.saving import Saver
 from aiops.selfstat import SelfStat
+from aiops.store.lock import held
 from aiops.store.rings import Rings
 from aiops.store.state_sqlite import StateSqlite
 
 T = TypeVar("T")
+
+_OTHERS_S = 5.0
+"""How long a command may hold the state folder while a daemon starts; it needs milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ def keep(plan: Plan, clock: Clock) -> Iterator[Kept]:
         directory = plan.settings.state.dir
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(held(directory, _OTHERS_S))
             token = api_token(directory)
         except (OSError, UnicodeDecodeError) as error:
             raise StateError(f"state.dir: {directory} cannot be used: {error}") from error

@@ -64,7 +64,7 @@ def post_json(settings: Settings, path: str, body: Any, timeout_s: float = 15.0)
     What the daemon answers to *body* posted on *path*, with the token of its state folder.
 
     Raises:
-        DaemonDown: nothing listens there: nothing was changed, and nothing runs that could be surprised.
+        DaemonDown: nothing answers there, or there is no token; nothing was changed.
         AiopsError: it refuses, or does not answer in time, or its token cannot be read.
     """
     headers = {"Content-Type": "application/json"}

@@ -11,6 +11,7 @@ import pytest
 from aiops.cli import main
 from aiops.model import ChangeSet, Incident
 from aiops.narrative.withheld import MIN_DISTINCT, WITHHELD, publishable
+from aiops.store.lock import held
 from aiops.store.state_sqlite import StateSqlite
 from tests.sample_incident import sample_incident
 
@@ -123,4 +124,18 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(
 
     assert complaint in capsys.readouterr().err
     main(["incidents", "causes", "--json", *stopped])
+    assert json.loads(capsys.readouterr().out)["known"] == 0
+
+
+def test_beside_a_daemon_that_hangs_nothing_is_written(
+    stopped: list[str], incident: Incident, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It would write its own view over it a moment later, and whoever spoke would believe that it counts."""
+    with held(tmp_path / "state"):
+        assert main(["incidents", "confirm", incident.id, *stopped]) == 1
+        assert "say it again when it answers" in capsys.readouterr().err
+        assert main(["incidents", "show", incident.id, *stopped]) == 0, "to look at it harms nobody"
+
+    capsys.readouterr()
+    assert main(["incidents", "causes", "--json", *stopped]) == 0
     assert json.loads(capsys.readouterr().out)["known"] == 0
