@@ -35,7 +35,7 @@ def first_answers(rows: Sequence[Mapping]) -> list[tuple[float, bool]]:
 
 def all_answers(rows: Sequence[Mapping], leads: Mapping[str, Sequence[str]]) -> list[tuple[float, bool]]:
     """
-    The same of the first five causes of each run, as far as the truth knows.
+    The same of the causes among the first five hypotheses of each run, as far as the truth knows.
 
     What the true cause leads to may well be at work too, and is left out.
     """

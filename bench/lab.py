@@ -26,7 +26,7 @@ import tables_lab
 PLOT = Path(__file__).parent.parent / "docs" / "reliability.svg"
 KEPT = (
     "run", "kind", "causes", "where", "stub", "gateway", "dialect", "status", "answer", "place", "probability", "right",
-    "place_right", "in_three", "first_named", "seconds", "seconds_live", "live_is_replay", "damaged",
+    "place_right", "in_three", "first_named", "named", "seconds", "seconds_live", "live_is_replay", "damaged",
 )  # fmt: skip
 """Of a row, what the result file holds."""
 

@@ -39,11 +39,26 @@ def row_of(name: str, truth: Mapping, played: Mapping, live: Sequence[Mapping] |
         return row | {"damaged": played["damaged"]}
     incident = main_incident(played["incidents"], truth["began_s"])
     told = [one for one in played["told"] if incident and one["incident"] == incident["id"]]
-    ranked = [h for h in incident["hypotheses"] if h["verdict"] in RANKED] if incident else []
-    answer = answer_of(incident)
-    return row | {
+    return row | _judged(incident, truth) | {
         "incidents": len(played["incidents"]),
         "false_pages": sum(one["opened_at_s"] < truth["began_s"] - EARLY_S for one in played["incidents"]),
+        "named": sorted({one["cause"] for one in played["told"] if one["cause"]}),
+        "first_named": next((one["cause"] for one in told if one["cause"]), None),
+        "seconds": seconds(told, truth["first_bad_s"]),
+        "seconds_live": seconds(_as_told(live), truth["first_bad_s"]) if live is not None else None,
+        "sure_and_wrong": sorted(
+            {one["cause"] for one in played["told"] if _is_sure(one) and one["cause"] not in truth["causes"]}
+        ),
+        "live_is_replay": same_as_live(played, live) if live is not None and played["rules"] == today else None,
+        "cut_off": played["cut_off"],
+    }  # fmt: skip
+
+
+def _judged(incident: Mapping | None, truth: Mapping) -> dict:
+    """The answer an incident stood with, and what it ranked, beside the truth."""
+    ranked = [h for h in incident["hypotheses"] if h["verdict"] in RANKED] if incident else []
+    answer = answer_of(incident)
+    return {
         "status": incident["status"] if incident else None,
         "answer": answer["cause"] if answer else None,
         "probability": answer["probability"] if answer else None,
@@ -54,14 +69,6 @@ def row_of(name: str, truth: Mapping, played: Mapping, live: Sequence[Mapping] |
         "in_three": [cause for cause in truth["causes"] if cause in first_causes(ranked, 3)],
         "ranked_first": ranked[0]["cause"] if ranked else None,
         "ranked": [{key: h[key] for key in ("cause", "place", "probability", "verdict")} for h in ranked[:5]],
-        "first_named": next((one["cause"] for one in told if one["cause"]), None),
-        "seconds": seconds(told, truth["first_bad_s"]),
-        "seconds_live": seconds(_as_told(live), truth["first_bad_s"]) if live is not None else None,
-        "sure_and_wrong": sorted(
-            {one["cause"] for one in played["told"] if _is_sure(one) and one["cause"] not in truth["causes"]}
-        ),
-        "live_is_replay": same_as_live(played, live) if live is not None and played["rules"] == today else None,
-        "cut_off": played["cut_off"],
     }
 
 
@@ -147,13 +154,15 @@ def left_out_row(name: str, truth: Mapping, played: Mapping, leads: Mapping[str,
     """
     What is said of a fault whose cause file is missing.
 
-    "undetermined" is right. A state that the missing cause leads to is how it hurts, and true (a state is named
-    where no trigger or fault that leads to it is known); it is counted apart, and wrong all the same.
+    "undetermined" is right; "nothing yet" names no cause either, and is told apart. A state that the missing cause leads
+    to is how it hurts, and true (a state is named where no trigger or fault that leads to it is known); it is counted
+    apart, and wrong all the same.
     """
-    answer = answer_of(main_incident(played["incidents"], truth["began_s"]))
+    incident = main_incident(played["incidents"], truth["began_s"])
+    answer = answer_of(incident)
     cause = answer["cause"] if answer else None
     if answer is None:
-        said = "undetermined"
+        said = "undetermined" if incident and incident["status"] == "undetermined" else "nothing yet"
     elif cause in leads.get(truth["causes"][0], ()):
         said = "its state" if answer["level"] == "state" else "its consequence"
     else:
@@ -207,15 +216,15 @@ def summary(rows: Sequence[Mapping], left_out: Sequence[Mapping]) -> dict:
 
 def of_faults(rows: Sequence[Mapping]) -> dict:
     placed = [row for row in rows if row["where"]]
-    named_finally = [row for row in rows if row["answer"]]
+    named = [row for row in rows if row["first_named"] or row["answer"]]
     return {
         "first": share(row["right"] for row in rows),
         "three": share(bool(row["in_three"]) for row in rows),
         "place": share(row["place_right"] for row in rows if row["place_right"] is not None),
         "cause_and_place": share(bool(row["place_right"]) for row in placed),
-        "kept": share(row["first_named"] == row["answer"] for row in named_finally),
+        "kept": share(row["first_named"] == row["answer"] for row in named),
         "unsaid": sum(row["status"] is None for row in rows),
-        "undetermined": sum(row["status"] is not None and row["answer"] is None for row in rows),
+        "unnamed": sum(row["status"] is not None and row["answer"] is None for row in rows),
         "sure_and_wrong": sum(bool(row["sure_and_wrong"]) for row in rows),
         "replayed": of_times([row["seconds"] for row in rows]),
         "live": of_times([row["seconds_live"] for row in rows if row["seconds_live"] is not None]),
@@ -239,10 +248,11 @@ def of_times(seconds_of: Sequence[Mapping[str, float]]) -> dict:
 
 
 def of_left_out(rows: Sequence[Mapping]) -> dict:
-    kinds = ("undetermined", "its state", "its consequence", "wrong")
+    kinds = ("undetermined", "nothing yet", "its state", "its consequence", "wrong")
     return {
+        "held_back": share(row["answer"] is None for row in rows),
         "undetermined": share(row["said"] == "undetermined" for row in rows),
-        "or_its_state": share(row["said"] in {"undetermined", "its state"} for row in rows),
+        "or_its_state": share(row["answer"] is None or row["said"] == "its state" for row in rows),
         "or_what_follows": share(row["said"] != "wrong" for row in rows),
         "said": {kind: sum(row["said"] == kind for row in rows) for kind in kinds},
     }
@@ -250,7 +260,7 @@ def of_left_out(rows: Sequence[Mapping]) -> dict:
 
 def of_harmless(rows: Sequence[Mapping]) -> dict:
     return {
-        "held_back": share(row["answer"] is None and row["first_named"] is None for row in rows),
+        "held_back": share(row["answer"] is None and not row["named"] for row in rows),
         "silent": share(row["incidents"] == 0 for row in rows),
         "sure_and_wrong": sum(bool(row["sure_and_wrong"]) for row in rows),
     }
@@ -274,8 +284,8 @@ def wrong(row: Mapping) -> str:
         missing = [cause for cause in row["causes"] if cause not in row["in_three"]]
         return f"not in the first three: {', '.join(missing)}" if missing else ""
     if row["kind"] != "fault":
-        named = row["answer"] or row["first_named"]
-        return f"named {named}" if named else ""
+        named = list(dict.fromkeys([*row["named"], *([row["answer"]] if row["answer"] else [])]))
+        return f"named {', '.join(named)}" if named else ""
     if row["status"] is None:
         return "nothing was said"
     if not row["right"]:

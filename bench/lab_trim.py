@@ -2,8 +2,8 @@
 A lab recording cut down to what a repository can hold, with the same answer.
 
 Only series that a clause of any cause, an alert rule or the engine itself could read are kept; the healthy time is cut
-short, and what comes after the final answer; numbers lose digits nobody reads; lines of logs were never in it, and notes
-on templates go too. The name of the machine and where things lie on it become others. Then the cut one is played: if
+short, and what comes after the final answer; numbers lose digits nobody reads; lines of logs were never in it, and of the
+notes on templates those on errors stay, without their words. The name of the machine and where things lie on it become others. Then the cut one is played: if
 the answer is another, more healthy time is kept, and if that does not help the run is refused.
 
 ``python bench/lab_trim.py RUN... --to tests/scenarios/recorded`` writes FOLDER/<cause or kind>/<run>/.
@@ -29,7 +29,7 @@ import lab_scores
 from aiops.catalog import CATALOG, MetricKind
 from aiops.export.recording import META, RecordingFolder
 from aiops.export.tape import FORMAT
-from aiops.model import Event, Sample, to_json
+from aiops.model import Event, LogSeverity, Sample, to_json
 from aiops.replay.reading import Heard, Held, Noted, Recording, Step, Ticked, Took
 from aiops.rulebook.places import shipped_rules
 
@@ -40,6 +40,10 @@ AFTER_S = 12.0
 """After the final answer, so that a change of mind would show."""
 _DIGITS, _TIME_DIGITS = 5, 2
 _STEADY_S = 5.0
+_ERRORS = frozenset({LogSeverity.ERROR, LogSeverity.CRITICAL})
+"""Templates that a clause may ask for."""
+_ONLY_NAMED = frozenset({"log_template_records_total"})
+"""Metrics that evidence points to, and nobody reads: templates are read from their notes."""
 _PACKAGE = Path(lab_play.__file__).parent.parent / "aiops"
 _HOST = "node1"
 _PLACES = (
@@ -60,7 +64,8 @@ def read_metrics() -> frozenset[str]:
         texts += [path.read_text() for path in (_PACKAGE / part).glob("*.py") if path.stem not in {"movers", "news"}]
     words = set(re.findall(r"\w+", " ".join(texts)))
     # the engine puts the names of the servers' metrics together from parts
-    return frozenset(name for name in CATALOG if name in words or name.removeprefix("gen_ai_server_") in words)
+    named = {name for name in CATALOG if name in words or name.removeprefix("gen_ai_server_") in words}
+    return frozenset(named - _ONLY_NAMED)
 
 
 @dataclasses.dataclass
@@ -138,7 +143,10 @@ def _lines_of(step: Step, numbers: dict[tuple, int]) -> Iterator[list]:
         if kept:
             values, times = [_value(s) for s in kept], [_time(s.at_s) for s in kept]
             yield ["samples", step.part, _time(max(times)), [numbers[s.metric, s.labels] for s in kept], values, times]
-    elif isinstance(step, Noted | Held):
+    elif isinstance(step, Noted):
+        if notes := [dataclasses.replace(n, template="", values=()) for n in step.notes if n.severity in _ERRORS]:
+            yield ["notes", notes]
+    elif isinstance(step, Held):
         return
 
 

@@ -40,7 +40,7 @@ def reached(found: Mapping) -> dict[str, dict]:
         "in the first three": (everywhere and everywhere["three"], GOALS["three"]),
         "right place": (everywhere and everywhere["place"], GOALS["place"]),
         "first cause right on nginx with SGLang pages": (apart and apart["first"], GOALS["nginx_first"]),
-        'one cause file left out: "undetermined"': (found["left_out"]["undetermined"], GOALS["left_out"]),
+        "one cause file left out: no cause named": (found["left_out"]["held_back"], GOALS["left_out"]),
         "first named cause is the final one": (everywhere and everywhere["kept"], GOALS["kept"]),
         "no fault, look-alikes, undescribed: no cause named": (
             found["harmless"]["all"]["held_back"],
@@ -103,7 +103,7 @@ def _groups(found: Mapping) -> Iterator[str]:
         goal = GOALS["nginx_first"] if name == "nginx, sglang" else GOALS["first"]
         rows.append([
             name, of(held["first"], goal), of(held["three"], GOALS["three"]), of(held["place"], GOALS["place"]),
-            of(held["kept"], GOALS["kept"]), str(held["undetermined"]), str(held["unsaid"]),
+            of(held["kept"], GOALS["kept"]), str(held["unnamed"]), str(held["unsaid"]),
         ])  # fmt: skip
     head = [
         "faults",
@@ -111,7 +111,7 @@ def _groups(found: Mapping) -> Iterator[str]:
         "in the first three",
         "right place",
         "first named is final",
-        "undetermined",
+        "no cause named",
         "nothing said",
     ]
     yield from table(head, rows)
@@ -134,9 +134,10 @@ def _seconds(value: float | None) -> str:
 def _others(found: Mapping) -> Iterator[str]:
     left, harmless, two = found["left_out"], found["harmless"], found["two"]
     rows = [
-        ['one cause file left out, its faults: "undetermined"', of(left["undetermined"], GOALS["left_out"])],
-        ["– the same, or a state that the missing cause leads to", of(left["or_its_state"])],
-        ["– the same, or any cause that the missing one leads to", of(left["or_what_follows"])],
+        ["one cause file left out, its faults: no cause named", of(left["held_back"], GOALS["left_out"])],
+        ['– "undetermined" said, not only nothing yet when the recording ended', of(left["undetermined"])],
+        ["– no cause, or a state that the missing cause leads to", of(left["or_its_state"])],
+        ["– no cause, or any cause that the missing one leads to", of(left["or_what_follows"])],
         *([f"{name}: no cause named", of(harmless[kind]["held_back"], GOALS["harmless"])] for kind, name in (
             ("none", "no fault"), ("lookalike", "look-alikes"), ("undescribed", "a fault no file describes"), ("all", "all three"))),
         ["no fault, look-alikes: nothing said at all", ", ".join(_short(harmless[kind]["silent"]) for kind in ("none", "lookalike"))],
@@ -149,7 +150,7 @@ def _others(found: Mapping) -> Iterator[str]:
 
 
 def _calibration(found: Mapping) -> Iterator[str]:
-    names = {"first": "the first answer of each run", "first_five": "the first five causes of each run"}
+    names = {"first": "the first answer of each run", "first_five": "the causes among the first five hypotheses"}
     rows = [
         [names[key], str(row["of"]), _number(row["right_share"]), f"{row['ece']:.3f}", f"{row['brier']:.3f}",
          "–" if row["brier_skill"] is None else f"{row['brier_skill']:.2f}"]
@@ -194,9 +195,9 @@ def _of_three(row: Mapping) -> str:
 
 def _causes(found: Mapping) -> Iterator[str]:
     rows = [
-        [cause, _short(held["first"]), _short(held["three"]), _short(held["place"]), str(held["undetermined"] + held["unsaid"]),
-         _seconds(held["replayed"]["named"]["median_s"]), _short(held["left_out"]["undetermined"]), _short(held["left_out"]["or_its_state"])]
+        [cause, _short(held["first"]), _short(held["three"]), _short(held["place"]), str(held["unnamed"] + held["unsaid"]),
+         _seconds(held["replayed"]["named"]["median_s"]), _short(held["left_out"]["held_back"]), _short(held["left_out"]["or_its_state"])]
         for cause, held in found.items()
     ]  # fmt: skip
     head = ["cause", "first", "in three", "place", "no cause named", "median to the named cause"]
-    yield from table([*head, "file missing: undetermined", "or its state"], rows)
+    yield from table([*head, "file missing: no cause named", "or its state"], rows)

@@ -133,7 +133,7 @@ def test_a_run_that_is_answered_wrongly_is_not_kept(run: lab_runs.Run, tmp_path:
     assert not (tmp_path / "to").exists()
 
 
-def test_a_cut_begins_where_every_detector_is_asked_and_holds_no_notes(run: lab_runs.Run, tmp_path: Path):
+def test_a_cut_begins_where_every_detector_is_asked_and_holds_no_words(run: lab_runs.Run, tmp_path: Path):
     """A replay asks every detector in its first evaluation, and every five seconds from there."""
     from_s = run.truth.first_bad_s - 22.0
     lab_trim.cut(run.recording, tmp_path / "r", from_s, run.truth.ended_s)
@@ -143,7 +143,9 @@ def test_a_cut_begins_where_every_detector_is_asked_and_holds_no_notes(run: lab_
     assert 0.0 <= from_s - recording.beginning.at_s < 6.0
     assert abs((recording.beginning.at_s - Recording(run.recording).beginning.at_s) % 5.0) < 1.0
     assert recording.beginning.host == "node1"
-    assert not any(isinstance(step, Noted) for step in steps)
+    notes = [note for step in steps if isinstance(step, Noted) for note in step.notes]
+    assert notes
+    assert {(note.template, note.values) for note in notes} == {("", ())}
     assert all(step.event.message == "" for step in steps if isinstance(step, Heard))
 
 

@@ -137,10 +137,21 @@ def test_a_harmless_run_is_wrong_as_soon_as_a_cause_was_named():
     """Also where it was taken back later."""
     harmless = {"kind": "lookalike", "causes": (), "where": {}}
     quiet, named = row(harmless), row(harmless, incident(), said=(told(110.0, "a", probability=0.7),))
+    beside = row(harmless, incident(), said=(told(110.0, "b") | {"incident": "another"},))
 
     assert lab_scores.wrong(quiet) == ""
     assert lab_scores.wrong(named) == "named a"
-    assert lab_scores.of_harmless([quiet, named])["held_back"]["hits"] == 1
+    assert lab_scores.wrong(beside) == "named b"
+    assert lab_scores.of_harmless([quiet, named, beside])["held_back"]["hits"] == 1
+
+
+def test_a_cause_that_was_taken_back_was_not_the_final_answer():
+    """Whoever named something wrong and then said "undetermined" has changed his mind."""
+    kept = row({}, incident(hypothesis("slow_node")), said=(told(109.0, "slow_node"),))
+    taken_back = row({}, incident(), said=(told(109.0, "a"), told(140.0, None, "undetermined")))
+    never = row({}, incident())
+
+    assert lab_scores.of_faults([kept, taken_back, never])["kept"] == shares.share([True, False])
 
 
 def test_two_faults_need_both_in_the_first_three():
@@ -167,6 +178,19 @@ def test_with_its_file_missing_only_undetermined_is_right(hypotheses: list[dict]
     found = lab_scores.left_out_row("run", TRUTH, played(incident(*hypotheses)), leads)
 
     assert found["said"] == said
+
+
+def test_with_its_file_missing_who_has_said_nothing_yet_is_told_apart():
+    """It names no cause, and has not said that it knows none."""
+    rows = [
+        lab_scores.left_out_row("run", TRUTH, played(*incidents), {})
+        for incidents in ((incident(),), (incident(status="pending"),), (), (incident(hypothesis("a")),))
+    ]
+    found = lab_scores.of_left_out(rows)
+
+    assert found["held_back"]["hits"] == 3
+    assert found["undetermined"]["hits"] == 1
+    assert found["said"] == {"undetermined": 1, "nothing yet": 2, "its state": 0, "its consequence": 0, "wrong": 1}
 
 
 def test_messages_are_the_same_only_field_by_field():
