@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiops.units import format_duration
-from tests.lab.cell import check_possible
 from tests.lab.faults import FAULTS
 from tests.lab.jobs import Job, PlanError, read_plan
+from tests.lab.needs import check_possible
 from tests.lab.run import FAILED, SPOILT
 
 _TRIES = 2
@@ -101,12 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit status 0; 3 when some runs were no experiments."""
-    check_possible()
     try:
         jobs = read_plan(args.plan.read_text().splitlines(), FAULTS)
-    except PlanError as error:
+    except (PlanError, OSError) as error:
         print(f"{args.plan}: {error}", file=sys.stderr)
         return 2
+    check_possible(jobs)
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
 

@@ -41,18 +41,15 @@ class NotRoot(CellError):
     """Namespaces, control groups and mounts are root's."""
 
 
-def check_possible() -> None:
+def check_root() -> None:
     """
     Whether cells can be made here.
 
     Raises:
-        CellError: they cannot; the text says what is missing.
+        NotRoot: they cannot.
     """
     if os.geteuid() != 0:
         raise NotRoot("the lab needs root: it makes network namespaces, control groups and mounts")
-    for program in ("unshare", "ip", "mount"):
-        if shutil.which(program) is None:
-            raise CellError(f"the lab needs {program} (Debian: util-linux, iproute2)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,24 @@ class Group:
         return ("/bin/sh", "-c", script, "sh", *argv) if self.folders else tuple(argv)
 
     def write(self, controller: str, name: str, value: str) -> None:
-        """Set a file of *controller*, such as ("memory", "memory.limit_in_bytes", "100000000")."""
+        """
+        Set a file of *controller*, such as ("memory", "memory.limit_in_bytes", "100000000").
+
+        Raises:
+            CellError: there is no such controller here.
+        """
+        if controller not in self.folders:
+            raise CellError(f"there are no control groups of {controller} here (nothing of it below {GROUPS})")
         (self.folders[controller] / name).write_text(value)
+
+    def below(self, name: str) -> Group:
+        """The group *name* in this one, made if need be. In version 2 this one must hold no process itself."""
+        if self.version == 2:
+            _hand_down(self.folders["memory"])
+        folders = {controller: folder / name for controller, folder in self.folders.items()}
+        for path in dict.fromkeys(folders.values()):
+            path.mkdir(exist_ok=True)
+        return Group(folders)
 
     def read(self, controller: str, name: str) -> str:
         """A file of *controller*."""
@@ -136,10 +149,10 @@ class Cell:
     def group(self, name: str) -> Group:
         """The control group *name* of this cell, made if need be."""
         if name not in self._groups:
-            folders = {controller: folder / name for controller, folder in self.top.folders.items()}
-            for path in dict.fromkeys(folders.values()):
-                path.mkdir(exist_ok=True)
-            self._groups[name] = Group(folders)
+            group = self.top
+            for part in name.split("/"):
+                group = group.below(part)
+            self._groups[name] = group
         return self._groups[name]
 
     def run(self, *argv: str, check: bool = True) -> str:
@@ -203,14 +216,15 @@ def run_in_cell(argv: Sequence[str], limit_s: float) -> tuple[int, float]:
     Raises:
         CellError: no cell can be made.
     """
-    check_possible()
+    check_root()
     sweep()
     with _folder() as folder, _groups() as top:
         cell = [word for controller, path in top.folders.items() for word in ("--group", f"{controller}={path}")]
         inside = (sys.executable, "-m", "tests.lab", *argv, "--cell", str(folder), *cell)
         command = (
             sys.executable, "-m", "aiops.demo.leash", str(os.getpid()), str(int(signal.SIGKILL)),
-            "unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc", *top.command(inside),
+            "unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc",
+            *(top.below("house") if top.version == 2 else top).command(inside),
         )  # fmt: skip
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         with subprocess.Popen(command, env=environment, start_new_session=True) as process:
@@ -270,9 +284,20 @@ def parents(groups: Path = GROUPS) -> dict[str, Path]:
     if first:
         return first
     if (groups / "cgroup.controllers").exists():
-        (groups / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+        _hand_down(groups)
         return dict.fromkeys(CONTROLLERS, groups)
     return {}
+
+
+def _hand_down(group: Path) -> None:
+    """Let groups inside a *group* of version 2 have limits of their own."""
+    try:
+        (group / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+    except OSError as error:
+        raise CellError(
+            f"{group} cannot hand its controllers down ({error.strerror}): in a container the lab needs control groups "
+            "that it may write to, with no process in the topmost"
+        ) from error
 
 
 def remove_group(folder: Path) -> None:
@@ -301,7 +326,9 @@ def sweep() -> None:
 
 
 def lives(pid: str) -> bool:
-    """Whether *pid* is a process of the lab. A number used again by something else is none."""
+    """Whether *pid* is another process of the lab. A number used again by something else, or by us, is none."""
+    if pid == str(os.getpid()):
+        return False
     try:
         return b"tests.lab" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -78,15 +78,15 @@ class Database:
             f"sslmode=verify-full sslrootcert={self._data / 'ca.crt'}"
         )
 
-    async def resume(self, **settings: str) -> None:
+    async def resume(self) -> None:
         """
-        Start the server with *settings* beside the usual ones, and wait until it takes connections.
+        Start the server, and wait until it takes connections.
 
         Raises:
             ChildError: it does not.
         """
-        options = [f"-c{name}={value}" for name, value in {**_SETTINGS, **settings}.items()]
-        server = (_program("postgres"), "-D", str(self._data), "-p", str(self.port), *options)
+        options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        server = (program("postgres"), "-D", str(self._data), "-p", str(self.port), *options)
         self._server = await self._processes.start("database", (*_as_postgres(), *server))
         async with asyncio.timeout(_READY_S):
             while self._server.running:
@@ -108,10 +108,10 @@ class Database:
         await self._processes.end(server)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
-    async def restart(self, **settings: str) -> None:
+    async def restart(self) -> None:
         """As a failover does it: every session ends, and the next ones are new."""
         await self.stop()
-        await self.resume(**settings)
+        await self.resume()
 
     async def hold_lock(self) -> Process:
         """
@@ -122,7 +122,7 @@ class Database:
         """
         dsn = f"host={HOST} port={self.port} user={_USER} dbname=postgres application_name=migration"
         typed = "BEGIN; LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE;"
-        script = f'{{ echo "{typed}"; exec sleep 600; }} | {_program("psql")} -qd "{dsn}"'
+        script = f'{{ echo "{typed}"; exec sleep 600; }} | {program("psql")} -qd "{dsn}"'
         return await self._processes.start("migration", ("sh", "-c", script))
 
     def show_certificate(self, *, expired: bool) -> None:
@@ -157,8 +157,8 @@ def make_template(folder: Path = _TEMPLATES) -> Path:
 
 def _make(data: Path) -> None:
     initdb = ("-D", str(data), "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "--wal-segsize=1")
-    subprocess.run([*_as_postgres(), _program("initdb"), *initdb], check=True, capture_output=True, cwd=data)
-    single = [*_as_postgres(), _program("postgres"), "--single", "-D", str(data), "postgres"]
+    subprocess.run([*_as_postgres(), program("initdb"), *initdb], check=True, capture_output=True, cwd=data)
+    single = [*_as_postgres(), program("postgres"), "--single", "-D", str(data), "postgres"]
     statements = _SQL.replace("\n", " ").replace(";", ";\n").encode()  # a line is a statement there
     subprocess.run(single, input=statements, check=True, capture_output=True, cwd=data)
     _certify(data)
@@ -207,7 +207,7 @@ def _as_postgres() -> tuple[str, ...]:
     return ("setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups", "--")
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """A program of the newest PostgreSQL of Debian, which keeps most of them out of the path."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     return str(found[-1]) if found else name

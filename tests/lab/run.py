@@ -22,6 +22,7 @@ from tests.lab.faults import FAULTS
 from tests.lab.faults.fault import Fault
 from tests.lab.house import House, open_house
 from tests.lab.jobs import Job, start
+from tests.lab.needs import check_possible
 from tests.lab.plan import draw
 from tests.lab.truth import Spoilt, Truth, check_hurt
 
@@ -43,8 +44,9 @@ def run(job: Job, out: Path, traffic: str) -> int:
     Run *job* in a cell of its own; its folder in *out* is there when it is whole, and in *out*/failed when it is not.
 
     Raises:
-        CellError: no cell can be made here.
+        CellError: no cell can be made here, or a program is missing.
     """
+    check_possible([job])
     out = out.resolve()
     partial, final, failed = out / f".{job.name}", out / job.name, out / FAILED
     for stale in (partial, final):

@@ -43,6 +43,8 @@ class Fault(ABC):
     """How long it lasts from the first bad answer on; from its beginning, where it hurts nobody."""
     gateways: ClassVar[tuple[str, ...]] = ("python", "nginx")
     """Those it is possible on."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Programs it runs, beyond those of any house; see `tests.lab.needs`."""
     dialects: ClassVar[tuple[str, ...]] = ("vllm", "sglang")
 
     def __init__(self, rng: random.Random) -> None:

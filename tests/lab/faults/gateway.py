@@ -81,6 +81,7 @@ class KeepaliveRace(Fault):
     """
 
     name = cause = "keepalive_race"
+    needs = ("nft", "sysctl", "ethtool")
     pairs = False  # it is between two machines
     wait_s = 90.0
     hurt_s = 60.0

@@ -106,6 +106,7 @@ class HostMemoryExhaustion(Supervised):
     """
 
     name = cause = "host_memory_exhaustion"
+    needs = ("choom",)
     alone = True
     wait_s = 90.0
     hurt_s = 40.0
@@ -154,6 +155,7 @@ class DiskFull(Fault):
     """The disk on which servers write down every request is full: of bytes, because somebody fills it, or of names."""
 
     name = cause = "disk_full"
+    needs = ("mkfs.ext4",)
     wait_s = 75.0
 
     def __init__(self, rng: random.Random) -> None:
@@ -188,6 +190,7 @@ class DiskIoSaturation(Fault):
     """Neighbours write and sync on the disk on which servers write down every request before they go on."""
 
     name = cause = "disk_io_saturation"
+    needs = ("fio",)
     alone = True
     wait_s = 75.0
 

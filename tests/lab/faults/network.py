@@ -30,6 +30,7 @@ class NetworkRetransmits(Fault):
     """
 
     name = cause = "network_retransmits"
+    needs = ("nft",)
     wait_s = 90.0
 
     def __init__(self, rng: random.Random) -> None:
@@ -76,6 +77,7 @@ class NicSaturation(Fault):
     """
 
     name = cause = "nic_saturation"
+    needs = ("ethtool",)
     pairs = False
     wait_s = 90.0
 
@@ -123,6 +125,7 @@ class SocketExhaustion(Fault):
     """
 
     name = cause = "socket_exhaustion"
+    needs = ("sysctl",)
     wait_s = 100.0
 
     def __init__(self, rng: random.Random) -> None:

@@ -22,6 +22,7 @@ class TwoFaults(Fault):
     """Two that have nothing to do with one another, drawn from all that are possible in this house."""
 
     name, cause, kind = "two_faults", None, "two"
+    needs = ("nft", "sysctl", "mkfs.ext4")  # whatever is drawn
     _both: tuple[Fault, ...] = ()
 
     def __init__(self, rng: random.Random) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import cell
-from tests.lab.cell import Cell, Group, NotRoot, check_possible, parents
+from tests.lab.cell import Cell, CellError, Group, NotRoot, parents
 
 
 def hierarchy(folder: Path, *controllers: str) -> Path:
@@ -71,7 +71,31 @@ def test_whoever_is_not_root_is_told_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(NotRoot, match="needs root"):
-        check_possible()
+        cell.check_root()
+
+
+def test_a_group_of_version_two_hands_controllers_down_to_those_inside(tmp_path: Path):
+    """Else there is nothing in them to set a limit with."""
+    house = Cell(Group(dict.fromkeys(("cpu", "memory"), tmp_path)), tmp_path)
+
+    house.group("pods/replica-0").limit_memory(100)
+
+    for folder in (tmp_path, tmp_path / "pods"):
+        assert (folder / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+    assert (tmp_path / "pods/replica-0/memory.max").read_text() == "100"
+
+
+def test_a_hierarchy_that_may_not_be_written_to_is_told(tmp_path: Path):
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
+    (tmp_path / "cgroup.subtree_control").mkdir()  # as unwritable as can be, also for root
+
+    with pytest.raises(CellError, match="cannot hand its controllers down"):
+        parents(tmp_path)
+
+
+def test_a_limit_where_there_are_no_control_groups_says_so():
+    with pytest.raises(CellError, match="no control groups of memory"):
+        Cell(Group({}), Path()).group("pods").limit_memory(1)
 
 
 def test_only_a_run_that_lives_keeps_its_cell():
@@ -86,6 +110,17 @@ def test_only_a_run_that_lives_keeps_its_cell():
         sleeper.wait()
         stranger.wait()
     assert not cell.lives(str(sleeper.pid))
+
+
+def test_what_lies_under_our_own_number_is_from_somebody_before_us(monkeypatch: pytest.MonkeyPatch):
+    """Numbers of processes are used again."""
+    sleeper = subprocess.Popen(["tests.lab", "60"], executable="/bin/sleep")
+    monkeypatch.setattr(os, "getpid", lambda: sleeper.pid)
+    try:
+        assert not cell.lives(str(sleeper.pid))
+    finally:
+        sleeper.kill()
+        sleeper.wait()
 
 
 @pytest.mark.parametrize(
