@@ -60,12 +60,12 @@ class KvCacheExhaustion(Fault):
         """Exchange every replica, drained, while a further one serves in its place: no capacity is missing."""
         *replicas, spare = house.replicas
         addresses = {replica: gateway_address(house, replica) for replica in house.replicas}
-        spare.options = options
+        spare.settings = options
         await spare.start()
         for replica in replicas:
             await house.gateway.configure(upstreams=tuple(a for r, a in addresses.items() if r is not replica))
             await asyncio.sleep(_DRAINED_S)
-            replica.options = options
+            replica.settings = options
             await replica.restart()
         await house.gateway.configure(upstreams=tuple(addresses[replica] for replica in replicas))
         await asyncio.sleep(_DRAINED_S)
