@@ -34,10 +34,6 @@ class Truth:
     revision: str = ""
     magnitudes: dict = field(default_factory=dict)
 
-    @property
-    def is_fault(self) -> bool:
-        return self.kind in {"fault", "two"}
-
 
 @dataclass(frozen=True)
 class Run:

@@ -154,11 +154,8 @@ class Quota:
             raise Refused(503, "daily_quota.py:40", "day row spent, generation deferred to tomorrow", "try tomorrow")
 
 
-NAMES = ("adapter", "flags", "tickets", "quota")
-
-
 def build(names: str, *, adapter: Path, sidecar_port: int, query: Query) -> list[Check]:
-    """The checks of a comma-separated list of `NAMES`, in its order."""
+    """The checks of a comma-separated list of adapter, flags, tickets and quota, in its order."""
     client = Client(sidecar_port)
     known: dict[str, Callable[[], Check]] = {
         "adapter": lambda: Adapter(adapter).check,

@@ -114,14 +114,6 @@ class Daemon:
         found = answer["incidents"] if status == 200 else []
         return [(await self._web.call("GET", f"/api/v1/incidents/{entry['id']}"))[1] for entry in found]
 
-    async def get(self, path: str) -> Any:
-        """What its API answers to *path*."""
-        return (await self._web.call("GET", path))[1]
-
-    async def close(self) -> None:
-        """Leave it alone."""
-        await self._web.close()
-
 
 def _settings(house: House, port: int, state: Path, chat_port: int) -> dict[str, Any]:
     """Where the access log is, where messages go; everything else it finds by itself."""

@@ -61,7 +61,6 @@ class Habits:
     """Blocks that a request leaves behind."""
     vram_leak_mib: float = 0.0
     """Memory that a request leaves behind."""
-    prefix_cache: bool = True
     stall: str = ""
     """``deadlock`` or ``spin``."""
     crash: str = ""
@@ -125,8 +124,6 @@ class LabEngine(Engine):
     def cached_tokens(self, prompt: list[str]) -> int:
         """How many tokens of *prompt* are cached, whole blocks from its beginning on; it is cached from now on."""
         self._metrics.prefix_queries.inc(len(prompt))
-        if not self.habits.prefix_cache:
-            return 0
         cached, hashed, unbroken = 0, 0, True
         for start in range(0, len(prompt) - _PREFIX_BLOCK + 1, _PREFIX_BLOCK):
             hashed = hash((hashed, *prompt[start : start + _PREFIX_BLOCK]))

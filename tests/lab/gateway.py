@@ -79,20 +79,9 @@ def usual(rng: random.Random) -> dict[str, Any]:
 def nginx_conf(settings: Settings, folder: Path, address: str) -> str:
     """The configuration of an nginx in *folder* that listens at *address*."""
     s = settings
-    limits = zones = closed = ""
-    if s.closed:
-        zones += f'split_clients "$request_id" $closed {{ {s.closed * 100:.2f}% 1; * ""; }} '
-        closed = "if ($closed) { return 503; } "
-    if s.rate is not None:
-        # nginx counts in thousandths, and takes whole numbers a second or a minute
-        zones += f"limit_req_zone $server_name zone=requests:1m rate={max(round(s.rate * 60), 1)}r/m; "
-        limits += f"limit_req zone=requests burst={s.burst} nodelay; " if s.burst else "limit_req zone=requests; "
-    if s.in_flight is not None:
-        zones += "limit_conn_zone $server_name zone=connections:1m; "
-        limits += f"limit_conn connections {s.in_flight}; "
+    zones, refusals = _refusals(s)
     servers = "\n".join(f"    server {u} max_fails={s.max_fails} fail_timeout={s.fail_s:g}s;" for u in s.upstreams)
     kept = f"keepalive {s.keep}; keepalive_timeout 60s;" if s.keep else ""
-    again = "error timeout" if s.tries > 1 else "off"
     files = f"worker_rlimit_nofile {s.files};" if s.files else ""
     return f"""daemon off;
 user root;
@@ -115,7 +104,35 @@ http {{
     listen {address} backlog=511;
     server_name chat;
     location / {{
-      {closed}{limits}
+      {refusals}
+{_proxy(s)}
+    }}
+    location = /healthz {{ access_log off; return 200 "ok\\n"; }}
+    location = /nginx_status {{ access_log off; stub_status; }}
+  }}
+}}
+"""
+
+
+def _refusals(s: Settings) -> tuple[str, str]:
+    """What is counted in which zone, and what is refused for it."""
+    limits = zones = closed = ""
+    if s.closed:
+        zones += f'split_clients "$request_id" $closed {{ {s.closed * 100:.2f}% 1; * ""; }} '
+        closed = "if ($closed) { return 503; } "
+    if s.rate is not None:
+        # nginx counts in thousandths, and takes whole numbers a second or a minute
+        zones += f"limit_req_zone $server_name zone=requests:1m rate={max(round(s.rate * 60), 1)}r/m; "
+        limits += f"limit_req zone=requests burst={s.burst} nodelay; " if s.burst else "limit_req zone=requests; "
+    if s.in_flight is not None:
+        zones += "limit_conn_zone $server_name zone=connections:1m; "
+        limits += f"limit_conn connections {s.in_flight}; "
+    return zones, closed + limits
+
+
+def _proxy(s: Settings) -> str:
+    again = "error timeout" if s.tries > 1 else "off"
+    return f"""\
       proxy_pass http://{_GROUP};
       proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -123,13 +140,7 @@ http {{
       proxy_connect_timeout {_seconds(s.connect_s)};
       proxy_read_timeout {_seconds(s.read_s)};
       proxy_next_upstream {again};
-      proxy_next_upstream_tries {s.tries};
-    }}
-    location = /healthz {{ access_log off; return 200 "ok\\n"; }}
-    location = /nginx_status {{ access_log off; stub_status; }}
-  }}
-}}
-"""
+      proxy_next_upstream_tries {s.tries};"""
 
 
 def _seconds(value: float) -> str:

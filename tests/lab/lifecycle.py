@@ -63,8 +63,6 @@ class Probe:
     timeout_s: float = 1.0
     failures: int = 3
     path: str = "/health"
-    delay_s: float = 0.0
-    """From a server's start to its first probe."""
 
 
 class KubeletLog:
@@ -110,7 +108,6 @@ async def probe_for_ever(replica: Replica, probe: Probe, log: KubeletLog) -> Non
     """Probe *replica*, and end its process whenever it does not answer in time too often."""
     while True:
         process = replica.process
-        await asyncio.sleep(probe.delay_s)
         failures = 0
         while replica.process is process and process.running:
             await asyncio.sleep(probe.period_s)

@@ -57,10 +57,6 @@ class Load:
         """Let one of them misbehave; see `tests.lab.questions.Questions.misbehave`."""
         await self._call("POST", "/admin/tenant", tenant=tenant, kind=kind, **how)
 
-    async def close(self) -> None:
-        """Leave them alone."""
-        await self._client.close()
-
     async def _call(self, method: str, path: str, **value: Any) -> dict[str, Any]:
         status, answer = await self._client.call(method, path, value)
         if status != 200:

@@ -3,9 +3,9 @@ A model server of a house: an OpenAI-like API, a metrics page and a log in the w
 card, a pool of connections to PostgreSQL.
 
 Faults are switched on under ``POST /admin/WHAT``: they change what this process really does, from the next request or
-step on. WHAT is weights {version, factor}, pace {factor}, block {share, seconds, how}, tokenizer {seconds}, leak {mib},
-vram_leak {mib}, kv_leak {blocks}, stall {how}, crash {text}, prefix_cache {on}, queue {max_waiting, max_running}, blocks {number},
-oom {survives}, fatal {how, share}, tokenizer_process {seconds}, pool {…, see `TenantPool.switch`}, licence {refused_share}, keepalive {idle_s}.
+step on. WHAT is weights {version, factor}, pace {factor}, block {share, seconds, how}, leak {mib}, vram_leak {mib},
+kv_leak {blocks}, stall {how}, crash {text}, queue {max_waiting, max_running}, blocks {number}, fatal {how, share}, tokenizer_process {seconds},
+pool {…, see `TenantPool.switch`}, licence {refused_share}, keepalive {idle_s}.
 """
 
 from __future__ import annotations
@@ -267,8 +267,6 @@ class ModelServer:
         elif what == "block":
             self.block_share, self.block_s = float(value["share"]), float(value.get("seconds", 0.0))
             self.block_how = str(value.get("how", "sleep"))
-        elif what == "tokenizer":
-            self.tokenizer_s = float(value["seconds"])
         elif what == "leak":
             self.leak_mib = float(value["mib"])
             if not self.leak_mib:
@@ -292,10 +290,6 @@ class ModelServer:
             habits.stall = str(value["how"])
         elif what == "crash":
             habits.crash = str(value["text"])
-        elif what == "prefix_cache":
-            habits.prefix_cache = bool(value["on"])
-        elif what == "oom":
-            habits.survives_oom = bool(value["survives"])
         elif not self.code.switch(what, value):
             return wire.as_json({"error": f"no switch {what}"}, 404)
         return wire.as_json({"ok": True})
@@ -326,6 +320,19 @@ def _error(status: int, message: str) -> wire.Reply:
     return wire.as_json({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
 
 
+async def _furnish(server: ModelServer, args: argparse.Namespace) -> None:
+    """What the command line says of its engine and its code."""
+    engine = server.engine
+    engine.habits.survives_oom, engine.habits.vram_leak_mib = args.survives_oom, args.vram_leak
+    engine.factor = args.factor
+    adapter = args.log.with_suffix(".adapter")
+    server.checks = build_checks(
+        args.checks, adapter=adapter, sidecar_port=args.sidecar_port, query=server.pool.first_row
+    )
+    server.version, server.health_generates, server.tokenizer_s = args.version, args.health_generates, args.tokenizer
+    await server.code.furnish(args)
+
+
 @asynccontextmanager
 async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
     """Load the weights and serve."""
@@ -346,14 +353,8 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     peer = KvClient(args.kv_peer, _TRANSFER_S) if args.kv_peer else None
     page = open_page(args.dialect, args.served_name, batcher, pool, split=peer is not None)
     engine = LabEngine(card, batcher, page, journal, args.dialect)
-    engine.habits.survives_oom, engine.habits.vram_leak_mib = args.survives_oom, args.vram_leak
-    engine.factor = args.factor
     server = ModelServer(engine, page, journal, pool, peer, args.seed)
-    server.checks = build_checks(
-        args.checks, adapter=args.log.with_suffix(".adapter"), sidecar_port=args.sidecar_port, query=pool.first_row
-    )
-    server.version, server.health_generates, server.tokenizer_s = args.version, args.health_generates, args.tokenizer
-    await server.code.furnish(args)
+    await _furnish(server, args)
     await pool.open()
     door.server = server.handle
     if listening is None:

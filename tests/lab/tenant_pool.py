@@ -14,14 +14,12 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from psycopg import AsyncConnection, Error
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 NAME = "metadata"
 _LIBRARIES = ("psycopg.pool", "asyncio")
 TENANTS = 500
-FAILURES = (Error,)
-"""What `TenantPool.ask` raises; a `PoolTimeout` is one of them."""
 _LOOK_UP = "UPDATE tenants SET requests = requests + 1 WHERE id = %s RETURNING name"
 
 

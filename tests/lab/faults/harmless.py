@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-import sys
 from typing import TYPE_CHECKING
 
 from tests.lab.faults.fault import Fault
@@ -14,6 +13,10 @@ if TYPE_CHECKING:
     from aiops.demo.processes import Process
     from tests.lab.house import House
     from tests.lab.plan import Plan
+
+
+_KERNEL_S = 0.2
+"""Of a training job: a large batch."""
 
 
 class Nothing(Fault):
@@ -111,10 +114,9 @@ class _CardUser(Lookalike):
         self._users: list[Process] = []
 
     async def _come(self, house: House, gpu: int, *, mib: float = 0.0, busy: float = 0.0) -> None:
-        command = (sys.executable, "-m", "tests.lab.card_user", *house.cards.arguments(gpu))
-        self._users.append(
-            await house.helper(f"card-user-{gpu}", *command, "--mib", f"{mib:.0f}", "--busy", f"{busy:.2f}")
-        )
+        how = ("--duty", f"{busy:.2f}", "--kernel", f"{_KERNEL_S}") if busy else ("--steps", "1", "--over", "0")
+        command = ("tests.lab.co_tenant", *house.cards.arguments(gpu), "--mib", f"{mib:.0f}", *how)
+        self._users.append(await house.python(f"card-user-{gpu}", *command))
 
     async def end(self, house: House) -> None:
         while self._users:
