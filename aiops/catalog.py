@@ -61,7 +61,7 @@ _METRICS = (
     Metric("system_memory_dirty_bytes", _G, "bytes", _HOST, "Memory that waits to be written to disk.", "/proc/meminfo"),
     Metric("system_memory_writeback_bytes", _G, "bytes", _HOST, "Memory being written to disk.", "/proc/meminfo"),
     Metric("system_memory_hugepages_utilization_ratio", _G, "ratio", _HOST, "Share of reserved huge pages in use; absent without any.", "/proc/meminfo"),
-    Metric("system_memory_oom_kills_total", _C, "kills", _HOST, "Processes killed for want of memory (host_memory_exhaustion).", "/proc/vmstat oom_kill"),
+    Metric("system_memory_oom_kills_total", _C, "kills", _HOST, "Processes killed for want of memory anywhere on the machine, in containers and groups of others, too (host_memory_exhaustion); those of a server are process_cgroup_memory_events_total.", "/proc/vmstat oom_kill"),
     Metric("system_memory_program_usage_bytes", _G, "bytes", (*_HOST, "program"), "Resident memory of all processes of a program, of the three that hold most; shared pages count in each; once a minute (host_memory_leak). After 16 different names, new ones are called other.", "/proc/pid/statm"),
     Metric("system_paging_utilization_ratio", _G, "ratio", _HOST, "Share of swap space in use; absent without any.", "/proc/meminfo"),
     Metric("system_paging_operations_per_second", _G, "pages", (*_HOST, "direction"), "Pages swapped in or out a second.", "/proc/vmstat pswpin, pswpout"),

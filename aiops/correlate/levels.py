@@ -33,6 +33,8 @@ from aiops.units import format_duration, format_quantity
 _GUARD_S = 15.0
 """Seconds before the first bad one that are never part of a baseline."""
 _MIN_BASELINE_S = 30.0
+_BEAT_S = 5.0
+"""How often a count that does not change is written."""
 _MIN_WHOLE = 5.0
 """A share of fewer things than this says nothing."""
 _MAX_RATIO = 1000.0
@@ -160,7 +162,7 @@ class _Case:
 
     def _shifted(self, window: Window) -> _Reading | None:
         """A series at its step inside the window; without a step, its last seconds against all before."""
-        part = cut(window, self._scene.view.start_s, self._end_s)
+        part = cut(self._from_nothing(window), self._scene.view.start_s, self._end_s)
         at_s, values = part.at_s, part.values
         if CATALOG[self._test.name].kind is MetricKind.COUNTER and not self._test.divide_by:
             at_s, values = at_s[1:], rate_points(at_s, values)
@@ -178,6 +180,22 @@ class _Case:
         if not past.size or not recent.size:
             return None
         return _Reading(window.labels, median(recent), median(past))
+
+    def _from_nothing(self, window: Window) -> Window:
+        """
+        A count of requests that begins at 0, as long as others of its service: nothing of its kind had been seen before.
+
+        Series of an outcome begin with its first request, so that a new sort of failure has no past of its own; the log
+        that shows it was read all the time.
+        """
+        name = self._test.name
+        counted = CATALOG[name].kind is MetricKind.COUNTER and "service" in CATALOG[name].labels
+        if not counted or self._test.divide_by or not window.values.size or window.values[0] != 0:
+            return window
+        watched = _of_service(name, self._scene.view.windows(name), self._scene)
+        since_s = min(float(each.at_s[0]) for each in watched if each.at_s.size)
+        before = np.arange(since_s, float(window.at_s[0]) - 1.0, _BEAT_S)
+        return Window(window.labels, np.append(before, window.at_s), np.append(np.zeros(before.size), window.values))
 
     # --- steady growth ----------------------------------------------------------------------------------------------
 
