@@ -25,6 +25,8 @@ from aiops.units import format_duration
 _SAME_PACE = math.log(1.1)
 """A replica that is slower by less than this at an equal clock works as before."""
 _NO_WORDS = dict.fromkeys(PLACEHOLDERS, "?")
+LOOKED_AT_S = 5.0
+"""Between two looks at what runs."""
 _SURE_OF_EVENT = 0.98
 """Chance that a change which caused an incident is seen, where there is a change feed."""
 
@@ -94,6 +96,8 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
     Events of the kind on *place*, within the clause's time or the cause's lead, oldest first.
 
     What a replica's own page shows of a rollout that was reported, too, is left out: the report names its beginning.
+    What is seen of it after the first bad answer is what became of the replica: a crashed server that is started anew
+    with other settings was changed by no rollout, and this host's clock is the one that says so.
     """
     start_s, end_s = scene.first_bad_s - (test.within or rule.lead), min(scene.first_bad_s + AFTER_S, scene.now_s)
     found = [
@@ -102,6 +106,7 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
         if event.kind is test.kind
         and (not test.action or event.action in test.action)
         and start_s <= event.at_s <= end_s
+        and not (event.labels.get("seen_by") == SEEN_BY_REPLICAS and scene.context.onset.by_s < event.at_s)
         and concerns(event, scene, place)
     ]
     reported = [event for event in found if event.labels.get("seen_by") != SEEN_BY_REPLICAS]
@@ -130,7 +135,8 @@ def event_finding(test: EventTest, rule: CauseRule, scene: Scene, place: Place) 
             return unknown("no deploy feed" if test.kind is EventKind.CHANGE else f"nobody tells of {test.kind} events")
         return Finding(EvidenceState.ABSENT, words)
     event = found[-1]
-    onset = Onset(event.at_s - 1.0, event.at_s)
+    # processes and cards are looked at every few seconds, changes are told
+    onset = Onset(event.at_s - (1.0 if test.kind is EventKind.CHANGE else LOOKED_AT_S), event.at_s)
     version = clean(event.labels.get("version"))
     words |= {
         "action": clean(event.action) + (f" of version {version}" if version else ""),

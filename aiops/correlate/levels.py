@@ -16,6 +16,7 @@ import numpy as np
 from aiops.catalog import CATALOG, MetricKind
 from aiops.correlate.differences import differences
 from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
+from aiops.correlate.onsets import begun, spell
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import Scene
 from aiops.correlate.steps import level_step
@@ -133,7 +134,7 @@ class _Case:
         return self._loudest(readings, lambda reading: reading.value, f"no recent {self._test.name}")
 
     def _crossing(self, window: Window) -> Onset | None:
-        """When the bound was first crossed; for increases, when the counter first moved."""
+        """When what hurts crossed the bound; for increases, when the counter began to move. See `spell`."""
         part = cut_with_reference(window, self._start_s, self._end_s)
         if self._test.counts:
             crossed = np.flatnonzero(part.values[1:] != part.values[:-1]) + 1
@@ -142,10 +143,13 @@ class _Case:
             crossed = np.flatnonzero(
                 part.values > limit.value if limit.above is not None else part.values < limit.value
             )
-        if not crossed.size:
+        first = spell(part.at_s, crossed, self._scene.first_bad_s)
+        if first is None:
             return None
-        first = int(crossed[0])
-        return Onset(float(part.at_s[first - 1]) if first else LONG_AGO_S, float(part.at_s[first]))
+        onset = Onset(float(part.at_s[first - 1]) if first else LONG_AGO_S, float(part.at_s[first]))
+        if self._test.counts or self._test.unit != "seconds":
+            return onset
+        return begun(onset, float(part.values[first]))
 
     # --- against itself, before -------------------------------------------------------------------------------------
 

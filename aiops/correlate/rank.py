@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from aiops.correlate.evidence import examine
 from aiops.correlate.scene import Scene
 from aiops.correlate.topology import Place
-from aiops.model import Evidence, EvidenceState, Onset
+from aiops.correlate.ways import spare, untold
+from aiops.model import CauseLevel, Evidence, EvidenceState, Onset
 from aiops.rulebook.causes import ANY_SYMPTOM, CauseRule
 from aiops.rulebook.priors import MAX_SHOWN
 
@@ -23,6 +24,8 @@ MIN_TESTED = 0.6
 MIN_FAMILIES = 2
 _MIN_PROBABILITY = 0.5
 _ORDER = math.log(3.0)
+LATE_S = 5.0
+"""So long after the first bad answer evidence may begin and still speak for a root: readings are some seconds apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Weighed:
     """It needs the load accounting, and that is still coming in."""
     most_shown: float = MAX_SHOWN
     """The highest probability that may be shown."""
+    late: frozenset[str] = frozenset()
+    """Ids of clauses that began after users were hurt: seen, and no reason why."""
 
     @property
     def cause(self) -> str:
@@ -54,11 +59,16 @@ class Weighed:
     @property
     def families(self) -> int:
         """Families with a present clause that speaks for the cause."""
-        return len({e.family for e in self.evidence if e.state is EvidenceState.PRESENT and e.log_odds >= 0})
+        return len({e.family for e in self.evidence if e.state is EvidenceState.PRESENT and e.log_odds > 0})
 
     @property
     def specific(self) -> bool:
-        """Whether a clause specific to this cause is present."""
+        """Whether a clause specific to this cause is present, and was before users were hurt."""
+        return any(e.specific and e.state is EvidenceState.PRESENT and e.id not in self.late for e in self.evidence)
+
+    @property
+    def seen(self) -> bool:
+        """Whether a clause specific to this cause is present, whenever it began."""
         return any(e.specific and e.state is EvidenceState.PRESENT for e in self.evidence)
 
     @property
@@ -94,22 +104,40 @@ def weigh_all(causes: Iterable[CauseRule], scene: Scene, most_shown: float = MAX
 def weigh(rule: CauseRule, scene: Scene, place: Place, most_shown: float = MAX_SHOWN) -> Weighed:
     """Test every clause of *rule* at *place* and add up."""
     tested = [examine(clause, rule, scene, place) for clause in rule.evidence]
+    late = late_ones(rule, tested, scene.context.onset)
+    tested = [replace(e, log_odds=0.0) if e.id in late else e for e in tested]
     evidence, votes = vote(spare(rule, tested))
     score = math.log(rule.prior / (1.0 - rule.prior)) + votes + order(evidence, scene.context.onset)
-    weights = [abs(math.log(clause.odds.present / clause.odds.absent)) for clause in rule.evidence]
-    known = [weight for weight, e in zip(weights, evidence, strict=True) if e.state is not EvidenceState.UNKNOWN]
     needs_load = any(clause.necessary and clause.load is not None for clause in rule.evidence)
     waits = needs_load and scene.load.waits
-    return Weighed(rule, place, evidence, score, sum(known) / sum(weights), waits, most_shown)
+    return Weighed(rule, place, evidence, score, share_tested(rule, tested), waits, most_shown, late)
 
 
-def spare(rule: CauseRule, evidence: Sequence[Evidence]) -> list[Evidence]:
-    """*evidence*, with clauses not necessary here for which another one stands in, or may: it is not absent."""
-    absent = {e.id for e in evidence if e.state is EvidenceState.ABSENT}
-    return [
-        replace(e, necessary=False) if clause.unless and not absent.issuperset(clause.unless) else e
-        for clause, e in zip(rule.evidence, evidence, strict=True)
-    ]
+def share_tested(rule: CauseRule, evidence: Sequence[Evidence]) -> float:
+    """Share of the clauses' weight that could be tested; ways beside one that is present need not be."""
+    left_out = untold(rule, evidence)
+    weights = {clause.id: abs(math.log(clause.odds.present / clause.odds.absent)) for clause in rule.evidence}
+    asked = [e for e in evidence if e.id not in left_out]
+    known = sum(weights[e.id] for e in asked if e.state is not EvidenceState.UNKNOWN)
+    return known / sum(weights[e.id] for e in asked)
+
+
+def late_ones(rule: CauseRule, evidence: Iterable[Evidence], symptom: Onset) -> frozenset[str]:
+    """
+    Ids of clauses that speak for a trigger or fault, and certainly began after users were hurt.
+
+    What began later is what the hurt brought about: it can be seen, and is no reason why. A state lasts and grows.
+    """
+    if rule.level is CauseLevel.STATE:
+        return frozenset()
+    return frozenset(
+        e.id
+        for e in evidence
+        if e.state is EvidenceState.PRESENT
+        and e.log_odds > 0
+        and e.onset is not None
+        and e.onset.after_s > symptom.by_s + LATE_S
+    )
 
 
 def vote(evidence: Sequence[Evidence]) -> tuple[tuple[Evidence, ...], float]:

@@ -16,7 +16,7 @@ from aiops.correlate.pace import batch_share
 from aiops.correlate.scene import Scene, spelled
 from aiops.correlate.steps import level_step
 from aiops.correlate.topology import Place
-from aiops.model import Event, Onset
+from aiops.model import Event, EventKind, Onset
 from aiops.stats import Floats, median
 
 AFTER_S = 5.0
@@ -52,7 +52,8 @@ def rollout(version: str, events: Iterable[Event], scene: Scene, place: Place) -
     if not found:
         return None
     first_s = min(since.values())
-    rest = [slow[0] for name in place.instances - since.keys() if (slow := _slowdown_since(name, first_s, scene))]
+    others = place.instances - since.keys() - _reached(version, scene)
+    rest = [slow[0] for name in others if (slow := _slowdown_since(name, first_s, scene))]
     residual = median([slow[0] for slow in found.values()])
     onsets = [slow[1] for slow in found.values() if slow[1] is not None]
     return Rollout(
@@ -60,6 +61,12 @@ def rollout(version: str, events: Iterable[Event], scene: Scene, place: Place) -
         len(since),
         min(onsets, key=lambda onset: onset.by_s, default=None),
     )
+
+
+def _reached(version: str, scene: Scene) -> frozenset[str]:
+    """Replicas that have *version* by now, be it after the first bad second: they tell nothing of life without it."""
+    changes = [e for e in scene.events if e.kind is EventKind.CHANGE and version_of(e) == version]
+    return frozenset(e.labels.get("instance") for e in changes)
 
 
 def _slowdown_since(name: str, at_s: float, scene: Scene) -> tuple[float, Onset | None] | None:

@@ -109,7 +109,7 @@ class Bench:
         if beside:
             reason += f" It holds only a part of the rise in load: no cause is named for {' and '.join(beside)}."
         if verdict is Verdict.ROOT:
-            titles = {o.cause: o.rule.title for o in self.weighed if o.specific and not o.ruled_out}
+            titles = {o.cause: o.rule.title for o in self.weighed if o.seen and not o.ruled_out}
             chain = tuple(titles[cause] for cause in self.leads.get(w.cause, ()) if cause in titles)
         return Hypothesis(
             cause=w.cause,
@@ -142,7 +142,7 @@ class Bench:
         if w in roots:
             return Verdict.ROOT, f"{w.families} independent kinds of evidence agree, and nothing else comes near."
         origin = self._origin(w)
-        if origin is not None and w.specific:
+        if origin is not None and w.seen:
             return Verdict.CONSEQUENCE, f"Follows from: {origin.rule.title} ({origin.place.text})."
         missing = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN]
         needed = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN and e.necessary]

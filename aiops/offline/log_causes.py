@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from aiops.correlate.departures import GUARD_S
 from aiops.correlate.findings import stated
-from aiops.correlate.rank import spare, vote
+from aiops.correlate.rank import vote
+from aiops.correlate.ways import spare
 from aiops.logs.classify import Classifier
 from aiops.model import Evidence, EvidenceState
 from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause

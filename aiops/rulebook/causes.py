@@ -8,6 +8,7 @@ file is found here, with file and line, before anything runs; `correlate` reads 
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -118,7 +119,9 @@ class Clause:
     text: ClauseText
     specific: bool = field(default=False, metadata=doc("shows this cause and hardly any other"))
     necessary: bool = field(default=False, metadata=doc("when tested and absent, the cause is ruled out"))
-    unless: tuple[str, ...] = field(default=(), metadata=doc("ids of clauses that can stand in for this necessary one"))
+    unless: tuple[str, ...] = field(
+        default=(), metadata=doc("ids of clauses that show another way the same comes about: one way present is enough")
+    )
     negated: bool = field(default=False, metadata=doc("present when what it tests is absent, and the other way round"))
     metric: MetricTest | None = None
     log: LogTest | None = None
@@ -176,12 +179,27 @@ class CauseRule:
         ids = [clause.id for clause in self.evidence]
         for clause in self.evidence:
             others = {name for name in ids if name != clause.id}
-            if clause.unless and not (clause.necessary and others.issuperset(clause.unless)):
-                raise FieldError("evidence", f"{clause.id}: unless names other clauses, beside a necessary one")
+            if not others.issuperset(clause.unless):
+                raise FieldError("evidence", f"{clause.id}: unless names other clauses of this cause")
         if len({clause.family for clause in self.evidence}) < 2:
             raise FieldError("evidence", "expected at least two families, a root needs two")
         if not any(clause.specific for clause in self.evidence):
             raise FieldError("evidence", "expected at least one specific clause, a root needs one")
+
+    @property
+    def ways(self) -> tuple[frozenset[str], ...]:
+        """Groups of clauses that `unless` joins: each shows another way the same comes about."""
+        return _joined(tuple((clause.id, *clause.unless) for clause in self.evidence if clause.unless))
+
+
+@functools.lru_cache(maxsize=256)
+def _joined(links: tuple[tuple[str, ...], ...]) -> tuple[frozenset[str], ...]:
+    """*links* that share a name, put together."""
+    groups: list[frozenset[str]] = []
+    for link in links:
+        touching = [group for group in groups if not group.isdisjoint(link)]
+        groups = [group for group in groups if group not in touching] + [frozenset(link).union(*touching)]
+    return tuple(groups)
 
 
 def _require_name(what: str, name: str) -> None:

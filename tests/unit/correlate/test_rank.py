@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiops.correlate.rank import MAX_SHOWN, Weighed, order, spare, vote
+from aiops.correlate.rank import MAX_SHOWN, Weighed, late_ones, order, share_tested, vote
 from aiops.correlate.topology import Place, Topology
 from aiops.correlate.verdicts import Bench
+from aiops.correlate.ways import spare
 from aiops.model import CauseLevel, Evidence, EvidenceState, Labels, Onset, Verdict
 from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
 from aiops.rulebook.clauses import LoadTest, Term
@@ -180,6 +181,66 @@ def test_of_several_that_may_stand_in_one_that_is_not_known_absent_is_enough(thi
     ]
 
     assert spare(broken, found)[0].necessary is (third is EvidenceState.ABSENT)
+
+
+def test_the_way_that_is_present_is_not_outvoted_by_the_silence_of_the_others():
+    """A disk without inodes is full, whatever share of its bytes is in use; and nobody need look at the bytes."""
+    names = ("bytes", "inodes")
+    clauses = tuple(
+        Clause(name, "space", Odds(6, 0.05), "", ClauseText("", ""), specific=True, load=LoadTest(Term.WORK))
+        for name in names
+    )
+    other = replace(rule("y").evidence[0], specific=False)
+    full = replace(rule("x"), evidence=(replace(clauses[0], necessary=True, unless=("inodes",)), clauses[1], other))
+    found = [
+        Evidence("bytes", EvidenceState.ABSENT, "", "space", math.log(0.05), necessary=True),
+        Evidence("inodes", EvidenceState.PRESENT, "", "space", math.log(6)),
+        Evidence(other.id, EvidenceState.UNKNOWN, "", "other"),
+    ]
+
+    assert vote(spare(full, found))[1] == pytest.approx(math.log(6))
+    unknown = replace(found[0], state=EvidenceState.UNKNOWN, log_odds=0.0)
+    absent = replace(found[1], state=EvidenceState.ABSENT, log_odds=math.log(0.05))
+    assert share_tested(full, [unknown, *found[1:]]) > share_tested(full, [unknown, absent, found[2]])
+    silent = [found[0], absent, found[2]]
+    assert vote(spare(full, silent))[1] == pytest.approx(math.log(0.05))
+
+
+def test_ways_are_joined_over_several_clauses():
+    """One clause may name another that names a third: all of them are ways to the same."""
+    clauses = tuple(
+        Clause(name, name, ODDS[0], "", ClauseText("", ""), specific=True, unless=unless, load=LoadTest(Term.WORK))
+        for name, unless in (("a", ("b",)), ("b", ()), ("c", ("b",)), ("d", ()))
+    )
+
+    assert replace(rule("x"), evidence=clauses).ways == (frozenset("abc"),)
+
+
+@pytest.mark.parametrize(
+    ("level", "onset", "late"),
+    [
+        (CauseLevel.FAULT, Onset(120.0, 121.0), True),
+        (CauseLevel.TRIGGER, Onset(120.0, 121.0), True),
+        (CauseLevel.STATE, Onset(120.0, 121.0), False),
+        (CauseLevel.FAULT, Onset(103.0, 130.0), False),
+        (CauseLevel.FAULT, None, False),
+    ],
+)
+def test_what_began_after_users_were_hurt_is_no_reason_why(level, onset, late):
+    """Lost packets that rise twenty seconds into a failure follow from it; a queue is a state and may come late."""
+    found = outcome(0, EvidenceState.PRESENT, onset)
+
+    assert ("c0" in late_ones(rule("x", level), [found], SYMPTOM)) is late
+
+
+def test_what_is_only_late_can_be_a_consequence_and_no_root():
+    """A crashed server loads its weights again: cold start is seen, and the crash is why."""
+    crash, late = weighed("crash", 3.0), replace(weighed("start", 2.0), late=frozenset({"c0"}))
+
+    told, order_told = judge(crash, late, leads={"crash": ("start",)})
+    assert told["start"].verdict is Verdict.CONSEQUENCE
+    assert order_told == ["crash"]
+    assert judge(late)[0]["start"].verdict is Verdict.CANDIDATE
 
 
 def test_a_state_is_a_consequence_of_the_trigger_that_leads_to_it():
