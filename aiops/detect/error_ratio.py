@@ -11,15 +11,21 @@ long as it covers less than half; then the upper confidence bound, so that littl
 most ``max_baseline``, so that an incident of any length goes on being one, and a daemon that starts in the middle of
 one sees it at once.
 
+The test takes failures for independent, and they are not: a client tries again, and what has just failed fails more
+often than the rest. So failures come in clumps, and five of them may be two requests. How clumped a service's failures
+are is learned from its baseline, as the dispersion of their counts, and the logarithm of a p-value counts for that much
+less. Which answers are attempts of one request few gateways' logs can tell; the counts always do.
+
 Where time goes: as long as no window holds the minimum count, which is nearly always, only the few bad series of the
 last two minutes are read.
 
 Source: exact binomial test, Clopper & Pearson, Biometrika 26 (1934); median of means, Nemirovsky & Yudin, Problem
-Complexity and Method Efficiency in Optimization (1983).
+Complexity and Method Efficiency in Optimization (1983); dispersion, quasi-likelihood: McCullagh & Nelder, Generalized Linear Models (1989), 4.5.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +50,13 @@ _STRETCHES = 9
 _CONFIDENCE = 0.99
 _FLOOR = 0.001
 """No service is believed to fail less often than once in a thousand requests."""
+_CLUMP_S = 10.0
+"""A client's further attempts follow within seconds."""
+_DISPERSION, _MAX_DISPERSION, _DISPERSION_WEIGHT = 2.0, 3.0, 20.0
+"""
+Client libraries try twice more: a request is one failure to three, and two until its service has shown better. After as
+many failures as the weight says, that assumption and what was seen count alike: little history excuses more, not less.
+"""
 _FRESH_S = 10.0
 """The breach ends when bad answers were below the minimum share for this long; also the longest gap in one spike."""
 
@@ -115,6 +128,8 @@ class _Baseline(NamedTuple):
     """The robust ratio itself."""
     excused: float
     """What is tested against: its upper bound between floor and cap."""
+    dispersion: float
+    """How many failures tell as much as one would if failures were independent."""
     known: bool
 
 
@@ -140,7 +155,7 @@ class ErrorRatio:
             if not findings:
                 continue
             baseline = self._baseline(series, service, now_s)
-            p_values = [binomial_tail(each.bad, each.total, baseline.excused) for each in findings]
+            p_values = [_p_value(each, baseline) for each in findings]
             if min(p_values) < config.probability:
                 finding = findings[p_values.index(min(p_values))]
                 since_s = _first_bad_s(bad, total, finding.ratio, baseline.ratio, config.bucket)
@@ -196,15 +211,20 @@ class ErrorRatio:
         start_s = min((each.from_s for each in total), default=end_s)
         cap = self.config.max_baseline
         if end_s - start_s < _MIN_BASELINE_S:
-            return _Baseline(0.0, cap, known=False)
-        edges = np.linspace(start_s, end_s, _STRETCHES + 1)
-        bad_counts, total_counts = per_stretch(bad, edges), per_stretch(total, edges)
+            return _Baseline(0.0, cap, _DISPERSION, known=False)
+        cells = max(round((end_s - start_s) / (_STRETCHES * _CLUMP_S)), 1)
+        edges = np.linspace(start_s, end_s, _STRETCHES * cells + 1)
+        bad_cells = per_stretch(bad, edges).reshape(_STRETCHES, cells)
+        total_cells = per_stretch(total, edges).reshape(_STRETCHES, cells)
+        bad_counts, total_counts = bad_cells.sum(axis=1), total_cells.sum(axis=1)
         answered = total_counts > 0
         count = round(float(total_counts.sum()))
         if not count:
-            return _Baseline(0.0, cap, known=False)
+            return _Baseline(0.0, cap, _DISPERSION, known=False)
         ratio = min(median(bad_counts[answered] / total_counts[answered]), 1.0)
-        return _Baseline(ratio, _excused(round(ratio * count), count, cap), known=True)
+        calm = bad_counts <= cap * total_counts  # an incident is no clump
+        dispersion = _dispersion(bad_cells[calm], total_cells[calm])
+        return _Baseline(ratio, _excused(round(ratio * count), count, cap), dispersion, known=True)
 
     def _text(self, labels: Labels, ratio: float, limit: float, detail: str) -> str:
         return self.rule.words(
@@ -224,6 +244,26 @@ def _excused(bad: int, total: int, cap: float) -> float:
     if bad == total or binomial_tail(bad + 1, total, cap) < _CONFIDENCE:
         return cap
     return beta_upper(bad, total, _CONFIDENCE)
+
+
+def _p_value(finding: _Finding, baseline: _Baseline) -> float:
+    """
+    How likely the finding is if nothing has changed.
+
+    Either the ratio is as high as history lets it be, or failures come in clumps. Both at once would excuse, on a
+    service with little traffic, that nobody is served any more.
+    """
+    alone = binomial_tail(finding.bad, finding.total, baseline.excused)
+    likeliest = min(max(baseline.ratio, _FLOOR), baseline.excused)
+    clumped = math.pow(binomial_tail(finding.bad, finding.total, likeliest), 1.0 / baseline.dispersion)
+    return max(alone, clumped)
+
+
+def _dispersion(bad: Floats, total: Floats) -> float:
+    """Variance of the counts *bad* over what it were if each of *total* failed for itself; see the constants."""
+    expected = total * (bad.sum() / max(total.sum(), 1.0))
+    varied = float(((bad - expected) ** 2).sum()) + _DISPERSION * _DISPERSION_WEIGHT
+    return min(max(varied / (float(expected.sum()) + _DISPERSION_WEIGHT), 1.0), _MAX_DISPERSION)
 
 
 def _first_bad_s(

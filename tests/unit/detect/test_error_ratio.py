@@ -106,6 +106,55 @@ def test_three_errors_out_of_ten_at_night_stay_three_errors():
     assert Gateway(spike_of()).live(quiet).live(night).breaches == {}
 
 
+def tried_again(seconds: int, rate: float, bad: float, again: float, seed: int, attempts: int = 3) -> Iterable[Second]:
+    """A steady background of requests that fail, tried again by their clients; *again*: how likely that fails too."""
+    rng = np.random.default_rng(seed)
+    for _ in range(seconds):
+        count = int(rng.poisson(rate))
+        failed = int(rng.binomial(count, bad))
+        more = sum(min(int(rng.geometric(1.0 - again)), attempts) for _ in range(failed))
+        yield {("ok", "a:1"): count - failed, ("5xx", "a:1"): more}
+
+
+def test_attempts_of_one_request_are_not_independent():
+    """Five failures of seventy within five seconds, three of them one request: as on a calm node that was played."""
+    day = [{("ok", "a:1"): 13, ("5xx", "a:1"): int(second % 170 == 5)} for second in range(1500)]
+    burst = [{("ok", "a:1"): 13, ("5xx", "a:1"): failed} for failed in (1, 0, 3, 0, 1)]
+
+    assert Gateway(spike_of("5xx"), points=1900).live(day).live(burst).live(day[:60]).breaches == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rate", [10, 40])
+def test_a_background_that_is_tried_again_is_never_a_spike(rate: int, seed: int):
+    """Clumps are learned: here nearly every request that fails does so three times, for half an hour."""
+    background = tried_again(1900, rate, 0.0005, 0.9, seed)
+
+    assert Gateway(spike_of("5xx"), points=1900).live(background).breaches == {}
+
+
+@pytest.mark.parametrize("rate", [10, 40])
+def test_a_service_whose_failures_come_in_clumps_has_real_spikes_found_as_well(rate: int):
+    """What was learned costs a second or two, not the incident."""
+    gateway = (
+        Gateway(spike_of("5xx"), points=1900)
+        .live(tried_again(1500, rate, 0.0005, 0.9, 7))
+        .live(traffic(10, rate, 0.3, outcome="5xx", seed=100))
+    )
+
+    assert 1500 < min(gateway.breaches) <= 1500 + (7 if rate == 10 else 3)
+
+
+def test_an_incident_is_no_clump():
+    """Half an hour in which a minute was bad does not make the next five failures less of a symptom."""
+    calm, outage = [{("ok", "a:1"): 2}], [{("503", "a:1"): 2}]
+    gateway = Gateway(spike_of(), points=1900).live(calm * 600).live(outage * 60).live(calm * 600)
+    known = set(gateway.breaches)
+    gateway.live(outage * 5)
+
+    assert min(gateway.breaches.keys() - known) <= 1260 + 3
+
+
 def test_it_works_with_little_traffic():
     """One request a second, and suddenly none of them succeeds."""
     gateway = Gateway(spike_of()).live([{("ok", "a:1"): 1}] * 300).live([{("503", "a:1"): 1}] * 30)
