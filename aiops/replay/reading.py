@@ -165,7 +165,7 @@ class _Meta:
 def _read_meta(path: Path) -> _Meta:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecordingError(f"{path.parent} is no recording: there is no {META}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecordingError(f"{path}: {error}") from error

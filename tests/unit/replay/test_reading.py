@@ -116,6 +116,9 @@ def test_a_folder_that_is_no_recording_says_so(tmp_path: Path):
     """The usual slip: the folder above, or another one."""
     with pytest.raises(RecordingError, match=r"is no recording: there is no meta\.json"):
         Recording(tmp_path)
+    (tmp_path / SAMPLES).write_bytes(b"")
+    with pytest.raises(RecordingError, match=r"is no recording: there is no meta\.json"):
+        Recording(tmp_path / SAMPLES)
 
 
 @settings(max_examples=40)
