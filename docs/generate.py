@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clause_words import clause_row
 from prometheus_client import CollectorRegistry
 
 from aiops import plan
@@ -21,10 +22,8 @@ from aiops.collect import engines
 from aiops.document import plain
 from aiops.rulebook import priors
 from aiops.rulebook.alerts import AlertRule, load_alert_rules
-from aiops.rulebook.causes import CauseRule, Clause, load_causes
-from aiops.rulebook.clauses import Against, EventTest, Limit, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest
+from aiops.rulebook.causes import CauseRule, load_causes
 from aiops.rulebook.places import shipped_rules
-from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass, load_signatures
 from aiops.selfstat import SelfStat
 from aiops.units import format_duration, format_quantity
@@ -104,7 +103,9 @@ def _cause(rule: CauseRule) -> Iterator[str]:
         f"{format_duration(rule.lead)} before the first failure."
     )
     yield ""
-    yield from table(("evidence", "present when", "family", "present", "absent", "source"), map(_clause, rule.evidence))
+    yield from table(
+        ("evidence", "present when", "family", "present", "absent", "source"), map(clause_row, rule.evidence)
+    )
     yield ""
     yield f"**What to do.** {rule.advice}"
     if rule.runbook_url:
@@ -116,76 +117,6 @@ def _scope(rule: CauseRule) -> str:
     return {"gpu": "GPU", "process": "process on a GPU", "instance": "replica", "link": "network link"}.get(
         rule.scope.value, rule.scope.value
     )
-
-
-def _clause(clause: Clause) -> tuple[str, ...]:
-    needed = "necessary" + (f" unless {' or '.join(f'`{name}`' for name in clause.unless)}" if clause.unless else "")
-    marks = [name for name, given in (("specific", clause.specific), (needed, clause.necessary)) if given]
-    name = f"`{clause.id}`" + (f" (**{', '.join(marks)}**)" if marks else "")
-    test = ("not: " if clause.negated else "") + _test(clause)
-    return (name, test, clause.family, f"×{clause.odds.present:g}", f"×{clause.odds.absent:g}", clause.source)
-
-
-def _test(clause: Clause) -> str:
-    """A clause's test in words."""
-    test = clause.test
-    if isinstance(test, MetricTest):
-        return _metric_test(test)
-    if isinstance(test, LogTest):
-        times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
-        whose = " (also of logs that are no replica's)" if test.of_host else ""
-        jump = f"{whose}, {test.jump:g} times as many as before" if test.jump else whose
-        return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{jump}"
-    if isinstance(test, TemplateTest):
-        times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
-        return f"{times} of a kind never seen before ({test.severity.value} or worse) since {format_duration(test.within)} before"
-    if isinstance(test, EventTest):
-        actions = " or ".join(test.action) or "any action"
-        within = f" since {format_duration(test.within)} before" if test.within else ""
-        return f"{test.kind.value} event: {actions}{within}"
-    if isinstance(test, LoadTest):
-        return f"share of {test.term.value} in the rise of load at least {format_quantity(test.share, 'ratio')}"
-    return _pace_test(test)
-
-
-def _pace_test(test: PaceTest) -> str:
-    against = {"change": "its own before the change", "baseline": "its own before", "peers": "that of its peers"}
-    if test.against is Against.CLOCK:
-        return f"seconds a token over {test.above:g} times its own before as measured, and level at equal clock"
-    return f"seconds a token over {test.above:g} times {against[test.against.value]}, at equal clock and batch"
-
-
-def _metric_test(test: MetricTest) -> str:
-    labels = ", ".join(f"{name}={value}" for name, value in test.match.items())
-    what = f"`{test.name}`" + (f" {{{labels}}}" if labels else "")
-    if test.divide_by:
-        what += f" over `{test.divide_by}`"
-    how = {Reduce.LAST: "", Reduce.INCREASE: "increase of ", Reduce.RATE: "rate of "}.get(
-        test.reduce, f"{test.reduce.value} of "
-    )
-    if test.minus:
-        over = f" over `{test.minus.divide_by}`" if test.minus.divide_by else ""
-        what += f" less `{test.minus.name}`{over}"
-    if test.past_round:
-        held = f"{_limit(test.past_round, test.unit)} past a round time-out (1, 2, 5, 10 … s)"
-    elif test.rise:
-        held = f"{_limit(test.rise, test.unit)} more than before"
-    elif test.ratio_to_baseline:
-        held = f"{_limit(test.ratio_to_baseline, 'times')} its level before"
-    elif test.ratio_to_peers:
-        held = f"{_limit(test.ratio_to_peers, 'times')} the median of its peers"
-    elif test.trend:
-        held = f"grows steadily by {_limit(test.trend, 'ratio')} at level traffic"
-    elif test.share:
-        held = f"{_limit(test.share, 'ratio')} of the whole"
-    else:
-        held = _limit(test.limit, test.unit)
-    return f"{how}{what} {held}, since {format_duration(test.over)} before"
-
-
-def _limit(limit: Limit, unit: str) -> str:
-    side = "above" if limit.above is not None else "below"
-    return f"{side} {limit.value:g} times" if unit == "times" else f"{side} {format_quantity(limit.value, unit)}"
 
 
 def _log_classes(causes: Iterable[CauseRule]) -> Iterator[str]:
