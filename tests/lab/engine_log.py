@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from aiops.demo.card import Room
 from aiops.demo.server_log import ServerLog
 
 Frame = tuple[str, int, str, str]
@@ -47,6 +48,22 @@ class EngineLog(ServerLog):
 
     def not_started(self, last: str, frames: Sequence[Frame] = ()) -> None:
         """The engine could not be set up."""
+        raise NotImplementedError
+
+    def loaded(self, seconds: float, size: int) -> None:
+        """The weights, of so many bytes, were read."""
+        raise NotImplementedError
+
+    def compiled(self, seconds: float) -> None:
+        """Kernels are ready."""
+        raise NotImplementedError
+
+    def allocated(self, tokens: int) -> None:
+        """The KV cache has its memory."""
+        raise NotImplementedError
+
+    def no_room(self, gpu: int, room: Room, share: float) -> str:
+        """The last line of the traceback of an engine that wants *share* of a card, which has only *room*."""
         raise NotImplementedError
 
     def write(self, lines: Iterable[str]) -> None:
@@ -106,6 +123,22 @@ class VllmLog(EngineLog):
         head = f"(APIServer pid={os.getpid()})"
         self.write([f"{head} RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}"])  # fmt: skip
 
+    def loaded(self, seconds: float, size: int) -> None:
+        self.from_engine("INFO", "default_loader.py:314", f"Loading weights took {seconds:.2f} seconds ({size} bytes)")
+
+    def compiled(self, seconds: float) -> None:
+        self.from_engine("INFO", "monitor.py:34", f"torch.compile takes {seconds:.2f} s in total")
+
+    def allocated(self, tokens: int) -> None:
+        self.from_engine("INFO", "kv_cache_utils.py:1578", f"GPU KV cache size: {tokens:,} tokens")
+
+    def no_room(self, gpu: int, room: Room, share: float) -> str:
+        return (
+            f"ValueError: Free memory on device cuda:{gpu} ({room.free / 1024:.2f}/{room.total / 1024:.2f} GiB) on startup is "
+            f"less than desired GPU memory utilization ({share}, {room.total * share / 1024:.2f} GiB). Decrease GPU memory "
+            "utilization or reduce GPU memory used by other processes."
+        )
+
     def _line(self, level: str, place: str, text: str) -> None:
         self.write(f"(APIServer pid={os.getpid()}) {self._head(level, place)} {line}" for line in text.splitlines())
 
@@ -115,6 +148,8 @@ class VllmLog(EngineLog):
 
 
 _SGLANG = "/sgl-workspace/sglang/python/sglang/srt"
+_KEY_BYTES = 65_536
+"""Of a token in a model of seven billion weights; its value is as large."""
 
 
 class SglangLog(EngineLog):
@@ -148,6 +183,23 @@ class SglangLog(EngineLog):
         lines = "\n".join(traceback([*self.step_frames[:1], *frames], last))
         self.from_engine("ERROR", "", f"Scheduler hit an exception: {lines}\n")
         self._line("ERROR", "", "Received sigquit from a child process. It usually means the child failed.")
+
+    def loaded(self, seconds: float, size: int) -> None:
+        text = f"Load weight end. elapsed={seconds:.2f} s, type=LlamaForCausalLM, mem usage={size / 2**30:.2f} GB."
+        self.from_engine("INFO", "", text)
+
+    def compiled(self, seconds: float) -> None:
+        self.from_engine("INFO", "", f"Capture cuda graph end. Time elapsed: {seconds:.2f} s.")
+
+    def allocated(self, tokens: int) -> None:
+        keys = f"{tokens * _KEY_BYTES / 2**30:.2f} GB"
+        self.from_engine("INFO", "", f"KV Cache is allocated. #tokens: {tokens}, K size: {keys}, V size: {keys}")
+
+    def no_room(self, gpu: int, room: Room, share: float) -> str:
+        return (
+            "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static. "
+            f"Current value: mem_fraction_static={share}"
+        )
 
     def _line(self, level: str, place: str, text: str) -> None:
         self.write([f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}"])

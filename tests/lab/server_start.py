@@ -29,32 +29,24 @@ async def prepare(args: argparse.Namespace, journal: EngineLog) -> LabCard:
     try:
         if args.weights is not None:
             size = await load_weights(args.weights, cold=args.cold, pace=args.weights_pace)
-            passed = time.monotonic() - began_s
-            journal.from_engine(
-                "INFO", "default_loader.py:314", f"Loading weights took {passed:.2f} seconds ({size} bytes)"
-            )
+            journal.loaded(time.monotonic() - began_s, size)
         if args.compile:
             until_s = time.thread_time() + args.compile
             while time.thread_time() < until_s:
                 await asyncio.sleep(0)
                 hashlib.blake2b(_WORK).digest()
-            journal.from_engine("INFO", "monitor.py:34", f"torch.compile takes {args.compile:.2f} s in total")
+            journal.compiled(args.compile)
         card = await LabCard.connect(args.card, args.gpu)
         room = await card.room()
         wanted = room.total * args.memory_utilization
         if room.free < wanted:
-            raise NotStarted(
-                f"ValueError: Free memory on device cuda:{args.gpu} ({room.free / 1024:.2f}/{room.total / 1024:.2f} GiB) on "
-                f"startup is less than desired GPU memory utilization ({args.memory_utilization}, {wanted / 1024:.2f} GiB). "
-                "Decrease GPU memory utilization or reduce GPU memory used by other processes."
-            )
+            raise NotStarted(journal.no_room(args.gpu, room, args.memory_utilization))
         await card.alloc(wanted)
     except WeightsError as error:
         raise NotStarted(str(error)) from error
     except CudaError as error:
         raise NotStarted(f"torch.AcceleratorError: {error}") from error
-    tokens = args.kv_blocks * BLOCK_SIZE
-    journal.from_engine("INFO", "kv_cache_utils.py:1578", f"GPU KV cache size: {tokens:,} tokens")
+    journal.allocated(args.kv_blocks * BLOCK_SIZE)
     return card
 
 
