@@ -11,6 +11,7 @@ Shared between cells, as between containers: cores, disks, pressure, the load av
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -237,6 +238,15 @@ def run_in_cell(argv: Sequence[str], limit_s: float) -> tuple[int, float]:
                     raise
                 code = -signal.SIGKILL
         return code, _cpu_s(top)
+
+
+@contextlib.contextmanager
+def turn(*, alone: bool) -> Iterator[None]:
+    """Wait until a run may begin, which is *alone* or not: whatever campaigns there are on this machine, they share it."""
+    FOLDERS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (FOLDERS / "turn").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 def _cpu_s(group: Group) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiops.errors import AiopsError
-from tests.lab.cell import Cell, enter, run_in_cell
+from tests.lab.cell import Cell, enter, run_in_cell, turn
 from tests.lab.daemon import as_text
 from tests.lab.faults import FAULTS
 from tests.lab.faults.fault import Fault
@@ -52,10 +52,11 @@ def run(job: Job, out: Path, traffic: str) -> int:
     for stale in (partial, final):
         shutil.rmtree(stale, ignore_errors=True)
     partial.mkdir(parents=True)
-    started_s, busy_s = time.monotonic(), _busy_s()
-    code, cpu_s = run_in_cell(job.arguments(out, traffic), _LIMIT_S)
-    wall_s = time.monotonic() - started_s
-    others = max(_busy_s() - busy_s - cpu_s, 0.0) / wall_s / (os.cpu_count() or 1)
+    with turn(alone=FAULTS[job.fault].alone):
+        started_s, busy_s = time.monotonic(), _busy_s()
+        code, cpu_s = run_in_cell(job.arguments(out, traffic), _LIMIT_S)
+        wall_s = time.monotonic() - started_s
+        others = max(_busy_s() - busy_s - cpu_s, 0.0) / wall_s / (os.cpu_count() or 1)
     cost = {"wall_s": round(wall_s, 1), "cpu_s": round(cpu_s, 1), "others_share": round(others, 3)}
     (partial / "cost.json").write_text(as_text(cost))
     if code == 0:

@@ -1,5 +1,6 @@
 """Control groups of a cell, of either version; what is left of a cell is known by its dead owner."""
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -110,6 +111,25 @@ def test_only_a_run_that_lives_keeps_its_cell():
         sleeper.wait()
         stranger.wait()
     assert not cell.lives(str(sleeper.pid))
+
+
+def test_a_run_that_must_be_alone_waits_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Also for those of another campaign."""
+    monkeypatch.setattr(cell, "FOLDERS", tmp_path)
+
+    def free(how: int) -> bool:
+        with (tmp_path / "turn").open("w") as lock:
+            try:
+                fcntl.flock(lock, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    with cell.turn(alone=False):
+        assert free(fcntl.LOCK_SH)
+        assert not free(fcntl.LOCK_EX)
+    with cell.turn(alone=True):
+        assert not free(fcntl.LOCK_SH)
 
 
 def test_what_lies_under_our_own_number_is_from_somebody_before_us(monkeypatch: pytest.MonkeyPatch):
