@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib
 import random
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,29 @@ _KERNEL_S = 0.2
 
 
 class Nothing(Fault):
-    """A healthy service, with the ups and downs of its demand."""
+    """
+    A healthy service, with the ups and downs of its demand, in a house as some fault needs it: a disk for records, a link,
+    a tokenizer's process would else be seen only where something goes wrong.
+    """
 
     name, cause, kind, hurts = "none", None, "none", False
+    needs = ("ethtool", "mkfs.ext4")
+    _whose: Fault
+
+    def furnish(self, plan: Plan) -> Plan:
+        """Draw whose house it is: only now it is known which are possible. Its engines have room to spare, as usual."""
+        faults = importlib.import_module(__package__).FAULTS  # this module is part of what is gathered there
+        able = [
+            fault for fault in faults.values()
+            if fault.kind == "fault" and plan.gateway in fault.gateways and plan.dialect in fault.dialects
+        ]  # fmt: skip
+        self._whose = self.rng.choice(able)(random.Random(self.rng.random()))
+        self.magnitudes = {"house_of": self._whose.name}
+        furnished = self._whose.furnish(plan)
+        return dataclasses.replace(furnished, kv_blocks=plan.kv_blocks, max_running=plan.max_running)
+
+    async def prepare(self, house: House) -> None:
+        await self._whose.prepare(house)
 
     async def begin(self, house: House) -> None:
         """Nothing happens."""
