@@ -32,6 +32,8 @@ MIN_PAST = 4
 MAX_SCORE = 1000.0
 TYPICAL = 0.8
 """Quantile of the distance from normal."""
+_GUARD_SHARE = 1 / 3
+"""Of all that lies before the alert, at most: a short recording needs its normal time more than a long guard."""
 _SURE_PAST = 8
 """The guard gives way when it would leave fewer rows than this."""
 _MIN_RECENT = 3
@@ -88,6 +90,7 @@ def split_rows(at_s: Floats, alert_s: float, guard_s: float = GUARD_S) -> Split:
     """
     size = int(at_s.size)
     alert = int(np.searchsorted(at_s, alert_s))
+    guard_s = min(guard_s, _GUARD_SHARE * (alert_s - float(at_s[0])))
     until = int(np.searchsorted(at_s, alert_s - guard_s))
     until = max(min(max(until, _SURE_PAST), alert, size - 1), 1)
     begin = max(min(alert, size - _MIN_RECENT), until)

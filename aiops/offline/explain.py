@@ -2,7 +2,7 @@
 Root cause from a file of series: the ranker of the daemon, over columns instead of rings.
 
 A column is called `<service>_<metric>`; the service is what stands before the first underscore. Series are ranked by
-`correlate.suspects`, services by their first series. Where no alert time is given it is looked for, in the symptom if
+`correlate.suspects`, services by their best two metrics. Where no alert time is given it is looked for, in the symptom if
 that is known, else in all series together.
 """
 
@@ -57,7 +57,7 @@ class Explanation:
         at_s: The alert's time, given or found.
         found: Whether it was found.
         series: All that can be judged; the symptom is not among them.
-        services: All services with the score of their first series, 0 where none can be judged.
+        services: All services with their score, 0 where none of their series can be judged.
         normal: First and last moment of the rows taken as normal.
         notes: What limits the answer, a sentence each.
     """
@@ -107,7 +107,7 @@ def explain(columns: Columns, alert_s: float | None = None, symptom: str | None 
     series = _ranked(columns, judged)
     if unknown := len(columns.names) - len(series) - (number is not None):
         notes.append(f"{unknown:,} series have too few readings to be judged.")
-    return Explanation(at_s, found, series, _services(columns, series), normal, tuple(notes))
+    return Explanation(at_s, found, series, _services(columns, series, alone=judged.along), normal, tuple(notes))
 
 
 def _number_of(symptom: str, columns: Columns) -> int:
@@ -176,10 +176,18 @@ def _ranked(columns: Columns, judged: Suspicion) -> tuple[RankedSeries, ...]:
     )
 
 
-def _services(columns: Columns, series: Sequence[RankedSeries]) -> tuple[tuple[str, float], ...]:
-    """Best first; of two alike the one whose next series went further."""
+def _services(columns: Columns, series: Sequence[RankedSeries], *, alone: bool) -> tuple[tuple[str, float], ...]:
+    """
+    Best first, by the first series, and, unless it counts *alone*, half of the second.
+
+    One series moves by chance, two seldom do; but on a symptom's way one that moves with it is enough.
+    """
     scores: dict[str, list[float]] = {service_of(name): [] for name in columns.names}
     for each in series:
         scores[each.service].append(each.score)
-    ranked = sorted(scores.items(), key=lambda item: [-score for score in item[1][:3]] or [0.0])
-    return tuple((name, best[0] if best else 0.0) for name, best in ranked)
+    joint = {name: _joint(*[*best, 0.0, 0.0][: 1 if alone else 2]) for name, best in scores.items()}
+    return tuple(sorted(joint.items(), key=lambda item: (-item[1], [-score for score in scores[item[0]][:3]])))
+
+
+def _joint(first: float, second: float = 0.0) -> float:
+    return (1.0 + first) * math.sqrt(1.0 + second) - 1.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aiops.correlate.departures import GUARD_S, MAX_SCORE, alikeness, families, measure, split_rows
-from aiops.correlate.suspects import resources, suspect
+from aiops.correlate.suspects import beyond_peers, resources, suspect
 from aiops.correlate.turning import CLEAR, find_turn
 
 ROWS = 600
@@ -105,6 +105,59 @@ def test_gaps_and_dead_series_hide_nothing_and_get_no_verdict():
     assert np.isnan(judged.score[3:]).all()
 
 
+def test_what_all_peers_did_is_nobodys_doing():
+    """A fault slows every caller down; the one processor that is busy is nearer to it, though it moved less far."""
+    metrics = ["latency"] * 4 + ["cpu"] * 4
+    values = np.array([noise(seed) for seed in range(8)])
+    values[:4, 400:] += 40.0
+    values[6, 400:] += 10.0
+
+    assert first(values, metrics, FAULT_S) == 6
+
+
+def test_a_series_without_peers_is_held_against_all_that_moved():
+    """A shared host has one disk, and it moves whenever anything does."""
+    metrics = ["latency"] * 4 + ["errors"] * 4 + ["disk"]
+    values = np.array([noise(seed) for seed in range(9)])
+    values[:8, 400:] += 20.0
+    values[1, 400:] += 60.0
+    values[8, 400:] += 40.0
+
+    assert first(values, metrics, FAULT_S) == 1
+    values[8, 400:] += 200.0
+    assert first(values, metrics, FAULT_S) == 8
+
+
+@given(
+    arrays(np.float64, st.integers(0, 12), elements=st.sampled_from([float("nan"), 0.0, 1.0, 2.0, 7.0])),
+    st.data(),
+)
+def test_peers_are_the_others_of_the_same_metric(score: np.ndarray, data: st.DataObject):
+    """Beside the plain way to say it; oneself is never among them."""
+    family = np.array([data.draw(st.integers(0, 2)) for _ in score], dtype=np.intp)
+    found = beyond_peers(score, family)
+
+    for own, value in enumerate(score):
+        others = [float(s) for at, s in enumerate(score) if at != own and np.isfinite(s)]
+        same = [s for at, s in enumerate(score) if at != own and np.isfinite(s) and family[at] == family[own]]
+        held = same if len(same) > 1 else [s for s in others if s > 0]
+        wanted = (1 + value) / (1 + (np.median(held) if held else 0.0)) - 1
+        assert found[own] == pytest.approx(max(wanted, 0.0)) if np.isfinite(value) else np.isnan(found[own])
+
+
+def test_a_symptom_without_its_like_is_left_out_and_changes_nothing_else():
+    """There is no way to follow along one series."""
+    metrics = ["failed", "cpu", "cpu", "cpu", "latency"]
+    values = np.array([noise(seed) for seed in range(5)])
+    values[0, 400:] += 50.0
+    values[4, 400:] += 8.0
+
+    known, unknown = (suspect(AT_S, values, metrics, FAULT_S, number).score for number in (0, None))
+    assert np.isnan(known[0])
+    assert known[1:].tolist() == unknown[1:].tolist()
+    assert int(np.nanargmax(known)) == 4
+
+
 def test_with_a_symptom_known_what_moves_with_it_is_first():
     """A far mover of another service is coincidence; trouble travels along calls, and its callees move with the symptom."""
     shape = np.zeros(ROWS)
@@ -147,6 +200,13 @@ def test_few_rows_leave_a_baseline():
     assert (split.past_from, split.past_until) == (0, 8)
     assert (split.recent_from, split.recent_until) == (8, 10)
     assert split_rows(np.arange(2.0), 1.0).past_until == 1
+
+
+def test_a_short_recording_keeps_two_thirds_of_its_past_as_normal():
+    """Eight readings of a second each know no noise; everything moves far from them."""
+    split = split_rows(np.arange(150.0), 90.0)
+    assert split.past_until == 60
+    assert split.recent_from == 90
 
 
 def test_the_guard_belongs_to_neither_side():

@@ -45,6 +45,15 @@ def test_the_service_that_moved_is_first_and_all_are_listed(alert_s: float | Non
     assert found.at_s == pytest.approx(FAULT_S if alert_s is None else alert_s, abs=2.0)
 
 
+def test_a_service_of_which_two_metrics_moved_is_before_one_of_which_one_did():
+    """One series moves by chance; the service's score says so, the order of the series does not."""
+    further = STEP + np.where(AT_S < FAULT_S, 0.0, 1.0)
+    found = explain(file_of(a_x=further, b_y=STEP, b_z=STEP, c_cpu=NOISE, d_cpu=NOISE), FAULT_S)
+
+    assert found.series[0].name == "a_x"
+    assert found.services[0][0] == "b"
+
+
 def test_a_short_file_whose_time_is_found_keeps_its_normal_rows():
     """The guard is for alerts that come late; a time found in the data does not."""
     whole = file_of(a_cpu=NOISE, b_cpu=STEP, c_cpu=NOISE)
