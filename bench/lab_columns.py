@@ -3,8 +3,8 @@ A recording as the table of `aiops explain`: a row a second, a column a series, 
 
 The service is the thing a series is about: a card, a replica, the gateway, or the host. What a metric has of other labels
 stands behind its name. Counters become rates, for whoever ranks columns knows nothing of counters; between two readings
-the older one stands, so that there is no hole. What alerted, the gateway's bad answers, is in the table only where it is
-asked for, and then in one column.
+the older one stands, so that there is no hole. What alerted, the gateway's bad answers and what the daemon made of them,
+is in the table only where it is asked for, and then in one column.
 
 ``python bench/lab_columns.py RUN FILE.csv``
 """
@@ -51,7 +51,7 @@ def columns(recording: Path, from_s: float = -np.inf, *, symptom: bool = False) 
         filled = _filled(metric, held, at_s)
         if metric == _REQUESTS and labels.get("outcome") in _BAD:
             failed += filled
-        if metric in CATALOG and metric not in _NOT_CAUSES and not metric.startswith("aiops_"):
+        if metric in CATALOG and metric not in _NOT_CAUSES and not metric.startswith(("aiops_", "slo_")):
             named[name_of(metric, labels)] = filled
     if symptom:
         named[SYMPTOM] = failed
@@ -59,7 +59,7 @@ def columns(recording: Path, from_s: float = -np.inf, *, symptom: bool = False) 
 
 
 def name_of(metric: str, labels: Labels) -> str:
-    others = [value.replace("_", "-") for name, value in labels.pairs if name not in _NAMELESS]
+    others = [Path(value).name.replace("_", "-") for name, value in labels.pairs if name not in _NAMELESS]
     return "_".join([thing(labels), metric, *others])
 
 
@@ -68,6 +68,8 @@ def thing(labels: Labels) -> str:
     replica = labels.get("upstream") or labels.get("instance")
     if labels.get("gpu"):
         return f"gpu{labels.get('gpu')}"
+    if labels.get("gateway") or "gateway" in Path(labels.get("source") or "").name:
+        return GATEWAY
     if replica and replica != NOBODY:
         return replica.replace("_", "-")
     return GATEWAY if labels.get("service") else HOST

@@ -104,6 +104,8 @@ def test_rows_are_means_of_the_seconds_before():
         ({"service": "chat", "upstream": "a:1"}, "a:1"),
         ({"service": "chat", "upstream": "none"}, "gateway"),
         ({"service": "chat"}, "gateway"),
+        ({"gateway": "nginx", "instance": "a:8080"}, "gateway"),
+        ({"source": "/var/log/gateway-error.log"}, "gateway"),
         ({"host_name": "n", "device": "eth0"}, "host"),
         ({"instance": "a_b"}, "a-b"),
     ],
