@@ -158,12 +158,6 @@ class _Case:
         missing = f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}"
         return self._loudest(readings, _rise if self._test.rise is not None else _ratio, missing)
 
-    # --- against what people set time-outs to -----------------------------------------------------------------------
-
-    def _against_time_outs(self) -> Finding:
-        readings = [_Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
-        return self._loudest(readings, lambda reading: past_round(reading.value), f"no recent {self._test.name}")
-
     def _shifted(self, window: Window) -> _Reading | None:
         """A series at its step inside the window; without a step, its last seconds against all before."""
         part = cut(self._from_nothing(window), self._scene.view.start_s, self._end_s)
@@ -200,6 +194,12 @@ class _Case:
         since_s = min(float(each.at_s[0]) for each in watched if each.at_s.size)
         before = np.arange(since_s, float(window.at_s[0]) - 1.0, _BEAT_S)
         return Window(window.labels, np.append(before, window.at_s), np.append(np.zeros(before.size), window.values))
+
+    # --- against what people set time-outs to -----------------------------------------------------------------------
+
+    def _against_time_outs(self) -> Finding:
+        readings = [_Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
+        return self._loudest(readings, lambda reading: past_round(reading.value), f"no recent {self._test.name}")
 
     # --- steady growth ----------------------------------------------------------------------------------------------
 
