@@ -34,12 +34,12 @@ def judged(config: Settings, incident_id: str, said: Said, cause: str) -> Incide
 
 
 def _in_file(config: Settings, incident_id: str, said: Said, cause: str) -> Incident:
-    known = {rule.cause for rule in _causes(config)}
+    titles = {rule.cause: rule.title for rule in _causes(config)}
     with state_file(config, changes=True) as state:
         incident = state.incident(incident_id)
         if incident is None:
             raise AiopsError(f"no incident {incident_id!r}")
-        fresh = with_judgement(incident, judge(incident, said, cause, SystemClock().now_s(), known))
+        fresh = with_judgement(incident, judge(incident, said, cause, SystemClock().now_s(), titles), titles)
         if fresh is not incident:
             state.commit(ChangeSet(incidents=(fresh,)))
         return publishable(fresh)

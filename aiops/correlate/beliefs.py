@@ -20,6 +20,7 @@ class Beliefs:
 
     def __init__(self, files: Sequence[CauseRule], tally: Tally) -> None:
         self.files = tuple(files)
+        self.titles = {rule.cause: rule.title for rule in self.files}
         self._take(tally)
 
     def count(self, before: Judgement | None, now: Judgement) -> None:

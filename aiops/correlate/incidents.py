@@ -188,7 +188,7 @@ class IncidentDesk:
             if case is None and word.incident.state is IncidentState.OPEN:
                 continue
             held = case.incident if case is not None else judged.get(word.incident.id, word.incident)
-            fresh = judged[held.id] = with_judgement(held, word.judgement)
+            fresh = judged[held.id] = with_judgement(held, word.judgement, self._beliefs.titles)
             if case is not None:
                 case.incident = fresh
             if fresh is not held:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from aiops.errors import JudgementError, RequestError
 from aiops.model.incidents import Incident, TimelineEntry
 from aiops.model.judgements import Judgement, Word
 
+_NO_TITLES: Mapping[str, str] = MappingProxyType({})
 _MAX_SPOKEN = 20
 """Lines of people that a timeline keeps, the newest ones."""
 
@@ -56,23 +58,30 @@ def judge(incident: Incident, said: Said, cause: str, now_s: float, known: Colle
     return Judgement(Word.CONFIRMED if cause in {"", *named} else Word.REJECTED, now_s, named, causes)
 
 
-def with_judgement(incident: Incident, judgement: Judgement) -> Incident:
-    """*incident* with *judgement* and its line in the timeline; unchanged where that was said already."""
+def with_judgement(incident: Incident, judgement: Judgement, titles: Mapping[str, str] = _NO_TITLES) -> Incident:
+    """
+    *incident* with *judgement* and its line in the timeline; unchanged where that was said already.
+
+    Args:
+        incident: As it stands.
+        judgement: What was said.
+        titles: Of causes, by id, for those that the incident itself does not weigh.
+    """
     held = incident.judgement
     if held is not None and replace(held, at_s=judgement.at_s) == judgement:
         return incident
     spoken = [entry for entry in incident.timeline if entry.kind == "person"]
     dropped = set(spoken[: max(len(spoken) + 1 - _MAX_SPOKEN, 0)])
     entries = [entry for entry in incident.timeline if entry not in dropped]
-    line = TimelineEntry(judgement.at_s, "person", _told(incident, judgement))
+    line = TimelineEntry(judgement.at_s, "person", _told(judgement, titles, incident))
     timeline = tuple(sorted([*entries, line], key=lambda entry: entry.at_s))
     return replace(incident, judgement=judgement, timeline=timeline)
 
 
-def _told(incident: Incident, judgement: Judgement) -> str:
-    titles = {h.cause: h.title for h in incident.diagnosis.hypotheses}
+def _told(judgement: Judgement, titles: Mapping[str, str], incident: Incident) -> str:
+    known = {**titles, **{h.cause: h.title for h in incident.diagnosis.hypotheses}}
     named, was = (
-        " and ".join(titles.get(cause, cause) for cause in causes) for causes in (judgement.named, judgement.causes)
+        " and ".join(known.get(cause, cause) for cause in causes) for causes in (judgement.named, judgement.causes)
     )
     if judgement.word is Word.CONFIRMED:
         return f"A person confirmed the cause: {was}."

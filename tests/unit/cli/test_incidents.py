@@ -86,7 +86,7 @@ def test_without_a_daemon_a_word_goes_into_its_file(
     assert (stand["confirmed"], stand["rejected"], stand["known"]) == (0, 1, 1), "the last word counts"
 
     assert main(["incidents", "show", incident.id, *stopped]) == 0
-    assert "A person rejected the cause: Traffic burst. It was: " in capsys.readouterr().out
+    assert "A person rejected the cause: Traffic burst. It was: A process leaks GPU memory." in capsys.readouterr().out
     assert main(["incidents", *stopped]) == 0
     assert "[rejected]" in capsys.readouterr().out
 

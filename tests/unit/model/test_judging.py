@@ -96,6 +96,18 @@ def test_a_word_stands_in_the_timeline_and_the_same_word_again_changes_nothing(n
     assert twice is once
 
 
+def test_a_cause_that_was_not_weighed_is_told_by_its_title(undetermined: Incident):
+    """Whoever reads the report knows no ids; where nobody knows a title, the id is better than nothing."""
+    judgement = judge(undetermined, Said.CONFIRM, "vram_leak", NOW_S, KNOWN)
+
+    for titles, told in (
+        ({"vram_leak": "A process leaks GPU memory"}, "A process leaks GPU memory"),
+        ({}, "vram_leak"),
+    ):
+        (line,) = [e for e in with_judgement(undetermined, judgement, titles).timeline if e.kind == "person"]
+        assert line.text == f"A person said what it was: {told}."
+
+
 def test_the_last_word_counts_and_both_stand_in_the_timeline(named: Incident):
     """What was believed when is part of the story."""
     once = with_judgement(named, judge(named, Said.CONFIRM, "", NOW_S, KNOWN))
