@@ -51,13 +51,14 @@ async def compute(card: LabCard, *, kernel_s: float, duty: float, intensity: flo
 async def co_tenant(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
     """Do what the command line says."""
     card = await LabCard.connect(args.card, args.gpu)
-    work = [take(card, args.mib, steps=args.steps, over_s=args.over)] if args.mib else []
     if args.duty:
         if args.mib:
             await card.alloc(args.mib)
         other = await LabCard.connect(args.card, args.gpu)
-        work = [compute(other, kernel_s=args.kernel, duty=args.duty, intensity=args.intensity, seed=args.seed)]
-    async with stage.background(*work):
+        work = compute(other, kernel_s=args.kernel, duty=args.duty, intensity=args.intensity, seed=args.seed)
+    else:
+        work = take(card, args.mib, steps=args.steps, over_s=args.over)
+    async with stage.background(work):
         try:
             yield {}
         finally:
