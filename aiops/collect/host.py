@@ -26,6 +26,8 @@ from aiops.ports import World
 
 _EACH_ROUND_S = 0.0
 _SLOW_S = 9.5
+_SPACE_S = 4.5
+"""A disk that a log or a dump fills is full within seconds, and then writes fail."""
 """Ten seconds, less what a round may come early."""
 
 _OFTEN_ABSENT = {Conntrack.subject, Infiniband.subject}
@@ -114,6 +116,7 @@ def build(config: Config, world: World) -> Host:
         FileHandles(root, labels),
         TcpSettings(root, labels),
         Infiniband(root, labels),
-        Filesystems(root, labels),
     )
-    return Host(config, [*((_EACH_ROUND_S, part) for part in often), *((_SLOW_S, part) for part in seldom)])
+    parts: list[tuple[float, Part]] = [(_EACH_ROUND_S, part) for part in often]
+    parts += [(_SLOW_S, part) for part in seldom]
+    return Host(config, [*parts, (_SPACE_S, Filesystems(root, labels))])
