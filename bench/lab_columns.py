@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import lab_runs
@@ -23,6 +23,7 @@ from aiops.catalog import CATALOG, MetricKind
 from aiops.correlate.movers import _NOT_CAUSES
 from aiops.model import NOBODY, Labels
 from aiops.offline.columns import TIME, Columns
+from aiops.offline.explain import metric_of, service_of
 from aiops.replay.reading import Held, Recording, Took
 from aiops.rulebook.causes import CauseRule, Scope
 from aiops.rulebook.clauses import EventTest, LogTest, MetricTest, PaceTest
@@ -100,13 +101,25 @@ def _averaged(values: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, _MEAN_S).mean(axis=1)
 
 
-def true_thing(truth: lab_runs.Truth, rule: CauseRule) -> str | None:
-    """What is to be found: where the truth says it was, or what the cause is always about."""
+def true_things(truth: lab_runs.Truth, rule: CauseRule, names: Sequence[str]) -> frozenset[str]:
+    """
+    What is to be found, any of them: where the truth says it was, or what the cause is always about.
+
+    A cause of a whole service is at no one of its things; so it may be any in whose series, by *names*, it shows.
+    """
     if truth.where.get("gpu"):
-        return f"gpu{truth.where['gpu']}"
+        return frozenset({f"gpu{truth.where['gpu']}"})
     if truth.where.get("instance"):
-        return str(truth.where["instance"]).replace("_", "-")
-    return {Scope.HOST: HOST, Scope.SERVICE: GATEWAY}.get(rule.scope)
+        return frozenset({str(truth.where["instance"]).replace("_", "-")})
+    if rule.scope in {Scope.HOST, Scope.LINK}:
+        return frozenset({HOST})
+    return frozenset(service_of(name) for name in names if shows(name, family(rule))) - {HOST}
+
+
+def shows(name: str, metrics: Collection[str]) -> bool:
+    """Whether a column is of one of *metrics*."""
+    metric = metric_of(name)
+    return any(metric == each or metric.startswith(f"{each}_") for each in metrics)
 
 
 def family(rule: CauseRule) -> frozenset[str]:

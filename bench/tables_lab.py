@@ -183,6 +183,12 @@ def ranked(result: Mapping) -> Iterator[str]:
         cells = [_of_three(by_late[late]) if late in by_late else "–" for late in result["late"]]
         rows.append([way, *cells, _of_three(first["series"]), f"{first['cpu_s'] * 1e3:.1f}"])
     yield from table(head, rows)
+    kinds = result["late"].get("0", {}).get("chance", {}).get("kinds", {})
+    for kind, by_chance in kinds.items():
+        held = {way: by_late["0"]["kinds"][kind] for way, by_late in result["ways"].items() if "0" in by_late}
+        said = ", ".join(f"{way} {_number(row['ac1'])}" for way, row in held.items())
+        cases = next(iter(held.values()))["cases"]
+        yield f"- AC@1 on time where the fault was at a {kind} ({cases} cases, chance {_number(by_chance)}): {said}"
     leads = result["intervals"].get("0", {})
     for name, (low, high) in leads.items():
         yield f"- AC@1 on time, {name}: {low:.2f} to {high:.2f}"

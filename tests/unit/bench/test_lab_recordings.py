@@ -115,6 +115,28 @@ def test_a_series_is_about_one_thing(labels: dict[str, str], thing: str):
     assert lab_columns.thing(Labels.from_mapping(labels)) == thing
 
 
+@pytest.mark.parametrize(
+    ("cause", "where", "things"),
+    [
+        ("gpu_fault", {"gpu": "1"}, {"gpu1"}),
+        ("slow_node", {"instance": "a_b:1"}, {"a-b:1"}),
+        ("disk_full", {}, {"host"}),
+        ("nic_saturation", {}, {"host"}),
+        ("kv_cache_exhaustion", {}, {"a:1", "a:2"}),
+    ],
+)
+def test_what_is_to_be_found_is_where_the_fault_was(cause: str, where: dict[str, str], things: set[str]):
+    """A fault of all replicas is at no single one; the gateway, where its signs cannot be, is no answer to it."""
+    rule = next(rule for rule in load_causes([shipped_rules()]) if rule.cause == cause)
+    truth = lab_runs.Truth(cause, "fault", (cause,), where, False, "nginx", "vllm", 1, 0.0, 1.0, 2.0)
+    names = [
+        "gateway_http_server_log_up", "host_system_cpu_utilization_ratio",
+        "a:1_gen_ai_server_kv_cache_utilization_ratio", "a:2_gen_ai_server_kv_cache_utilization_ratio",
+    ]  # fmt: skip
+
+    assert lab_columns.true_things(truth, rule, names) == things
+
+
 def test_a_cut_recording_has_the_same_answer_and_fewer_bytes(run: lab_runs.Run, tmp_path: Path):
     """Else it would test something that never happened."""
     said = lab_trim.trim(run, tmp_path / "to")
