@@ -29,7 +29,8 @@ def _test(clause: Clause) -> str:
         return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{jump}"
     if isinstance(test, TemplateTest):
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
-        return f"{times} of a kind never seen before ({test.severity.value} or worse) since {format_duration(test.within)} before"
+        kind = f"of “{test.title}”" if test.title else "of a kind"
+        return f"{times} {kind} never seen before ({test.severity.value} or worse) since {format_duration(test.within)} before"
     if isinstance(test, EventTest):
         actions = " or ".join(test.action) or "any action"
         within = f" since {format_duration(test.within)} before" if test.within else ""

@@ -114,9 +114,9 @@ def _cause(rule: CauseRule) -> Iterator[str]:
 
 
 def _scope(rule: CauseRule) -> str:
-    return {"gpu": "GPU", "process": "process on a GPU", "instance": "replica", "link": "network link"}.get(
-        rule.scope.value, rule.scope.value
-    )
+    names = {"gpu": "GPU", "process": "process on a GPU", "instance": "replica", "link": "network link"}
+    name = names.get(rule.scope.value, rule.scope.value)
+    return f"{name}, or of the one replica that nearly all bad answers come from" if rule.narrows else name
 
 
 def _log_classes(causes: Iterable[CauseRule]) -> Iterator[str]:

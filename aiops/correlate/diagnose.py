@@ -8,6 +8,7 @@ from aiops.correlate.charts import draw
 from aiops.correlate.impact import count_impact
 from aiops.correlate.load import LoadAccount
 from aiops.correlate.movers import find_movers
+from aiops.correlate.narrowing import narrowed
 from aiops.correlate.news import with_news
 from aiops.correlate.rank import weigh_all
 from aiops.correlate.scene import IncidentContext, Scene
@@ -56,7 +57,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         states_may_lead=now_s - context.opened_at_s >= _STATES_AFTER_S,
         sharers=_sharers(causes, scene.load),
     )
-    hypotheses = bench.verdicts(scene.topology)
+    hypotheses = narrowed(bench.verdicts(scene.topology), causes, scene)
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)
     found: tuple[LogTemplate, ...] = ()
     if thorough:

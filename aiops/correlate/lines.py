@@ -7,6 +7,8 @@ that is known: one that is still being learned says something new all the time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from aiops.correlate.findings import Finding, clean, factor, name_all, unknown
@@ -14,12 +16,17 @@ from aiops.correlate.scene import Scene
 from aiops.correlate.topology import ON_CARDS, Place
 from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import EvidenceState, Labels, LogSeverity, LogTemplate, NewsKind, Onset, SeriesRef
+from aiops.ports import Window
 from aiops.rulebook.causes import Scope
 from aiops.rulebook.clauses import LogTest, TemplateTest
 from aiops.stats import increase
 from aiops.units import format_duration
 
 MAX_AGE_S = 600.0
+_QUIET_S = 30.0
+"""A class that was silent for so long was not usual: three lines in as short a time as may follow are more."""
+_GUARD_S = 10.0
+"""Seconds before the first bad one that are no part of what is usual."""
 _LEARNED_S = 120.0
 """A log must have been followed for so long before what is asked about."""
 _BADNESS = {severity: rank for rank, severity in enumerate(LogSeverity)}
@@ -44,7 +51,8 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
             before += increase(earlier.values) / float(np.ptp(earlier.at_s)) * float(np.ptp(part.at_s))
         moved = np.flatnonzero(np.diff(part.values) != 0)
         if moved.size:
-            began = Onset(float(part.at_s[moved[0]]), float(part.at_s[moved[0] + 1]))
+            first, by = int(moved[0]), int(moved[0]) + 1
+            began = Onset(float(part.at_s[first]) - test.told_after, float(part.at_s[by]))
             onset = began if onset is None or began.by_s < onset.by_s else onset
     refs = tuple(SeriesRef("log_records_total", w.labels) for w in windows)
     words = {
@@ -53,7 +61,8 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
         "when": scene.when(onset),
         "who": name_all((w.labels for w in windows), "instance") or "a log of this host",
     }
-    if count and test.jump and not _followed_since(start_s - test.within / 2, scene):
+    known = _followed_since(start_s - test.within / 2, scene)
+    if count and test.jump and not known and (count < test.jump or not _silent_before(windows, scene)):
         return unknown("too little of the log before to tell what is usual", refs)
     words["ratio"] = factor(count / before) if before > 0 else "many times"
     if count >= max(test.at_least, test.jump * before):
@@ -86,7 +95,8 @@ def template_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
 
 def _may_be_new(template: LogTemplate, test: TemplateTest, start_s: float) -> bool:
     bad = _BADNESS[template.severity] >= _BADNESS[test.severity]
-    return bad and template.first_at_s >= start_s and template.count >= test.at_least
+    named = not test.title or template.title == test.title
+    return bad and named and template.first_at_s >= start_s and template.count >= test.at_least
 
 
 def _from_place(labels: Labels, scene: Scene, place: Place) -> bool:
@@ -110,6 +120,15 @@ def _followed(scene: Scene, place: Place) -> bool:
     if place.scope in {Scope.SERVICE, Scope.HOST, Scope.LINK}:
         return bool(sources)
     return any(w.labels.get("instance") in place.instances for w in sources)
+
+
+def _silent_before(windows: Sequence[Window], scene: Scene) -> bool:
+    """Whether logs were followed for a while before the first bad second, and none of these lines came."""
+    end_s = scene.first_bad_s - _GUARD_S
+    earlier = [cut(window, scene.view.start_s, end_s).values for window in windows]
+    return _followed_since(end_s - _QUIET_S, scene) and not any(
+        increase(values) for values in earlier if values.size > 1
+    )
 
 
 def _followed_since(start_s: float, scene: Scene) -> bool:

@@ -160,6 +160,7 @@ class CauseRule:
     evidence: tuple[Clause, ...]
     advice: str
     leads_to: tuple[str, ...] = field(default=(), metadata=doc("causes it brings about, in order"))
+    narrows: bool = field(default=False, metadata=doc("told of one replica where nearly all bad answers come from it"))
     runbook_url: str = ""
 
     def __post_init__(self) -> None:

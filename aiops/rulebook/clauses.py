@@ -188,6 +188,7 @@ class LogTest:
     at_least: int = 1
     of_host: bool = field(default=False, metadata=doc("lines of logs that are no replica's count too: the kubelet's"))
     jump: float = field(default=0.0, metadata=doc("times as many as in as long a time before; 0 does not ask"))
+    told_after: Duration = field(default=0.0, metadata=doc("how long what a line tells of may have lasted by then"))
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
@@ -203,6 +204,7 @@ class TemplateTest:
     within: Duration = field(metadata=doc("how long before the first bad second they began; until now", key="in"))
     at_least: int = 1
     severity: LogSeverity = field(default=LogSeverity.ERROR, metadata=doc("at least as bad by their own words"))
+    title: str = field(default="", metadata=doc("only lines of the signature of this title"))
 
     def __post_init__(self) -> None:
         if self.at_least < 1:

@@ -79,6 +79,7 @@ class Said:
     at: int
     instance: str
     count: int = 1
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _template(said: Said) -> LogTemplate:
     born_s = START_S + said.at
     news = TemplateNews(NewsKind.NEW, Onset(born_s - 1.0, born_s), 0.0)
     return LogTemplate(
-        id=f"t{said.at}", template="", count=said.count, log_class="benign", severity=LogSeverity.ERROR,
+        id=f"t{said.at}", template="", count=said.count, log_class="benign", severity=LogSeverity.ERROR, title=said.title,
         first_at_s=born_s, last_at_s=born_s, labels=Labels.of(source="server.log", instance=said.instance), news=news,
     )  # fmt: skip
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from aiops.correlate.lines import template_finding
+from aiops.correlate.lines import log_finding, template_finding
 from aiops.model import EvidenceState, Labels, LogSeverity, LogTemplate, NewsKind, Onset, TemplateNews
-from aiops.rulebook.causes import Scope
-from aiops.rulebook.clauses import TemplateTest
+from aiops.rulebook.causes import Scope, load_causes
+from aiops.rulebook.clauses import LogTest, TemplateTest
+from aiops.rulebook.places import shipped_rules
+from aiops.rulebook.signatures import LogClass, load_signatures
 from tests.unit.correlate.test_evidence import BAD_S, Node
 
 PRESENT, ABSENT, UNKNOWN = EvidenceState.PRESENT, EvidenceState.ABSENT, EvidenceState.UNKNOWN
@@ -74,3 +78,59 @@ def test_lines_can_be_asked_for_in_number():
 
     assert template_finding(few, *node(template(count=3)).at(Scope.INSTANCE, 1)).state is ABSENT
     assert template_finding(few, *node(template(count=4)).at(Scope.INSTANCE, 1)).state is PRESENT
+
+
+def test_only_lines_of_the_signature_that_is_asked_for():
+    """Of all that is new in a log, what the lexicon calls by that title."""
+    test = TemplateTest(within=60.0, title="A service refuses connections")
+    refused = replace(template(), title="A service refuses connections")
+
+    assert template_finding(test, *node(refused).at(Scope.INSTANCE, 1)).state is PRESENT
+    assert template_finding(test, *node(template()).at(Scope.INSTANCE, 1)).state is ABSENT
+
+
+def test_titles_that_causes_ask_for_stand_in_the_lexicon():
+    """A title that is spelled otherwise would never be found."""
+    known = {signature.title for signature in load_signatures([shipped_rules()])}
+    asked = {
+        clause.template.title for rule in load_causes([shipped_rules()]) for clause in rule.evidence if clause.template
+    }
+
+    assert asked - {""} <= known
+
+
+@pytest.mark.parametrize(
+    ("watched_s", "lines", "state"),
+    [
+        (400.0, {10: 1}, PRESENT),  # known for long: one line is more than none
+        (50.0, {2: 3}, PRESENT),  # known for less than a minute, and silent until now
+        (50.0, {2: 2}, UNKNOWN),  # two lines may be everyday life
+        (50.0, {30: 1, 2: 3}, UNKNOWN),  # not silent
+        (35.0, {2: 3}, UNKNOWN),  # not known for long enough
+    ],
+)
+def test_a_kind_of_line_that_never_came_needs_no_long_history(
+    watched_s: float, lines: dict[int, int], state: EvidenceState
+):
+    """A log that was followed for half a minute and silent in this is enough to tell that many lines are unusual."""
+    held = node(watched_s=watched_s)
+    total, counted = 0.0, {}
+    for ahead in range(int(watched_s), -1, -1):
+        total += lines.get(ahead, 0)
+        counted[BAD_S - ahead] = total
+    held.series.put("log_records_total", Labels.of(source="a.log", instance="r1", log_class="tls_cert"), counted)
+    test = LogTest(LogClass.TLS_CERT, within=60.0, jump=3.0)
+
+    assert log_finding(test, *held.at(Scope.SERVICE, 0)).state is state
+
+
+def test_what_a_line_tells_of_may_have_lasted():
+    """A probe has failed three times, ten seconds apart, before somebody is told."""
+    held = node()
+    counted = {BAD_S - 60 + step: float(step >= 70) for step in range(80)}
+    held.series.put("log_records_total", Labels.of(source="a.log", instance="r1", log_class="probe_failure"), counted)
+    test = LogTest(LogClass.PROBE_FAILURE, within=60.0, told_after=30.0)
+
+    finding = log_finding(test, *held.at(Scope.SERVICE, 0))
+
+    assert finding.onset == Onset(BAD_S + 9.0 - 30.0, BAD_S + 10.0)
