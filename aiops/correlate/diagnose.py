@@ -19,8 +19,10 @@ from aiops.rulebook.causes import CauseRule, reachable
 from aiops.rulebook.clauses import ROOT_SHARE, LoadTest
 from aiops.rulebook.priors import MAX_SHOWN
 
-_STATES_AFTER_S = 20.0
+_STATES_AFTER_S = 12.0
 """A state may be named this long after the incident opened: by then triggers had time to show in the data."""
+_STATES_WAIT_S = 20.0
+"""… while requests that would show a trigger are still under way, only after this long."""
 _MAX_TEMPLATES = 20
 
 
@@ -54,7 +56,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     bench = Bench(
         weighed=weigh_all(causes, scene, most_shown),
         leads=reachable(causes),
-        states_may_lead=now_s - context.opened_at_s >= _STATES_AFTER_S,
+        states_may_lead=now_s - context.opened_at_s >= (_STATES_WAIT_S if scene.load.waits else _STATES_AFTER_S),
         sharers=_sharers(causes, scene.load),
     )
     hypotheses = narrowed(bench.verdicts(scene.topology), causes, scene)

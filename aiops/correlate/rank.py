@@ -22,7 +22,7 @@ from aiops.rulebook.priors import MAX_SHOWN
 
 MIN_TESTED = 0.6
 MIN_FAMILIES = 2
-_MIN_PROBABILITY = 0.5
+MIN_PROBABILITY = 0.5
 _ORDER = math.log(3.0)
 LATE_S = 5.0
 """So long after the first bad answer evidence may begin and still speak for a root: readings are some seconds apart."""
@@ -85,7 +85,7 @@ class Weighed:
             and self.specific
             and self.families >= MIN_FAMILIES
             and self.tested >= MIN_TESTED
-            and self.probability >= _MIN_PROBABILITY
+            and self.probability >= MIN_PROBABILITY
         )
 
 

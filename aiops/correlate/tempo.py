@@ -19,7 +19,7 @@ class Tempo:
     """Between diagnoses while no cause is named."""
     calm_look_every_s: float = 5.0
     """Between diagnoses once one is named, or was not found for `eager_s`."""
-    eager_s: float = 20.0
+    eager_s: float = 24.0
     hurry_s: float = 10.0
     """Collectors hurry for this long even if a cause is named at once: the next readings may show more."""
     thorough_every_s: float = 10.0

@@ -56,6 +56,10 @@ class Place:
             return not self.devices or value in self.devices
         return True  # host_name: there is one host here
 
+    def touches(self, other: Place) -> bool:
+        """Whether what happens here can show at *other*: they share a replica, or it is not known whom they hold."""
+        return not self.instances or not other.instances or not self.instances.isdisjoint(other.instances)
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from aiops.correlate.rank import MIN_FAMILIES, MIN_TESTED, Weighed
+from aiops.correlate.rank import MIN_FAMILIES, MIN_PROBABILITY, MIN_TESTED, Weighed
 from aiops.correlate.topology import Place, Topology
 from aiops.model import CauseLevel, EvidenceState, Hypothesis, Verdict
 from aiops.rulebook.causes import Scope
@@ -71,7 +71,14 @@ class Bench:
         shared = frozenset().union(*self.sharers.values())
         together = shared if first.cause in shared else frozenset({first.cause})
         following = {cause for origin in together for cause in self.leads.get(origin, ())}
-        rivals = [w for w in self.weighed if w.cause not in together | following and w.specific and not w.ruled_out]
+        rivals = [
+            w
+            for w in self.weighed
+            if w.cause not in together
+            and not (w.cause in following and first.place.touches(w.place))
+            and w.specific
+            and not w.ruled_out
+        ]
         if any(first.score - rival.score < LEAD for rival in rivals):
             return []
         return [w for w in fit if w.cause in together and (w.cause != first.cause or first.score - w.score < LEAD)]
@@ -82,7 +89,10 @@ class Bench:
             (
                 other
                 for other in self.weighed
-                if w.cause in self.leads.get(other.cause, ()) and other.cause != w.cause and self._counts(other)
+                if w.cause in self.leads.get(other.cause, ())
+                and other.cause != w.cause
+                and self._counts(other)
+                and other.place.touches(w.place)
             ),
             None,
         )
@@ -90,7 +100,7 @@ class Bench:
     def _counts(self, w: Weighed) -> bool:
         """Whether *w* is present enough to make what it leads to a consequence."""
         if w.rule.level is CauseLevel.STATE:
-            return w.may_be_root
+            return w.specific and not w.ruled_out and w.probability >= MIN_PROBABILITY
         return w.may_be_root or (w.specific and not w.ruled_out and w.probability >= _HINTED)
 
     def _worth_telling(self) -> list[Weighed]:

@@ -254,6 +254,18 @@ def test_a_state_is_a_consequence_of_the_trigger_that_leads_to_it():
     assert told["burst"].leads_to == ("KV",)
 
 
+@pytest.mark.parametrize(("other", "verdict"), [("r1", Verdict.CONSEQUENCE), ("r2", Verdict.CANDIDATE)])
+def test_what_follows_is_where_its_cause_is(other, verdict):
+    """A blocked server is slow itself; another one that is slow beside it is a second fault."""
+    blocked, slow = weighed("blocked", 6.0), weighed("slow", 5.0)
+    at = Place(Scope.INSTANCE, Labels.of(instance="r1"), "r1", "s", frozenset({"r1"}))
+    there = Place(Scope.INSTANCE, Labels.of(instance=other), other, "s", frozenset({other}))
+
+    told, _ = judge(replace(blocked, place=at), replace(slow, place=there), leads={"blocked": ("slow",)})
+
+    assert told["slow"].verdict is verdict
+
+
 def test_a_state_is_not_named_while_its_trigger_is_likely_or_may_still_show():
     """Better "not yet known" than the wrong name."""
     burst = replace(weighed("burst", -0.5, second=EvidenceState.ABSENT))
