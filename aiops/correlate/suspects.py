@@ -113,7 +113,9 @@ def suspect(  # noqa: PLR0913 - a table is four things, and the question two
 
 def beyond_peers(score: Floats, family: Integers) -> Floats:
     """
-    By what factor, less one, each went further than the median of its peers; 0 where it did not.
+    By what factor, less one, each went further than its peers, of whose median half counts; 0 where it did not.
+
+    With fewer than `_MIN_PEERS` all of the median of everything that moved counts: nobody else moved with it.
 
     Args:
         score: How far each went, shape (m,), NaN where unknown.
@@ -121,8 +123,9 @@ def beyond_peers(score: Floats, family: Integers) -> Floats:
     """
     peers, count = _of_others(score, family)
     all_together, _ = _of_others(np.where(score > 0, score, np.nan), np.zeros_like(family))
-    peers = np.where(count >= _MIN_PEERS, peers, all_together)
-    return np.maximum((1.0 + score) / (1.0 + peers) - 1.0, 0.0)
+    # the root: what peers did together may be their common doing, and must not vanish beside a host that twitched
+    beside = np.where(count >= _MIN_PEERS, np.sqrt(1.0 + peers), 1.0 + all_together)
+    return np.maximum((1.0 + score) / beside - 1.0, 0.0)
 
 
 def _of_others(score: Floats, group: Integers) -> tuple[Floats, Integers]:

@@ -110,7 +110,7 @@ def test_what_all_peers_did_is_nobodys_doing():
     metrics = ["latency"] * 4 + ["cpu"] * 4
     values = np.array([noise(seed) for seed in range(8)])
     values[:4, 400:] += 40.0
-    values[6, 400:] += 10.0
+    values[6, 400:] += 20.0
 
     assert first(values, metrics, FAULT_S) == 6
 
@@ -124,7 +124,7 @@ def test_a_series_without_peers_is_held_against_all_that_moved():
     values[8, 400:] += 40.0
 
     assert first(values, metrics, FAULT_S) == 1
-    values[8, 400:] += 200.0
+    values[8, 400:] += 600.0
     assert first(values, metrics, FAULT_S) == 8
 
 
@@ -141,7 +141,8 @@ def test_peers_are_the_others_of_the_same_metric(score: np.ndarray, data: st.Dat
         others = [float(s) for at, s in enumerate(score) if at != own and np.isfinite(s)]
         same = [s for at, s in enumerate(score) if at != own and np.isfinite(s) and family[at] == family[own]]
         held = same if len(same) > 1 else [s for s in others if s > 0]
-        wanted = (1 + value) / (1 + (np.median(held) if held else 0.0)) - 1
+        beside = 1 + (np.median(held) if held else 0.0)
+        wanted = (1 + value) / (np.sqrt(beside) if len(same) > 1 else beside) - 1
         assert found[own] == pytest.approx(max(wanted, 0.0)) if np.isfinite(value) else np.isnan(found[own])
 
 
