@@ -16,13 +16,13 @@ anything is refused.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import inf, isfinite
 
 from aiops.model import Labels, Sample
 from aiops.ports import Window
 from aiops.selfstat import SelfStat
-from aiops.store.track import Packer, Track
+from aiops.store.track import Packer, Track, read
 
 _MAX_IDLE_S = 3600.0
 """A series without a new sample for this long has ended."""
@@ -115,11 +115,10 @@ class Rings:
     def window(
         self, metric: str, start_s: float, end_s: float, match: Mapping[str, str] | None = None
     ) -> Iterator[Window]:
-        found: list[Window] = []
         with self._lock:
-            for labels, track in self._chosen(metric, match):
-                if (cut := track.window(start_s, end_s, self._points)) is not None:
-                    found.append(Window(labels, *cut))
+            chosen = self._chosen(metric, match)
+            cuts = read([track for _, track in chosen], start_s, end_s, self._points)
+            found = [Window(labels, *cut) for (labels, _), cut in zip(chosen, cuts, strict=True) if cut is not None]
         return iter(found)
 
     def latest(
@@ -132,7 +131,7 @@ class Rings:
                     found.append(Sample(metric, labels, *point))
         return iter(found)
 
-    def _chosen(self, metric: str, match: Mapping[str, str] | None) -> Iterable[tuple[Labels, Track]]:
+    def _chosen(self, metric: str, match: Mapping[str, str] | None) -> Collection[tuple[Labels, Track]]:
         """Series of *metric* that match; rules ask for the same ones every second."""
         by_labels = self._held.get(metric)
         if by_labels is None:

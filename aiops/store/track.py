@@ -19,6 +19,7 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ _DOUBLE_BYTES = 8
 _RAW = -15
 """zlib's name for deflate without header and checksum."""
 _ZERO = np.uint64(0)
+_NOTHING = np.empty(0)
 
 
 class Block(NamedTuple):
@@ -187,11 +189,11 @@ class Track:
 
     def cut(self, end_s: float) -> None:
         """Forget every point after *end_s*."""
-        times, values = self._whole(self._blocks)
-        count = int(np.searchsorted(times, end_s, "right"))
+        found = self.window(-inf, end_s, len(self))
+        times, values = found or (_NOTHING, _NOTHING)
         self._blocks = []
-        self._times, self._values = array("d", times[:count].tobytes()), array("d", values[:count].tobytes())
-        self.size_bytes = POINT_BYTES * count
+        self._times, self._values = array("d", times.tobytes()), array("d", values.tobytes())
+        self.size_bytes = POINT_BYTES * times.size
 
     def _pack(self, packer: Packer) -> None:
         block = packer.block(self._times[:BLOCK], self._values[:BLOCK])
@@ -228,23 +230,44 @@ class Track:
         return other
 
     def window(self, start_s: float, end_s: float, keep: int) -> tuple[Floats, Floats] | None:
-        """Copies of times and values within [*start_s*, *end_s*] of the newest *keep* points; None if there are none."""
+        """Times and values within [*start_s*, *end_s*] of the newest *keep* points; None if there are none."""
+        return read([self], start_s, end_s, keep)[0]
+
+    def packed(self, start_s: float, end_s: float) -> list[Block]:
+        """Blocks with points in [*start_s*, *end_s*]."""
+        blocks = self._blocks
+        if not blocks or blocks[-1].last_s < start_s:  # nearly always: the last few minutes are asked for
+            return []
+        return [block for block in blocks if block.last_s >= start_s and block.first_s <= end_s]
+
+    def unpacked(self, start_s: float, end_s: float, keep: int) -> tuple[Floats, Floats] | None:
+        """As `window`, where nothing packed lies within."""
         times, blocks = self._times, self._blocks
-        hidden = max(0, BLOCK * len(blocks) + len(times) - keep)
-        wanted = blocks
-        if blocks:  # nearly always the last few minutes are asked for, of which none is packed
-            recent = blocks[-1].last_s < start_s
-            wanted = [] if recent else [block for block in blocks if block.last_s >= start_s and block.first_s <= end_s]
-        if not wanted:
-            first = bisect_left(times, start_s, 0 if blocks else min(hidden, len(times)))
-            end = bisect_right(times, end_s, first)
-            return (_copy(times, first, end), _copy(self._values, first, end)) if first < end else None
-        all_times, all_values = self._whole(wanted)
-        first = int(np.searchsorted(all_times, start_s, "left"))
-        if wanted[0] is blocks[0]:
-            first = max(first, hidden)
-        end = int(np.searchsorted(all_times, end_s, "right"))
-        return (all_times[first:end], all_values[first:end]) if first < end else None
+        hidden = 0 if blocks else min(max(0, len(times) - keep), len(times))
+        first = bisect_left(times, start_s, hidden)
+        end = bisect_right(times, end_s, first)
+        return (_copy(times, first, end), _copy(self._values, first, end)) if first < end else None
+
+    def joined(
+        self, blocks: Sequence[Block], values: Floats, keep: int, known: dict[object, Floats]
+    ) -> tuple[Floats, Floats]:
+        """
+        *blocks* and what is not packed, in one piece, less what *keep* hides.
+
+        Args:
+            blocks: Some of this track's, in order, to the last; at least one.
+            values: Theirs, shape (len(blocks), BLOCK).
+            keep: Points that are of interest.
+            known: Times that were put together before, to be given out again; nobody can write to them.
+        """
+        key = (self._times.tobytes(), *[block.times for block in blocks])
+        times = known.get(key)
+        if times is None:
+            times = np.concatenate([*(unpack_times(block.times) for block in blocks), np.frombuffer(self._times)])
+            times.setflags(write=False)
+            known[key] = times
+        hidden = max(0, len(self) - keep) if blocks[0] is self._blocks[0] else 0
+        return times[hidden:], np.concatenate([values.ravel(), np.frombuffer(self._values)])[hidden:]
 
     def at(self, now_s: float) -> tuple[float, float] | None:
         """The newest point at or before *now_s*."""
@@ -259,13 +282,29 @@ class Track:
         place = int(np.searchsorted(packed_times, now_s, "right")) - 1
         return float(packed_times[place]), float(unpack_values([block.values])[0, place])
 
-    def _whole(self, blocks: list[Block]) -> tuple[Floats, Floats]:
-        """*blocks* and what is not packed, in one piece."""
-        return (
-            np.concatenate([*(unpack_times(block.times) for block in blocks), np.frombuffer(self._times)]),
-            np.concatenate([unpack_values([block.values for block in blocks]).ravel(), np.frombuffer(self._values)]),
-        )
-
 
 def _copy(numbers: array[float], first: int, end: int) -> Floats:
     return np.frombuffer(numbers[first:end], dtype=np.float64)
+
+
+def read(tracks: Sequence[Track], start_s: float, end_s: float, keep: int) -> list[tuple[Floats, Floats] | None]:
+    """
+    What `Track.window` says of each of *tracks*.
+
+    Those of one metric were mostly collected together: their blocks are unpacked at once, and times that several have
+    are put together once.
+    """
+    found: list[tuple[Floats, Floats] | None] = []
+    packed = [track.packed(start_s, end_s) for track in tracks]
+    values = unpack_values([block.values for blocks in packed for block in blocks])
+    known: dict[object, Floats] = {}
+    place = 0
+    for track, blocks in zip(tracks, packed, strict=True):
+        if not blocks:
+            found.append(track.unpacked(start_s, end_s, keep))
+            continue
+        times, numbers = track.joined(blocks, values[place : place + len(blocks)], keep, known)
+        place += len(blocks)
+        first, end = times.searchsorted(start_s), times.searchsorted(end_s, "right")
+        found.append((times[first:end], numbers[first:end]) if first < end else None)
+    return found
