@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aiops.stats import Floats
+from aiops.stats import Floats, median
 
 Integers = NDArray[np.intp]
 Flags = NDArray[np.bool_]
@@ -212,6 +212,6 @@ def _pooled(own: Floats, family: Integers, known: Flags) -> Floats:
     for members in np.split(order, np.flatnonzero(np.diff(family[order])) + 1):
         scales = own[members[known[members]]]
         if scales.size:
-            middle = float(np.median(scales))
+            middle = median(scales)
             floor[members] = middle if middle > 0 else float(scales.mean())
     return floor

@@ -11,7 +11,7 @@ import numpy as np
 
 from aiops.correlate.departures import Integers
 from aiops.model import Onset
-from aiops.stats import Floats
+from aiops.stats import Floats, median
 
 _GAP_S = 10.0
 """Readings of one spell are no further apart, unless they come more seldom anyway."""
@@ -30,9 +30,14 @@ def spell(at_s: Floats, crossed: Integers, first_bad_s: float) -> int | None:
     """
     if not crossed.size:
         return None
-    every_s = float(np.median(np.diff(at_s))) if at_s.size > 1 else 0.0
     times = at_s[crossed]
-    parted = np.flatnonzero(np.diff(times) > max(_GAP_S, _READINGS * every_s)) + 1
+    gaps = times[1:] - times[:-1]
+    parted = np.flatnonzero(gaps > _GAP_S) + 1
+    if parted.size:  # rarely; how often it is read need not be known before
+        every_s = median(at_s[1:] - at_s[:-1])
+        parted = np.flatnonzero(gaps > max(_GAP_S, _READINGS * every_s)) + 1
+    if not parted.size:
+        return int(crossed[0])
     begins, ends = np.append(0, parted), np.append(parted, times.size) - 1
     lasted = np.flatnonzero(times[ends] >= first_bad_s - _GAP_S)
     return int(crossed[begins[lasted[0] if lasted.size else -1]])
