@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from aiops.correlate.charts import draw
@@ -80,11 +81,12 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
 
 def _sharers(causes: Sequence[CauseRule], load: LoadAccount) -> Mapping[str, frozenset[str]]:
     """Terms that hold only a part of the rise, when two do, with the causes that need them; a term may have none."""
-    found: dict[str, set[str]] = {term.value: set() for term in load.sharers(ROOT_SHARE)}
+    sharers = functools.cache(load.sharers)  # causes ask for a few shares in all
+    found: dict[str, set[str]] = {term.value: set() for term in sharers(ROOT_SHARE)}
     for rule in causes:
         for clause in rule.evidence:
             test = clause.test
-            if isinstance(test, LoadTest) and clause.necessary and test.term in load.sharers(test.share):
+            if isinstance(test, LoadTest) and clause.necessary and test.term in sharers(test.share):
                 found.setdefault(test.term.value, set()).add(rule.cause)
     return {term: frozenset(names) for term, names in found.items()}
 

@@ -65,7 +65,7 @@ def _find(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Findin
     if isinstance(test, EventTest):
         return event_finding(test, rule, scene, place)
     if isinstance(test, LoadTest):
-        return load_finding(test, scene)
+        return scene.once(id(test), lambda: load_finding(test, scene))  # the same wherever it is asked
     return pace_finding(test, rule, scene, place)
 
 
