@@ -68,6 +68,8 @@ def _metric_test(test: MetricTest) -> str:
         held = f"{_limit(test.ratio_to_peers, 'times')} the median of its peers"
     elif test.trend:
         held = f"grows steadily by {_limit(test.trend, 'ratio')} at level traffic"
+    elif test.joined:
+        held = f"{_limit(test.joined, 'series')} began, beyond those that ended"
     elif test.share:
         held = f"{_limit(test.share, 'ratio')} of the whole"
     else:

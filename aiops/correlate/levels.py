@@ -16,6 +16,7 @@ import numpy as np
 from aiops.catalog import CATALOG, MetricKind
 from aiops.correlate.differences import differences
 from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
+from aiops.correlate.newcomers import newcomers
 from aiops.correlate.onsets import begun, spell
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import Scene
@@ -111,6 +112,8 @@ class _Case:
             return self._against_baseline()
         if self._test.past_round is not None:
             return self._against_time_outs()
+        if self._test.joined is not None:
+            return self._newcomers()
         return self._against_level() if self._test.trend is None else self._growth()
 
     def _nothing_counted(self) -> bool:
@@ -200,6 +203,21 @@ class _Case:
     def _against_time_outs(self) -> Finding:
         readings = [_Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: past_round(reading.value), f"no recent {self._test.name}")
+
+    # --- who came ---------------------------------------------------------------------------------------------------
+
+    def _newcomers(self) -> Finding:
+        """How many series more there are at the place than before; one that took another's place is no newcomer."""
+        found = newcomers(self._own, self._start_s, self._end_s)
+        if found is None:
+            return unknown(f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}", self._refs)
+        held = self._limit.holds(found.more)
+        words = {
+            "count": f"{found.more}",
+            "who": name_all(found.who, self._bound),
+            "when": self._scene.when(found.onset),
+        }
+        return Finding(stated(holds=held), words, onset=found.onset if held else None, series=self._refs)
 
     # --- steady growth ----------------------------------------------------------------------------------------------
 

@@ -120,6 +120,7 @@ class MetricTest:
     ratio_to_peers: Limit | None = field(default=None, metadata=doc("against the median of at least two others"))
     share: Limit | None = field(default=None, metadata=doc("of the whole over all places, at least two"))
     trend: Limit | None = field(default=None, metadata=doc("steady growth over the window, while traffic was level"))
+    joined: Limit | None = field(default=None, metadata=doc("series that began in the window, less those that ended"))
     watched_by: Watched | None = field(default=None, metadata=doc("where this is seen, no series means 0"))
 
     def __post_init__(self) -> None:
@@ -129,7 +130,8 @@ class MetricTest:
         _require_labels(self.name, ("match", *self.match), ("by", self.by))
         if len(self._against) + (self.above is not None or self.below is not None) != 1:
             raise ValueError(
-                "expected exactly one of above/below, past_round, rise, ratio_to_baseline, ratio_to_peers, share, trend"
+                "expected exactly one of above/below, past_round, rise, ratio_to_baseline, ratio_to_peers, share, trend, "
+                "joined"
             )
         if self.past_round is not None and CATALOG[self.name].unit != "seconds":
             raise FieldError("past_round", f"expected a metric in seconds, {self.name} is in {CATALOG[self.name].unit}")
@@ -149,7 +151,7 @@ class MetricTest:
     def _against(self) -> list[Limit]:
         """What it is held against beside a level."""
         others = (self.past_round, self.rise, self.ratio_to_baseline, self.ratio_to_peers, self.share, self.trend)
-        return [limit for limit in others if limit is not None]
+        return [limit for limit in (*others, self.joined) if limit is not None]
 
     @property
     def counts(self) -> bool:
