@@ -120,10 +120,26 @@ class Database:
         Returns:
             The client; ending it ends its transaction.
         """
-        dsn = f"host={HOST} port={self.port} user={_USER} dbname=postgres application_name=migration"
         typed = "BEGIN; LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE;"
-        script = f'{{ echo "{typed}"; exec sleep 600; }} | {program("psql")} -qd "{dsn}"'
+        script = f'{{ echo "{typed}"; exec sleep 600; }} | {program("psql")} -qd "{self._owner("migration")}"'
         return await self._processes.start("migration", ("sh", "-c", script))
+
+    async def execute(self, sql: str) -> None:
+        """
+        Run *sql* as its owner.
+
+        Raises:
+            ChildError: it failed.
+        """
+        command = (program("psql"), "-qd", self._owner("administrator"), "-c", sql)
+        client = await self._processes.start("administrator", command)
+        if await client.handle.wait() != 0:
+            raise ChildError(f"{sql}: {last_words(client.errors)}")
+        await self._processes.end(client)
+
+    def _owner(self, application: str) -> str:
+        """How the owner of the tables reaches it."""
+        return f"host={HOST} port={self.port} user={_USER} dbname=postgres application_name={application}"
 
     def show_certificate(self, *, expired: bool) -> None:
         """Which certificate the next start shows."""
