@@ -6,6 +6,7 @@ import json
 import os
 import select
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -51,7 +52,8 @@ def printing(*entries: dict[str, object] | str) -> str:
 def until(journal: Journal, enough: Callable[[list[Observation]], bool], now_s: float = NOW_S) -> list[Observation]:
     """Everything collected until *enough*; the child needs a moment to speak."""
     seen: list[Observation] = []
-    for _ in range(1_000):
+    deadline_s = time.monotonic() + 30.0  # not turns: a child that has closed its streams and not yet ended takes many
+    while time.monotonic() < deadline_s:
         seen += journal.collect(now_s)
         if enough(seen):
             return seen
