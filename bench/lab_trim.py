@@ -47,12 +47,13 @@ _ONLY_NAMED = frozenset({"log_template_records_total"})
 _PACKAGE = Path(lab_play.__file__).parent.parent / "aiops"
 _HOST = "node1"
 _PLACES = (
-    (rb"/work\b", b"/srv/w"),
     (rb"(?:/var)?/tmp\b", b"/srv/t"),
     (rb"/root\b", b"/srv/r"),
     (rb"/home\b", b"/srv/h"),
+    # a folder at the root that no standard names is somebody's own; elsewhere the same text may be a route
+    (rb'(?<="mountpoint":")/(?!(?:boot|dev|media|mnt|opt|run|srv|usr|var)\b)[\w.-]+', b"/srv/m"),
 )
-PRIVATE = re.compile(rb"/(?:work|tmp|root|home)\b")
+PRIVATE = re.compile(rb"/(?:tmp|root|home)\b")
 """Where things lie on a machine of ours; nothing of it may be left."""
 
 

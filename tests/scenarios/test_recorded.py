@@ -23,7 +23,7 @@ from aiops.rulebook.places import shipped_rules
 RECORDED = Path(__file__).parent / "recorded"
 RUNS = sorted(path.parent for path in RECORDED.glob("*/*/truth.json"))
 MAX_BYTES = 64_000
-PRIVATE = re.compile(rb"/(?:work|tmp|root|home)\b")
+PRIVATE = re.compile(rb"/(?:tmp|root|home)\b")
 
 
 def played(run: Path, beside: Path) -> Outcome:

@@ -49,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> lab_runs.Run:
     truth = {
         "fault": "vram", "cause": "vram_exhaustion", "kind": "fault", "where": {"gpu": scenario.expect.place.split()[-1]},
         "gateway": "nginx", "dialect": "vllm", "seed": 1, "began_s": START_S + scenario.first_bad - 5,
-        "first_bad_s": START_S + scenario.first_bad, "ended_s": START_S + scenario.end, "magnitudes": {"file": "/work/x"},
+        "first_bad_s": START_S + scenario.first_bad, "ended_s": START_S + scenario.end, "magnitudes": {"file": "/home/x"},
     }  # fmt: skip
     (folder / "truth.json").write_text(json.dumps(truth))
     (found,) = lab_runs.read_runs([folder.parent])
@@ -145,7 +145,7 @@ def test_a_cut_recording_has_the_same_answer_and_fewer_bytes(run: lab_runs.Run, 
     files = {path.name: path.stat().st_size for path in (tmp_path / "to" / "recording").iterdir()}
     assert files.keys() == {"samples.om.gz", "logs.jsonl.gz", "events.jsonl", "meta.json.gz"}
     assert sum(files.values()) < sum(path.stat().st_size for path in run.recording.iterdir())
-    assert json.loads((tmp_path / "to" / "truth.json").read_text())["magnitudes"] == {"file": "/srv/w/x"}
+    assert json.loads((tmp_path / "to" / "truth.json").read_text())["magnitudes"] == {"file": "/srv/h/x"}
 
 
 def test_a_run_that_is_answered_wrongly_is_not_kept(run: lab_runs.Run, tmp_path: Path):
@@ -178,8 +178,10 @@ def test_a_cut_begins_where_every_detector_is_asked_and_holds_no_words(run: lab_
     [
         (b'["series",1,"m",{"host_name":"vm"}]', b'["series",1,"m",{"host_name":"node1"}]'),
         (b'{"source":"/tmp/run/a.log"}', b'{"source":"/srv/t/run/a.log"}'),
-        (b'{"mountpoint":"/work"}', b'{"mountpoint":"/srv/w"}'),
-        (b'{"mountpoint":"/workspace"}', b'{"mountpoint":"/workspace"}'),
+        (b'{"mountpoint":"/data/ours"}', b'{"mountpoint":"/srv/m/ours"}'),
+        (b'{"mountpoint":"/var/lib"}', b'{"mountpoint":"/var/lib"}'),
+        (b'{"mountpoint":"/"}', b'{"mountpoint":"/"}'),
+        (b'{"http_route":"/data/ours"}', b'{"http_route":"/data/ours"}'),
         (b'{"model":"vm-7b","server":"kvm"}', b'{"model":"vm-7b","server":"kvm"}'),
     ],
 )

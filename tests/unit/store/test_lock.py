@@ -42,6 +42,9 @@ def test_kill_9_gives_the_folder_back_and_who_waits_has_it(tmp_path: Path, holde
 
 def test_a_folder_is_free_after_its_block(tmp_path: Path):
     """A second command a moment later is no conflict."""
+    taken = 0
     for _ in range(2):
         with held(tmp_path):
-            pass
+            taken += 1
+
+    assert taken == 2
