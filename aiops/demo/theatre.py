@@ -7,8 +7,6 @@ will happen to them.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import random
 import signal
 import socket
@@ -22,6 +20,7 @@ from typing import Any
 import yaml
 
 from aiops.demo.cards import Cards, Seat, find_cards
+from aiops.demo.daemon_client import DaemonClient
 from aiops.demo.proc_usage import Usage, usage
 from aiops.demo.processes import Process, Processes, last_words
 from aiops.demo.wire import HOST, Client
@@ -74,7 +73,7 @@ class Theatre:
         self._daemon: Process
         self._load: Client
         self._chat: Client
-        self._web: Client
+        self._api: DaemonClient
 
     async def start(self, daemon: Sequence[str]) -> None:
         """
@@ -117,16 +116,11 @@ class Theatre:
         Raises:
             ChildError: it was not taken.
         """
-        token = (self.state / "token").read_text(encoding="ascii").strip()
-        event = {"kind": "change", "action": action, "message": message, "labels": labels}
-        status, answer = await self._web.call("POST", "/api/v1/events", event, (("authorization", f"Bearer {token}"),))
-        if status >= 300:
-            raise ChildError(f"the daemon answered {status} to a change event: {answer}")
+        await self._api.announce(action, message, **labels)
 
     async def incident(self, incident_id: str) -> dict[str, Any]:
         """An incident as the daemon's API gives it; empty if it does not."""
-        status, answer = await self._web.call("GET", f"/api/v1/incidents/{incident_id}")
-        return answer if status == 200 and isinstance(answer, dict) else {}
+        return await self._api.get(f"incidents/{incident_id}")
 
     @property
     def daemon_pid(self) -> int:
@@ -174,21 +168,15 @@ class Theatre:
     async def _start_daemon(self, command: Sequence[str], access_log: Path) -> None:
         self.state.mkdir(mode=0o700)
         port = free_port()
-        self.url, self._web = f"http://{HOST}:{port}", self._client(port)
+        self._api = DaemonClient(self._client(port), self.state)
+        self.url = self._api.url
         settings = self.folder / "aiops.yaml"
         settings.write_text(yaml.safe_dump(self._settings(port, access_log), sort_keys=False))
         self._daemon = await self.processes.start(
             "daemon", (*command, "-c", str(settings)), ends_by=signal.SIGTERM, output=self.folder / "daemon.out"
         )
-        deadline = asyncio.get_running_loop().time() + _READY_S
-        while asyncio.get_running_loop().time() < deadline:
-            self.check_alive()
-            with contextlib.suppress(OSError):
-                status, _ = await self._web.call("GET", "/readyz")
-                if status == 200:
-                    return
-            await asyncio.sleep(0.1)
-        raise ChildError(f"the daemon was not ready within {_READY_S:.0f} s: {last_words(self._daemon.errors)}")
+        if not await self._api.ready(_READY_S, self.check_alive):
+            raise ChildError(f"the daemon was not ready within {_READY_S:.0f} s: {last_words(self._daemon.errors)}")
 
     def _settings(self, port: int, access_log: Path) -> dict[str, Any]:
         targets = [{"url": f"http://{r.address}/metrics"} for r in self.replicas]

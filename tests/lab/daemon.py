@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from aiops.demo.daemon_client import DaemonClient
 from aiops.demo.processes import Process, last_words
 from aiops.demo.theatre import free_port
 from aiops.demo.wire import HOST, Client
@@ -29,9 +30,8 @@ class Daemon:
     """``aiops run`` in a house. Use `start`."""
 
     def __init__(self, process: Process, port: int, state: Path, settings: Path) -> None:
-        self.process, self.port, self.state, self._settings = process, port, state, settings
-        self.url = f"http://{HOST}:{port}"
-        self._web = Client(port)
+        self.process, self._settings = process, settings
+        self._api = DaemonClient(Client(port), state)
         self._recorder: Process | None = None
 
     @classmethod
@@ -51,20 +51,9 @@ class Daemon:
             "daemon", command, ends_by=signal.SIGTERM, output=house.folder / "daemon.out"
         )
         daemon = cls(process, port, state, settings)
-        await daemon._ready()
+        if not await daemon._api.ready(_READY_S, daemon._check_alive):
+            raise ChildError(f"the daemon was not ready: {last_words(process.errors)}")
         return daemon
-
-    async def _ready(self) -> None:
-        deadline = asyncio.get_running_loop().time() + _READY_S
-        while asyncio.get_running_loop().time() < deadline:
-            if not self.process.running:
-                break
-            with contextlib.suppress(OSError):
-                status, _ = await self._web.call("GET", "/readyz")
-                if status == 200:
-                    return
-            await asyncio.sleep(0.2)
-        raise ChildError(f"the daemon was not ready: {last_words(self.process.errors)}")
 
     async def announce(self, action: str, message: str, **labels: str) -> None:
         """
@@ -73,11 +62,11 @@ class Daemon:
         Raises:
             ChildError: it was not taken.
         """
-        token = (self.state / "token").read_text(encoding="ascii").strip()
-        event = {"kind": "change", "action": action, "message": message, "labels": labels}
-        status, answer = await self._web.call("POST", "/api/v1/events", event, (("authorization", f"Bearer {token}"),))
-        if status >= 300:
-            raise ChildError(f"the daemon answered {status} to a change event: {answer}")
+        await self._api.announce(action, message, **labels)
+
+    def _check_alive(self) -> None:
+        if not self.process.running:
+            raise ChildError(f"the daemon ended: {last_words(self.process.errors)}")
 
     async def record(self, house: House, folder: Path) -> None:
         """Record from now on into *folder*."""
@@ -110,9 +99,8 @@ class Daemon:
 
     async def incidents(self) -> list[dict[str, Any]]:
         """Every incident it had, in full."""
-        status, answer = await self._web.call("GET", "/api/v1/incidents")
-        found = answer["incidents"] if status == 200 else []
-        return [(await self._web.call("GET", f"/api/v1/incidents/{entry['id']}"))[1] for entry in found]
+        found = (await self._api.get("incidents")).get("incidents", [])
+        return [await self._api.get(f"incidents/{entry['id']}") for entry in found]
 
 
 def _settings(house: House, port: int, state: Path, chat_port: int) -> dict[str, Any]:
