@@ -173,8 +173,9 @@ async def _hurting(house: House, fault: Fault, began_s: float) -> int:
     while loop.time() < until_s:
         house.check_alive()
         stats = await house.load.stats()
-        if stats["bad_s"]:
-            before = sum(stats["answers"].values()) - len(stats["bad_s"])
+        bad = sum(at_s >= began_s for at_s in stats["bad_s"])
+        if bad:
+            before = sum(stats["answers"].values()) - bad
             await _sleep_until(house, loop.time() + fault.hurt_s)
             return sum((await house.load.stats())["answers"].values()) - before
         await asyncio.sleep(0.5)

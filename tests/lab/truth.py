@@ -47,6 +47,8 @@ class Spoilt(Exception):
 
 _LEAST_BAD, _LEAST_SHARE = 10, 0.02
 """Less than both is nothing anybody would be woken for."""
+_STRAY, _CLEAR_S = 2, 5.0
+"""So many bad answers, so long before the fault, are everyday: no service is without any."""
 
 
 def check_hurt(
@@ -66,11 +68,11 @@ def check_hurt(
         Spoilt: users were hurt before it began, or although they should not, or were not (or hardly) although they should.
     """
     early = [at_s for at_s in bad_s if at_s < began_s]
-    if early:
+    if len(early) > _STRAY or any(at_s > began_s - _CLEAR_S for at_s in early):
         raise Spoilt(f"{len(early)} bad answers before anything happened, the first {began_s - early[0]:.1f} s before")
-    within = [at_s for at_s in bad_s if at_s <= ended_s]
+    within = [at_s for at_s in bad_s if began_s <= at_s <= ended_s]
     if not hurts:
-        if bad_s:
+        if len(bad_s) > _STRAY:
             raise Spoilt(f"{len(bad_s)} bad answers though nobody should be hurt")
         return None, 0.0
     share = len(within) / max(answers, len(within), 1)

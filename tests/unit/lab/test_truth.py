@@ -15,6 +15,11 @@ def test_answers_after_the_end_are_not_the_faults():
     assert check_hurt(hurts=True, began_s=100.0, ended_s=115.0, bad_s=BAD, answers=24) == (103.5, 0.5)
 
 
+def test_a_stray_bad_answer_long_before_spoils_nothing_and_is_not_the_first():
+    assert check_hurt(hurts=True, began_s=100.0, ended_s=150.0, bad_s=[61.0, 90.0, *BAD], answers=80) == (103.5, 0.25)
+    assert check_hurt(hurts=False, began_s=100.0, ended_s=150.0, bad_s=[61.0, 120.0], answers=600) == (None, 0.0)
+
+
 def test_a_harmless_run_hurts_nobody():
     assert check_hurt(hurts=False, began_s=100.0, ended_s=150.0, bad_s=[], answers=600) == (None, 0.0)
 
@@ -28,8 +33,9 @@ def test_a_harmless_run_hurts_nobody():
         (True, [150.0 + at_s for at_s in BAD], "hardly anybody was hurt: 0 bad"),
         (True, [99.0, *BAD], "before anything happened"),
         (False, [99.0], "before anything happened"),
-        (False, [120.0], "though nobody should"),
-        (False, [151.0], "though nobody should"),
+        (True, [61.0, 62.0, 63.0, *BAD], "3 bad answers before anything happened"),
+        (False, [120.0, 121.0, 122.0], "though nobody should"),
+        (False, [151.0, 152.0, 153.0], "though nobody should"),
     ],
 )
 def test_a_run_in_which_the_wrong_people_were_hurt_is_no_experiment(hurts: bool, bad_s: list[float], reason: str):
