@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 
 import pytest
 
@@ -53,7 +54,7 @@ class FakeHouse:
     async def stats(self):
         now_s = asyncio.get_running_loop().time() - self._started_s
         hurt = self.began_s is not None and self._hurt_after_s is not None and now_s > self.began_s + self._hurt_after_s
-        return {"bad_s": [1.0] if hurt else [], "answers": {"200": int(now_s * 10)}}
+        return {"bad_s": [time.time()] if hurt else [], "answers": {"200": int(now_s * 10)}}
 
 
 class Pretend(Fault):
