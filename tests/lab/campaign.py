@@ -1,6 +1,6 @@
 """
-Many runs, several at a time. What is there already is not run again; a run that was no experiment is repeated once and
-kept apart under failed/.
+Many runs, several at a time. What is there already is not run again; a run that was no experiment is kept apart under
+failed/, and drawn anew once: the same draw would mostly fail the same way.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from tests.lab.jobs import Job, PlanError, read_plan
 from tests.lab.needs import check_possible
 from tests.lab.run import FAILED, SPOILT
 
-_TRIES = 2
-
 Runner = Callable[[Job], int]
 """Runs a job; its exit status."""
 
@@ -41,7 +39,7 @@ class Campaign:
 
     def __init__(self, jobs: Sequence[Job], out: Path, runner: Runner, say: Callable[[str], None]) -> None:
         self._out, self._runner, self._say = out, runner, say
-        self._left = [job for job in jobs if not (out / job.name).is_dir() and tries(out, job) < _TRIES]
+        self._left = [job for job in jobs if not is_made(out, job) and self._tries(job)]
         self._known = len(jobs) - len(self._left)
         self._count, self._good, self._bad = len(jobs), 0, 0
         self._lock = threading.Lock()
@@ -64,15 +62,21 @@ class Campaign:
                     raise
         return self._bad
 
+    def _tries(self, job: Job) -> list[Job]:
+        """*job* and the same with another draw, less what was no experiment."""
+        return [each for each in (job, job.redrawn) if not has_failed(self._out, each)]
+
     def _make(self, job: Job) -> None:
-        while tries(self._out, job) < _TRIES and not self._stopped.is_set():
-            started_s = time.monotonic()
-            code = self._runner(job)
-            took = format_duration(round(time.monotonic() - started_s))
-            if code != SPOILT or tries(self._out, job) >= _TRIES:
-                self._tell(job, took, good=code == 0)
+        for attempt in self._tries(job):
+            if self._stopped.is_set():
                 return
-            self._say(f"  {job.line}: no experiment after {took}; once more")
+            started_s = time.monotonic()
+            code = self._runner(attempt)
+            took = format_duration(round(time.monotonic() - started_s))
+            if code != SPOILT or attempt != job:
+                self._tell(attempt, took, good=code == 0)
+                return
+            self._say(f"  {job.line}: no experiment after {took}; once more, drawn anew")
 
     def _tell(self, job: Job, took: str, *, good: bool) -> None:
         with self._lock:
@@ -86,9 +90,14 @@ class Campaign:
             )
 
 
-def tries(out: Path, job: Job) -> int:
-    """How many times *job* was no experiment."""
-    return len(list((out / FAILED).glob(f"{job.name}.*")))
+def is_made(out: Path, job: Job) -> bool:
+    """Whether there is a run of it, as it was drawn or drawn anew."""
+    return any((out / each.name).is_dir() for each in (job, job.redrawn))
+
+
+def has_failed(out: Path, job: Job) -> bool:
+    """Whether *job* was no experiment."""
+    return any((out / FAILED).glob(f"{job.name}.*"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

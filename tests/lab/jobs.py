@@ -6,7 +6,7 @@ import argparse
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.lab.faults.fault import Fault
@@ -36,6 +36,11 @@ class Job:
     def line(self) -> str:
         """As it stands in a plan."""
         return f"{self.fault} {self.gateway} {self.dialect} {self.seed}"
+
+    @property
+    def redrawn(self) -> Job:
+        """The same fault in the same kind of house, all else drawn anew."""
+        return replace(self, seed=self.seed + _MOST_SEED)
 
     def arguments(self, out: Path, traffic: str) -> tuple[str, ...]:
         """Of ``python -m tests.lab``."""

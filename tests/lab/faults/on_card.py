@@ -35,7 +35,8 @@ def tight(plan: Plan, speed: float, rng: random.Random) -> tuple[Plan, float]:
             running = rate * output * step_s / max(1.0 - rate * prompt_s / at, 0.1)
         return running
 
-    used = rng.uniform(min(max(0.6, needed(1.0) / (0.93 * needed(speed))), 0.82), 0.84)
+    # more than that, and demand that comes in waves overflows while all is well
+    used = rng.uniform(min(max(0.6, needed(1.0) / (0.93 * needed(speed))), 0.76), 0.78)
     return replace(plan, max_running=max(round(needed(1.0) / used), 3), kv_blocks=round(rng.uniform(320, 520))), used
 
 
