@@ -26,9 +26,12 @@ def _test(clause: Clause) -> str:
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
         whose = " (also of logs that are no replica's)" if test.of_host else ""
         jump = f"{whose}, {test.jump:g} times as many as before" if test.jump else whose
-        return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{jump}"
+        until = f", until {format_duration(test.until)} after" if test.until else ""
+        return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{until}{jump}"
     if isinstance(test, TemplateTest):
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
+        if test.known:
+            return f"{times} of “{test.title}” since {format_duration(test.within)} before"
         kind = f"of “{test.title}”" if test.title else "of a kind"
         return f"{times} {kind} never seen before ({test.severity.value} or worse) since {format_duration(test.within)} before"
     if isinstance(test, EventTest):

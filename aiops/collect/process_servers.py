@@ -89,6 +89,8 @@ class Servers:
         self._sockets: dict[str, int] = {}
         self._owners: dict[int, int] = {}
         self._owners_s = float("-inf")
+        self._commands: dict[tuple[str, ...], int] = {}
+        """Command lines of those that owned a port, with the port: who is started with one again will own it again."""
 
     def find(self, processes: Mapping[int, Process], ports: Collection[int], uptime_s: float) -> Found:
         """
@@ -153,11 +155,26 @@ class Servers:
             self._sockets = sockets
         except OSError:
             return {}  # those known by name are still followed
-        return {
+        owners = {
             pid: port
             for pid, port in self._owners.items()
             if pid in processes and program(processes[pid].command)[0] not in _FORWARDERS
         }
+        return owners | self._starting(processes, owners)
+
+    def _starting(self, processes: Mapping[int, Process], owners: Mapping[int, int]) -> dict[int, int]:
+        """Processes that do not listen yet, with the port that whoever had their command line before them owned."""
+        for pid, port in owners.items():
+            self._commands.pop(processes[pid].command, None)
+            self._commands[processes[pid].command] = port
+        for command in list(self._commands)[:-_MAX_SERVERS]:
+            del self._commands[command]
+        free = {command: port for command, port in self._commands.items() if port not in owners.values()}
+        if not free:
+            return {}
+        alike = sorted((p for p in processes.values() if p.command in free), key=lambda p: p.start_ticks)
+        youngest = {process.command: process.pid for process in alike}  # who ended may still be listed
+        return {pid: free[command] for command, pid in youngest.items()}
 
     def _name(
         self,

@@ -34,7 +34,7 @@ _BADNESS = {severity: rank for rank, severity in enumerate(LogSeverity)}
 
 def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
     """Lines of a class from *place*: since `in` before the first bad second, until now."""
-    start_s, end_s = scene.first_bad_s - test.within, min(scene.now_s, scene.first_bad_s + MAX_AGE_S)
+    start_s, end_s = scene.first_bad_s - test.within, min(scene.now_s, scene.first_bad_s + (test.until or MAX_AGE_S))
     windows = [
         w
         for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
@@ -75,6 +75,8 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
 def template_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
     """Kinds of lines from *place* that were never seen before `in` before the first bad second."""
     start_s = scene.first_bad_s - test.within
+    if test.known:
+        return _signature_finding(test, scene, place)
     began = [t for t in scene.templates if _may_be_new(t, test, start_s) and _from_place(t.labels, scene, place)]
     fresh = [t for t in began if t.news is not None and t.news.kind is NewsKind.NEW]
     words = {
@@ -91,6 +93,29 @@ def template_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
     if any(t.unsure for t in began) or not _followed_since(start_s - _LEARNED_S, scene):
         return unknown("too little of the log before to tell what is new in it")
     return Finding(EvidenceState.ABSENT, words)
+
+
+def _signature_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
+    """Lines of one signature from *place*, whether or not such lines are new in its log."""
+    start_s = scene.first_bad_s - test.within
+    found = [
+        t for t in scene.templates
+        if t.title == test.title and t.last_at_s >= start_s and _from_place(t.labels, scene, place)
+    ]  # fmt: skip
+    count = sum(t.count for t in found)
+    if count < test.at_least:
+        if not _followed(scene, place):
+            return unknown(f"no log of {clean(place.text)} is followed")
+        return Finding(EvidenceState.ABSENT, {"count": "0", "window": format_duration(test.within)})
+    at_s = min(t.first_at_s if t.first_at_s >= start_s else t.last_at_s for t in found)
+    onset = Onset(at_s, at_s)
+    words = {
+        "count": str(count),
+        "window": format_duration(test.within),
+        "who": name_all((t.labels for t in found), "instance") or "a log of this host",
+        "when": scene.when(onset),
+    }
+    return Finding(EvidenceState.PRESENT, words, onset=onset)
 
 
 def _may_be_new(template: LogTemplate, test: TemplateTest, start_s: float) -> bool:

@@ -191,6 +191,7 @@ class LogTest:
     of_host: bool = field(default=False, metadata=doc("lines of logs that are no replica's count too: the kubelet's"))
     jump: float = field(default=0.0, metadata=doc("times as many as in as long a time before; 0 does not ask"))
     told_after: Duration = field(default=0.0, metadata=doc("how long what a line tells of may have lasted by then"))
+    until: Duration = field(default=0.0, metadata=doc("how long after the first bad second lines count; 0: until now"))
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
@@ -201,16 +202,19 @@ class LogTest:
 
 @dataclass(frozen=True, slots=True)
 class TemplateTest:
-    """Lines of a kind never seen before, in a log that is known well enough to tell."""
+    """Lines of a kind never seen before, in a log that is known well enough to tell; or lines of one signature."""
 
     within: Duration = field(metadata=doc("how long before the first bad second they began; until now", key="in"))
     at_least: int = 1
     severity: LogSeverity = field(default=LogSeverity.ERROR, metadata=doc("at least as bad by their own words"))
     title: str = field(default="", metadata=doc("only lines of the signature of this title"))
+    known: bool = field(default=False, metadata=doc("lines of a kind that was seen before count, too; needs a title"))
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
             raise FieldError("at_least", f"expected 1 or more, found {self.at_least}")
+        if self.known and not self.title:
+            raise FieldError("known", "expected a title beside it: every log has lines of known kinds")
         if not 0.0 < self.within <= TEMPLATES_S:
             raise FieldError(
                 "in", f"expected up to {TEMPLATES_S / 60:.0f}m, found {self.within:g} s: older lines are not judged"

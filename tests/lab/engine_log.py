@@ -66,6 +66,10 @@ class EngineLog(ServerLog):
         """The last line of the traceback of an engine that wants *share* of a card, which has only *room*."""
         raise NotImplementedError
 
+    def told_to_end(self) -> None:
+        """A signal asks the server to end."""
+        raise NotImplementedError
+
     def write(self, lines: Iterable[str]) -> None:
         """Append *lines* as they are."""
         self._file.write("".join(f"{line}\n" for line in lines))
@@ -77,6 +81,13 @@ def traceback(frames: Sequence[Frame], last: str) -> list[str]:
     for file, number, function, source in frames:
         lines += [f'  File "{file}", line {number}, in {function}', f"    {source}"]
     return [*lines, *last.splitlines()]
+
+
+def _uvicorn_ends() -> Sequence[str]:
+    """What uvicorn says when a signal asks it to end."""
+    pid = os.getpid()
+    ends = "Shutting down", "Waiting for application shutdown.", "Application shutdown complete."
+    return *ends, f"Finished server process [{pid}]"
 
 
 _VLLM = "/usr/local/lib/python3.12/dist-packages/vllm"
@@ -139,6 +150,10 @@ class VllmLog(EngineLog):
             "utilization or reduce GPU memory used by other processes."
         )
 
+    def told_to_end(self) -> None:
+        self.info("launcher.py:110", "Shutting down FastAPI HTTP server.")
+        self.write(f"(APIServer pid={os.getpid()}) INFO:     {text}" for text in _uvicorn_ends())
+
     def _line(self, level: str, place: str, text: str) -> None:
         self.write(f"(APIServer pid={os.getpid()}) {self._head(level, place)} {line}" for line in text.splitlines())
 
@@ -200,6 +215,11 @@ class SglangLog(EngineLog):
             "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static. "
             f"Current value: mem_fraction_static={share}"
         )
+
+    def told_to_end(self) -> None:
+        self._line("WARNING", "", "SIGTERM received. signum=None frame=None. Draining requests and shutting down...")
+        for text in _uvicorn_ends():
+            self._line("INFO", "", f"INFO:     {text}")
 
     def _line(self, level: str, place: str, text: str) -> None:
         self.write([f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}"])

@@ -363,6 +363,7 @@ async def model_server(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]
     try:
         async with stage.background(engine.run(), engine.report(), engine.watch()):
             yield {"port": wire.port_of(listening)}
+            journal.told_to_end()
     finally:
         listening.close()
         server.code.close()

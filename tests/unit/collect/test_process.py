@@ -133,6 +133,26 @@ def test_a_server_of_any_name_is_found_by_its_port_in_the_settings(machine, look
     assert followed(look()) == {}
 
 
+def test_a_server_of_any_name_is_missed_and_known_again_before_it_listens(machine, look):
+    """One that ends while it loads never owns its port; its command line is that of the one before it."""
+    machine.start(100, "python my_server.py --config a")
+    machine.listen(p9000=100)
+    look(9000)
+    machine.end(100)
+    machine.listen()
+    machine.start(101, "python other.py")
+    assert events(look(9000)) == [("exit", "server")]
+
+    machine.start(102, "python my_server.py --config a")
+    assert ("start", "server") in events(look(9000))
+
+    machine.end(102)
+    machine.start(103, "python my_server.py --config a")
+    seen = look(9000)
+    assert ("127.0.0.1:9000", "server") in followed(seen)
+    assert counters(seen, "process_restarts_total") == {"server": 2.0}
+
+
 def test_a_server_found_by_its_page_is_followed(machine, tmp_path):
     """Discovery asked the port and knows; nobody has to write it down again."""
     world = make_world(root=machine.root)

@@ -89,6 +89,34 @@ def test_only_lines_of_the_signature_that_is_asked_for():
     assert template_finding(test, *node(template()).at(Scope.INSTANCE, 1)).state is ABSENT
 
 
+@pytest.mark.parametrize(
+    ("last_s", "index", "state"),
+    [
+        (BAD_S + 1, 1, PRESENT),
+        (BAD_S - 61, 1, ABSENT),  # it ended in order longer ago than is asked
+        (BAD_S, 2, UNKNOWN),  # nobody reads that log
+    ],
+)
+def test_lines_of_a_signature_count_though_they_are_no_news(last_s: float, index: int, state: EvidenceState):
+    """A server that ends for the second time today says what it said before."""
+    title = "A server ends because it was told to"
+    test = TemplateTest(within=60.0, title=title, known=True)
+    told = replace(template(kind=None, born_s=BAD_S - 250), title=title, last_at_s=last_s)
+
+    assert template_finding(test, *node(told).at(Scope.INSTANCE, index)).state is state
+
+
+def test_lines_that_came_too_late_are_not_the_reason():
+    """What a restarted server says is no reason why its forerunner ended."""
+    held = node()
+    counted = {BAD_S - 60 + step: float(step >= 75) for step in range(120)}
+    held.series.put("log_records_total", Labels.of(source="a.log", instance="r1", log_class="vram_exhaustion"), counted)
+
+    early = LogTest(LogClass.VRAM_EXHAUSTION, within=60.0, until=10.0)
+    assert log_finding(early, *held.at(Scope.INSTANCE, 1)).state is ABSENT
+    assert log_finding(replace(early, until=0.0), *held.at(Scope.INSTANCE, 1)).state is PRESENT
+
+
 def test_titles_that_causes_ask_for_stand_in_the_lexicon():
     """A title that is spelled otherwise would never be found."""
     known = {signature.title for signature in load_signatures([shipped_rules()])}

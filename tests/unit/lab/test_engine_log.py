@@ -31,3 +31,15 @@ def test_a_start_is_told_in_the_words_of_its_engine(
     text = (tmp_path / "log").read_text()
     assert all(word in text for word in words)
     assert not any(word in text for word in foreign)
+
+
+@pytest.mark.parametrize(("dialect", "words"), [("vllm", "Shutting down FastAPI"), ("sglang", "SIGTERM received.")])
+def test_a_server_that_is_told_to_end_says_so(tmp_path: Path, dialect: str, words: str):
+    """Both engines and uvicorn log the signal; a crash logs none of it."""
+    log = open_log(dialect, tmp_path / "log")
+    log.told_to_end()
+    log.close()
+
+    text = (tmp_path / "log").read_text()
+    assert words in text
+    assert "Finished server process [" in text
