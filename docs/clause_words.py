@@ -14,6 +14,8 @@ def clause_row(clause: Clause) -> tuple[str, ...]:
     needed = "necessary" + (f" unless {' or '.join(f'`{name}`' for name in clause.unless)}" if clause.unless else "")
     marks = [name for name, given in (("specific", clause.specific), (needed, clause.necessary)) if given]
     name = f"`{clause.id}`" + (f" (**{', '.join(marks)}**)" if marks else "")
+    if clause.stands_for:
+        name += f", stands for {' and '.join(clause.stands_for)}"
     test = ("not: " if clause.negated else "") + _test(clause)
     return (name, test, clause.family, f"×{clause.odds.present:g}", f"×{clause.odds.absent:g}", clause.source)
 

@@ -59,6 +59,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         leads=reachable(causes),
         states_may_lead=now_s - context.opened_at_s >= (_STATES_WAIT_S if scene.load.waits else _STATES_AFTER_S),
         sharers=_sharers(causes, scene.load),
+        risen=scene.load.risen(ROOT_SHARE),
     )
     hypotheses = narrowed(bench.verdicts(scene.topology), causes, scene)
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)
@@ -75,7 +76,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         templates=found,
         charts=draw(hypotheses, movers, scene) if thorough else (),
         impact=count_impact(series, context.service, context.first_bad_s, now_s),
-        notes=_notes(scene),
+        notes=(() if named else _unaccounted(scene.load)) + _notes(scene),
     )
 
 
@@ -89,6 +90,14 @@ def _sharers(causes: Sequence[CauseRule], load: LoadAccount) -> Mapping[str, fro
             if isinstance(test, LoadTest) and clause.necessary and test.term in sharers(test.share):
                 found.setdefault(test.term.value, set()).add(rule.cause)
     return {term: frozenset(names) for term, names in found.items()}
+
+
+def _unaccounted(load: LoadAccount) -> tuple[str, ...]:
+    """What made load outgrow capacity, where nothing is named: whoever looks further begins there."""
+    if not (risen := load.risen(ROOT_SHARE)):
+        return ()
+    told = " and ".join(risen.values())
+    return (f"{told[:1].upper()}{told[1:]}, and no cause is named for it.",)
 
 
 def _notes(scene: Scene) -> tuple[str, ...]:

@@ -88,6 +88,14 @@ class LoadAccount:
         """How much more is asked: arrivals and work."""
         return demand_of(self.terms[Term.ARRIVALS], self.terms[Term.WORK])
 
+    def risen(self, share: float) -> Mapping[Term, str]:
+        """Terms that certainly hold the rise, alone or as one of two, with how it is told."""
+        return {
+            term: _RISEN[term].format(math.exp(found.change or 0.0))
+            for term, found in self.terms.items()
+            if self.holds(term, share)
+        }
+
     @property
     def waits(self) -> bool:
         """Whether a term is unknown only for now, so that shares may still change."""
@@ -101,6 +109,14 @@ class LoadAccount:
             known = found.change is not None
             parts.append(f"{term} x{math.exp(sign * (found.change or 0.0)):.2g}" if known else f"{term} unknown")
         return ", ".join(parts)
+
+
+_RISEN = {
+    Term.ARRIVALS: "first attempts rose to x{:.2g}",
+    Term.WORK: "work a request grew to x{:.2g}",
+    Term.PACE: "the time a token rose to x{:.2g}",
+    Term.CAPACITY: "the load on what is ready rose to x{:.2g}",
+}
 
 
 def account(view: View, topology: Topology, paces: Mapping[str, Pace], first_bad_s: float) -> LoadAccount:

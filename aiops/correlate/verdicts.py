@@ -16,6 +16,7 @@ from aiops.correlate.rank import MIN_FAMILIES, MIN_PROBABILITY, MIN_TESTED, Weig
 from aiops.correlate.topology import Place, Topology
 from aiops.model import CauseLevel, EvidenceState, Hypothesis, Verdict
 from aiops.rulebook.causes import Scope
+from aiops.rulebook.clauses import Term
 
 LEAD = math.log(3.0)
 """Log odds by which the first must lead the next independent one."""
@@ -42,6 +43,7 @@ class Bench:
         weighed: Every cause at every place, most likely first.
         leads: Per cause, all it can lead to, nearest first.
         states_may_lead: False while triggers may still be on their way into the data.
+        risen: Terms that hold the rise of load, as they are told; a state that stands for none of them follows from them.
         sharers: Terms that hold the rise of load together, with the causes each may come from; empty when one holds it.
     """
 
@@ -49,6 +51,7 @@ class Bench:
     leads: Mapping[str, tuple[str, ...]]
     states_may_lead: bool
     sharers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    risen: Mapping[Term, str] = field(default_factory=dict)
 
     def verdicts(self, topology: Topology) -> tuple[Hypothesis, ...]:
         """Hypotheses, best first, ruled-out ones last; the first is a root if one leads clearly."""
@@ -63,7 +66,9 @@ class Bench:
         fit = [
             w
             for w in self.weighed
-            if w.may_be_root and not self._origin(w) and (self.states_may_lead or w.rule.level is not CauseLevel.STATE)
+            if w.may_be_root
+            and not self._origin(w)
+            and (w.rule.level is not CauseLevel.STATE or self._state_may_lead(w))
         ]
         if not fit:
             return []
@@ -82,6 +87,17 @@ class Bench:
         if any(first.score - rival.score < LEAD for rival in rivals):
             return []
         return [w for w in fit if w.cause in together and (w.cause != first.cause or first.score - w.score < LEAD)]
+
+    def _state_may_lead(self, w: Weighed) -> bool:
+        return self.states_may_lead and not self._moved_before(w)
+
+    def _moved_before(self, w: Weighed) -> tuple[str, ...]:
+        """What rose before a state, and nothing found of the state accounts for: the state follows from that."""
+        if w.rule.level is not CauseLevel.STATE:
+            return ()
+        present = {e.id for e in w.evidence if e.state is EvidenceState.PRESENT}
+        stood_for = {term for clause in w.rule.evidence if clause.id in present for term in clause.stands_for}
+        return tuple(told for term, told in self.risen.items() if term not in stood_for)
 
     def _origin(self, w: Weighed) -> Weighed | None:
         """The most likely present hypothesis that leads to *w*."""
@@ -154,6 +170,8 @@ class Bench:
         origin = self._origin(w)
         if origin is not None and w.seen:
             return Verdict.CONSEQUENCE, f"Follows from: {origin.rule.title} ({origin.place.text})."
+        if w.seen and (moved := self._moved_before(w)):
+            return Verdict.CONSEQUENCE, f"Follows from what moved before it: {' and '.join(moved)}."
         missing = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN]
         needed = [e.text for e in w.evidence if e.state is EvidenceState.UNKNOWN and e.necessary]
         if not w.specific and not w.waits and (needed or w.tested < MIN_TESTED):

@@ -21,7 +21,7 @@ from aiops.catalog import CATALOG
 from aiops.document import Duration, FieldError, Node, Ratio, decode, doc, load, plain
 from aiops.errors import ConfigError, Problem
 from aiops.model import CauseLevel
-from aiops.rulebook.clauses import EventTest, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest
+from aiops.rulebook.clauses import EventTest, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest, Term
 from aiops.rulebook.signatures import LogClass
 
 ANY_SYMPTOM = "any"
@@ -123,6 +123,9 @@ class Clause:
         default=(), metadata=doc("ids of clauses that show another way the same comes about: one way present is enough")
     )
     negated: bool = field(default=False, metadata=doc("present when what it tests is absent, and the other way round"))
+    stands_for: tuple[Term, ...] = field(
+        default=(), metadata=doc("terms of the load that may rise because of it; else a state follows from what rose")
+    )
     metric: MetricTest | None = None
     log: LogTest | None = None
     template: TemplateTest | None = None

@@ -98,6 +98,14 @@ def test_terms_that_share_the_rise_are_named_as_such():
     assert make({Term.ARRIVALS: 4.0, Term.WORK: 1.1}).sharers(0.6) == ()
 
 
+def test_what_rose_is_told_where_it_is_certain():
+    """A small rise of one term beside unknown ones rules nothing out."""
+    found = partly({Term.WORK: 2.44})
+    assert found.risen(0.6) == {Term.WORK: "work a request grew to x2.4"}
+    assert partly({Term.WORK: 1.1}).risen(0.6) == {}
+    assert partly({Term.WORK: 1.3, Term.ARRIVALS: None}).risen(0.6) == {}
+
+
 def poisson(rates: dict[float, float], start_s: float = FIRST_BAD_S - 60.0, seed: int = 1):
     """One-second buckets up to three seconds after the first refusal; *rates* by second before it."""
     rng = np.random.default_rng(seed)

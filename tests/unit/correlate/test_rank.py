@@ -76,7 +76,7 @@ def test_order_counts_only_between_intervals_that_do_not_overlap():
 # --- verdicts -------------------------------------------------------------------------------------------------------
 
 
-def rule(cause: str, level: CauseLevel = CauseLevel.FAULT) -> CauseRule:
+def rule(cause: str, level: CauseLevel = CauseLevel.FAULT, stands_for: tuple[Term, ...] = ()) -> CauseRule:
     clauses = tuple(
         Clause(
             f"c{i}",
@@ -86,6 +86,7 @@ def rule(cause: str, level: CauseLevel = CauseLevel.FAULT) -> CauseRule:
             ClauseText("", ""),
             specific=i == 0,
             necessary=i == 0,
+            stands_for=stands_for if i == 1 else (),
             load=LoadTest(Term.WORK),
         )
         for i, family in enumerate(("a", "b"))
@@ -95,20 +96,24 @@ def rule(cause: str, level: CauseLevel = CauseLevel.FAULT) -> CauseRule:
 
 def weighed(
     cause: str, score: float = 5.0, *, first=EvidenceState.PRESENT, second=EvidenceState.PRESENT, tested=1.0,
-    level=CauseLevel.FAULT, place: str = "p",
+    level=CauseLevel.FAULT, place: str = "p", stands_for: tuple[Term, ...] = (),
 ) -> Weighed:  # fmt: skip
     evidence = (
         Evidence("c0", first, f"{cause} {first}", "a", 1.0, specific=True, necessary=True),
         Evidence("c1", second, f"{cause} second", "b", 1.0),
     )
     return Weighed(
-        rule(cause, level), Place(Scope.SERVICE, Labels.of(service=place), place, "s"), evidence, score, tested
+        rule(cause, level, stands_for),
+        Place(Scope.SERVICE, Labels.of(service=place), place, "s"),
+        evidence,
+        score,
+        tested,
     )
 
 
-def judge(*items: Weighed, leads=None, states_may_lead=True, sharers=None):
+def judge(*items: Weighed, leads=None, states_may_lead=True, sharers=None, risen=None):
     ordered = sorted(items, key=lambda w: -w.score)
-    told = Bench(ordered, leads or {}, states_may_lead, sharers or {}).verdicts(Topology("s", "h", ()))
+    told = Bench(ordered, leads or {}, states_may_lead, sharers or {}, risen or {}).verdicts(Topology("s", "h", ()))
     return {h.cause: h for h in told}, [h.cause for h in told if h.verdict is Verdict.ROOT]
 
 
@@ -274,6 +279,32 @@ def test_a_state_is_not_named_while_its_trigger_is_likely_or_may_still_show():
     assert judge(burst, kv, leads={"burst": ("kv",)})[1] == []
     assert judge(kv, states_may_lead=False)[1] == []
     assert judge(kv)[1] == ["kv"]
+
+
+def test_a_state_is_no_root_while_something_that_feeds_it_rose():
+    """A full queue behind twice the work a request is a consequence, also when nobody wrote down of what."""
+    kv = weighed("kv", level=CauseLevel.STATE)
+    told, roots = judge(kv, risen={Term.WORK: "work a request grew to x2"})
+
+    assert roots == []
+    assert told["kv"].verdict is Verdict.CONSEQUENCE
+    assert "work a request grew to x2" in told["kv"].reason
+
+
+def test_a_state_is_named_for_what_its_own_evidence_stands_for():
+    """A stranger on the card is why a token takes longer; that no clause shows it is no reason."""
+    risen = {Term.PACE: "the time a token rose to x2"}
+    state = CauseLevel.STATE
+
+    assert judge(weighed("gpu", level=state, stands_for=(Term.PACE,)), risen=risen)[1] == ["gpu"]
+    assert judge(weighed("gpu", level=state, stands_for=(Term.WORK,)), risen=risen)[1] == []
+    unseen = weighed("gpu", level=state, stands_for=(Term.PACE,), second=EvidenceState.ABSENT)
+    assert judge(unseen, risen=risen)[1] == []
+
+
+def test_a_fault_is_named_whatever_rose():
+    """A card may fail during a surge."""
+    assert judge(weighed("xid"), risen={Term.ARRIVALS: "first attempts rose to x2"})[1] == ["xid"]
 
 
 def test_causes_that_share_the_load_are_named_together():
