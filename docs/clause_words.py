@@ -53,16 +53,9 @@ def _pace_test(test: PaceTest) -> str:
 
 
 def _metric_test(test: MetricTest) -> str:
-    labels = ", ".join(f"{name}={value}" for name, value in test.match.items())
-    what = f"`{test.name}`" + (f" {{{labels}}}" if labels else "")
-    if test.divide_by:
-        what += f" over `{test.divide_by}`"
     how = {Reduce.LAST: "", Reduce.INCREASE: "increase of ", Reduce.RATE: "rate of "}.get(
         test.reduce, f"{test.reduce.value} of "
     )
-    if test.minus:
-        over = f" over `{test.minus.divide_by}`" if test.minus.divide_by else ""
-        what += f" less `{test.minus.name}`{over}"
     if test.past_round:
         held = f"{_limit(test.past_round, test.unit)} past a round time-out (1, 2, 5, 10 … s)"
     elif test.rise:
@@ -79,7 +72,20 @@ def _metric_test(test: MetricTest) -> str:
         held = f"{_limit(test.share, 'ratio')} of the whole"
     else:
         held = _limit(test.limit, test.unit)
-    return f"{how}{what} {held}, since {format_duration(test.over)} before"
+    return f"{how}{_measured(test)} {held}, since {format_duration(test.over)} before"
+
+
+def _measured(test: MetricTest) -> str:
+    labels = ", ".join(f"{name}={value}" for name, value in test.match.items())
+    what = f"`{test.name}`" + (f" {{{labels}}}" if labels else "")
+    if test.divide_by:
+        what += f" over `{test.divide_by}`"
+    if test.up_to is not None:
+        what += f" (readings up to {format_quantity(test.up_to, test.unit)})"
+    if test.minus:
+        over = f" over `{test.minus.divide_by}`" if test.minus.divide_by else ""
+        what += f" less `{test.minus.name}`{over}"
+    return what
 
 
 def _limit(limit: Limit, unit: str) -> str:

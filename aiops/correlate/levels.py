@@ -340,9 +340,17 @@ def _rise(reading: _Reading) -> float:
 
 def _windows(test: MetricTest, scene: Scene) -> Sequence[Window]:
     windows = _of_service(test.name, scene.view.windows(test.name, test.match), scene)
+    if test.up_to is not None:
+        windows = [_measured(window, test.up_to) for window in windows]
     if test.minus is not None:
         return differences(windows, test.bound_by, _subtracted(test.minus, scene), test.minus_bound_by)
     return _quotients(test.name, test.divide_by, scene, windows) if test.divide_by else windows
+
+
+def _measured(window: Window, up_to: float) -> Window:
+    """*window* without what was given up: that says how long somebody waited, not how long it would have taken."""
+    told = window.values <= up_to
+    return Window(window.labels, window.at_s[told], window.values[told])
 
 
 def _subtracted(other: Subtracted, scene: Scene) -> Sequence[Window]:

@@ -112,6 +112,7 @@ class MetricTest:
     reduce: Reduce = Reduce.LAST
     divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
     minus: Subtracted | None = field(default=None, metadata=doc("taken away from it where both bind to one place"))
+    up_to: Quantity | None = field(default=None, metadata=doc("readings above it do not count: given up, not measured"))
     above: Quantity | None = None
     below: Quantity | None = None
     past_round: Limit | None = field(default=None, metadata=doc("seconds past the round time-out it lasted for"))

@@ -301,6 +301,19 @@ def test_a_share_is_of_all_replicas_and_says_nothing_of_few_answers():
     assert metric_finding(test, *few.at(Scope.INSTANCE, 2)).state is UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [([0.3, 1.2, 5.0], PRESENT), ([0.3, 0.3, 5.0], ABSENT), ([5.0, 5.0, 5.0], UNKNOWN)]
+)
+def test_what_was_given_up_is_no_measurement(seconds: list[float], expected: EvidenceState):
+    """A question that is given up after five seconds says how long somebody waited, not that an answer was late."""
+    test = MetricTest("gen_ai_server_health_seconds", 60.0, reduce=Reduce.MAX, up_to=4.9, above=0.5)
+    node = Node()
+    readings = dict(zip((BAD_S - 20, BAD_S - 10, BAD_S), seconds, strict=True))
+    node.series.put("gen_ai_server_health_seconds", Labels.of(instance="r0"), readings)
+
+    assert metric_finding(test, *node.at(Scope.INSTANCE, 0)).state is expected
+
+
 def test_a_quotient_pairs_series_by_the_labels_they_share():
     """Used connections of one pool over the limit of the same pool."""
     test = MetricTest("db_client_connection_count", 60.0, match={"state": "used"}, divide_by="db_client_connection_max",
