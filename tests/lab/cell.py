@@ -124,6 +124,13 @@ class Group:
         else:
             self.write("cpu", "cpu.shares", str(1024 * times))
 
+    def cpu_s(self) -> float:
+        """What it has computed so far. Seconds."""
+        if self.version == 2:
+            stat = dict(line.split() for line in self.read("cpu", "cpu.stat").splitlines())
+            return int(stat["usage_usec"]) / 1e6
+        return int(self.read("cpuacct", "cpuacct.usage")) / 1e9
+
     def limit_cores(self, cores: float | None) -> None:
         """How many cores the group may use on average; None takes the limit away."""
         if self.version == 2:
@@ -237,7 +244,7 @@ def run_in_cell(argv: Sequence[str], limit_s: float) -> tuple[int, float]:
                 if not isinstance(error, subprocess.TimeoutExpired):
                     raise
                 code = -signal.SIGKILL
-        return code, _cpu_s(top)
+        return code, top.cpu_s()
 
 
 @contextlib.contextmanager
@@ -247,13 +254,6 @@ def turn(*, alone: bool) -> Iterator[None]:
     with (FOLDERS / "turn").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
-
-
-def _cpu_s(group: Group) -> float:
-    if group.version == 2:
-        usage = next(line for line in group.read("cpu", "cpu.stat").splitlines() if line.startswith("usage_usec"))
-        return int(usage.split()[1]) / 1e6
-    return int(group.read("cpuacct", "cpuacct.usage")) / 1e9
 
 
 @contextlib.contextmanager

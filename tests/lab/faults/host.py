@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 _HOG = "tests.lab.hog"
+_NEED_S = 6.0
+"""So long a server's need of CPU is watched before its quota is cut to a share of it."""
 _INTERPRETER_MIB = 8
 """Of a neighbour's process that has taken nothing yet."""
 
@@ -40,7 +42,7 @@ class CpuSaturation(Fault):
             "tokenizer_s": round(rng.uniform(0.002, 0.006), 4),
             "processes": rng.randint(2, 8),
             "weight": rng.choice((8, 16, 32, 64)),
-            "quota_cores": round(rng.uniform(0.02, 0.035), 4),
+            "quota_share": round(rng.uniform(0.3, 0.7), 2),
         }
         self._neighbours: list[Process] = []
 
@@ -50,8 +52,11 @@ class CpuSaturation(Fault):
 
     async def begin(self, house: House) -> None:
         if self.magnitudes["variant"] == "quota":
-            for replica in house.replicas:
-                replica.group.limit_cores(float(self.magnitudes["quota_cores"]))
+            used_s = [replica.group.cpu_s() for replica in house.replicas]
+            await asyncio.sleep(_NEED_S)
+            for replica, before_s in zip(house.replicas, used_s, strict=True):
+                needed = (replica.group.cpu_s() - before_s) / _NEED_S
+                replica.group.limit_cores(needed * float(self.magnitudes["quota_share"]))
             return
         house.cell.group("batch").weigh(int(self.magnitudes["weight"]))
         for number in range(int(self.magnitudes["processes"])):
@@ -117,7 +122,7 @@ class HostMemoryExhaustion(Supervised):
             "variant": rng.choice(("protected", "many")),
             "room_mib": rng.randrange(200, 700, 50),
             "mib_a_second": round(rng.uniform(20.0, 120.0), 1),
-            "worker_mib": rng.randint(20, 40),
+            "worker_mib": rng.randint(6, 14),
             "backoff_s": round(rng.uniform(2.0, 8.0), 1),
         }
         self._neighbours: list[Process] = []
@@ -211,7 +216,7 @@ class DiskIoSaturation(Fault):
     async def begin(self, house: House) -> None:
         scratch = house.folder / "scratch"
         scratch.mkdir()
-        how, size = ("write", "1m") if self.magnitudes["variant"] == "checkpoint" else ("randrw", "64k")
+        how, size = ("write", "1m") if self.magnitudes["variant"] == "checkpoint" else ("randrw", "256k")
         self._neighbour = await house.helper(
             "fio", "fio", "--name=fio", f"--directory={scratch}", f"--rw={how}", f"--bs={size}", "--size=64m",
             f"--numjobs={self.magnitudes['jobs']}", f"--iodepth={self.magnitudes['depth']}", "--ioengine=libaio", "--direct=1",
