@@ -160,8 +160,10 @@ def draw_both(pairs: Sequence[tuple[type[Fault], type[Fault]]], rng: random.Rand
     Raises:
         Spoilt: there are hardly any.
     """
+    firsts = list(dict.fromkeys(first for first, _ in pairs))
     for _ in range(_MOST_DRAWS):
-        first, second = rng.choice(pairs)
+        first = rng.choice(firsts)  # each as often, however many can be beside it
+        second = rng.choice([other for one, other in pairs if one is first])
         both = first(random.Random(rng.random())), second(random.Random(rng.random()))
         if seen_together(*both):
             return both
