@@ -80,18 +80,12 @@ class Bench:
             firsts: Roots.
             rest: What could be, weighed on the bad answers that *firsts* do not explain.
         """
-        bench = Bench(rest, self.leads, states_may_lead=False)
         likely = {(w.cause, w.place.where): w for w in rest if w.may_be_root}
-        if not likely:
+        seconds = Bench(rest, self.leads, states_may_lead=False).roots()
+        if not likely or not (seconds or self.roots()):
             return self
-        weighed = [likely.pop((w.cause, w.place.where), w) for w in self.weighed]
-        seconds = bench.roots()
-        return replace(
-            self,
-            weighed=sorted(weighed, key=lambda w: -w.score),
-            firsts=firsts if seconds or self.roots() else (),
-            seconds=seconds,
-        )
+        weighed = [likely.get((w.cause, w.place.where), w) for w in self.weighed]
+        return replace(self, weighed=sorted(weighed, key=lambda w: -w.score), firsts=firsts, seconds=seconds)
 
     def roots(self) -> list[Weighed]:
         """What is named: the first if it leads clearly, at every place it is at, with its equal in load."""

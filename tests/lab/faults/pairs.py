@@ -39,6 +39,9 @@ _STOPS = frozenset({
 """At the whole service: hardly a request gets as far as an engine."""
 _ENDS = frozenset({"engine_crash", "model_load_failure", "cold_start", "gpu_fault"})
 """A replica is gone: that shows without any request reaching an engine."""
+_MAY_END = _ENDS | {"vram_exhaustion", "vram_leak", "probe_kill_loop"}
+_SETS_ALL = frozenset({"deploy_regression", "queue_limit", "connection_pool_exhaustion", "kv_cache_exhaustion"})
+"""Every server is told to do otherwise, and so has to be there."""
 _EXCHANGES = {"rollout_capacity_loss": "", "kv_cache_exhaustion": "smaller", "deploy_regression": "restarted"}
 """Every replica is started anew, whatever state another fault has brought it to; the variant, or empty for all."""
 
@@ -181,6 +184,8 @@ def seen_together(first: Fault, second: Fault) -> bool:
     if len(alone) == 2:
         return None not in {first.victim, second.victim} and first.victim != second.victim
     whole = next(fault for fault in both if fault not in alone)
+    if whole.name in _SETS_ALL and alone[0].name in _MAY_END:
+        return False
     return whole.name not in _STOPS or alone[0].name in _ENDS
 
 
