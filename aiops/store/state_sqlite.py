@@ -50,6 +50,10 @@ _MAX_LEASE_S = 600.0
 _MAX_WAIT_S = 7_200.0
 """A retry due, or a lease ending, further ahead than these was written by a clock that has since been set back."""
 
+_SMALL_BYTES = 4096
+_MAX_ASKED = 64
+"""Checkpoints up to that size, and so many of them, are kept in memory once they were read."""
+
 _NOTIFICATION_COLUMNS = "key, subject, receiver, created_at_s, message, attempts, last_error"
 
 
@@ -70,6 +74,8 @@ class StateSqlite:
         self._database = Database(path, now_s)
         self._history = HistorySqlite(self._database, max_bytes)
         self._dirty: dict[str, bytes] = {}
+        self._asked: dict[str, bytes | None] = {}
+        """Small checkpoints that were read, so that asking again every few seconds costs the event loop no disk."""
         self._dirty_lock = threading.Lock()
         feed = bool(self._database.read(f"SELECT 1 FROM events WHERE {_PUSHED} LIMIT 1"))  # noqa: S608 (a constant)
         self._memory = EventMemory(has_change_feed=feed)
@@ -187,14 +193,22 @@ class StateSqlite:
         with self._dirty_lock:
             if name in self._dirty:
                 return self._dirty[name]
-        rows = self._database.read("SELECT value FROM checkpoints WHERE name = ?", (name,))
-        return bytes(rows[0][0]) if rows else None
+            if name in self._asked:
+                return self._asked[name]
+            rows = self._database.read("SELECT value FROM checkpoints WHERE name = ?", (name,))
+            value = bytes(rows[0][0]) if rows else None
+            if value is None or len(value) <= _SMALL_BYTES:
+                if len(self._asked) >= _MAX_ASKED:
+                    self._asked.clear()
+                self._asked[name] = value
+            return value
 
     def put(self, name: str, value: bytes) -> None:
         if len(value) > _CHECKPOINT_MAX_BYTES:
             raise ValueError(f"checkpoint {name}: {len(value)} bytes, at most {_CHECKPOINT_MAX_BYTES} are kept")
         with self._dirty_lock:
             self._dirty[name] = value
+            self._asked.pop(name, None)
 
     def changed_checkpoints(self) -> Mapping[str, bytes]:
         """Those that were put and are not on the disk."""

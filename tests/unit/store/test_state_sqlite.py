@@ -281,6 +281,22 @@ def test_a_checkpoint_is_read_back_at_once_and_saved_when_flushed(state: StateSq
         assert connection.execute("SELECT name, value FROM checkpoints").fetchall() == [("tail:a", b"2")]
 
 
+def test_a_checkpoint_asked_for_again_costs_no_disk_and_is_still_the_last_one_put(state: StateSqlite, path: Path):
+    """Collectors ask for some every few seconds, on the event loop."""
+    state.put("known", b"1")
+    state.write_checkpoints(state.changed_checkpoints())
+    assert (state.get("known"), state.get("other")) == (b"1", None)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM checkpoints")
+
+    assert (state.get("known"), state.get("other")) == (b"1", None)
+
+    for name in ("known", "other"):
+        state.put(name, b"2")
+    state.write_checkpoints(state.changed_checkpoints())
+    assert (state.get("known"), state.get("other")) == (b"2", b"2")
+
+
 def test_a_clean_stop_saves_checkpoints(state: StateSqlite, path: Path):
     """Otherwise every restart would read the last seconds of every log twice."""
     state.put("tail:a", b"\x00\xff")
