@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -79,31 +80,41 @@ class _Reading(NamedTuple):
 
 def metric_finding(test: MetricTest, scene: Scene, place: Place) -> Finding:
     """The outcome of *test* for *place*."""
-    return _Case(test, scene, place).finding()
+    # what lies inside is often the same, as for the processes of one card; tests live as long as their rules, windows
+    # as long as the scene: their ids are names here
+    pid = place.pid if "pid" in CATALOG[test.name].labels else ""
+    key = id(test), place.inside(test.bound_by), pid
+    case = scene.once(key, lambda: _Case(test, scene, place))
+    return case.finding if case.own else case.none_at(place)
 
 
 class _Case:
-    """A metric test at a place, with the series it looks at."""
+    """A metric test at places that hold the same of its series."""
 
     def __init__(self, test: MetricTest, scene: Scene, place: Place) -> None:
         self._test, self._scene, self._place = test, scene, place
         self._bound, self._limit = test.bound_by, test.limit
-        # tests live as long as their rules, windows as long as the scene: their ids are names here
         self._seen = scene.once(id(test), lambda: _seen(test, scene))
-        own = [seen for seen in self._seen if place.covers(self._bound, seen.window.labels)]
-        self._own = [seen.window for seen in own]
+        inside = place.inside(self._bound)
+        own = [seen for seen in self._seen if inside is None or seen.where in inside]
+        if place.pid:
+            own = [seen for seen in own if place.covers(self._bound, seen.window.labels)]
+        self.own = [seen.window for seen in own]
         self._refs = tuple([seen.ref for seen in own])
         self._start_s = scene.first_bad_s - test.over
         self._end_s = min(scene.now_s, scene.first_bad_s + _MAX_AGE_S)
 
-    def finding(self) -> Finding:
-        """Present, absent or unknown."""
-        if not self._own and self._nothing_counted():
-            zero = _Reading(self._place.where, 0.0)
+    def none_at(self, place: Place) -> Finding:
+        """What it means that *place* has none of the series: 0 where somebody counts, else unknown."""
+        if self._nothing_counted:
+            zero = _Reading(place.where, 0.0)
             return self._loudest([zero], lambda reading: reading.value, "")
-        if not self._own:
-            about = f" for {self._place.text}" if self._seen else ""
-            return unknown(f"no {self._test.name}{about}")
+        about = f" for {place.text}" if self._seen else ""
+        return unknown(f"no {self._test.name}{about}")
+
+    @cached_property
+    def finding(self) -> Finding:
+        """Present, absent or unknown; there are series."""
         if self._test.share is not None:
             return self._share()
         if self._test.ratio_to_peers is not None:
@@ -116,6 +127,7 @@ class _Case:
             return self._newcomers()
         return self._against_level() if self._test.trend is None else self._growth()
 
+    @cached_property
     def _nothing_counted(self) -> bool:
         """Whether somebody looks, so that the missing series means that there was nothing to count."""
         watched = self._test.watched_by
@@ -131,7 +143,7 @@ class _Case:
     def _against_level(self) -> Finding:
         readings = [
             _Reading(w.labels, value, onset=self._crossing(w) if self._limit.holds(value) else None)
-            for w in self._own
+            for w in self.own
             if (value := self._reduced(w)) is not None
         ]
         return self._loudest(readings, lambda reading: reading.value, f"no recent {self._test.name}")
@@ -157,7 +169,7 @@ class _Case:
     # --- against itself, before -------------------------------------------------------------------------------------
 
     def _against_baseline(self) -> Finding:
-        readings = [found for w in self._own if (found := self._shifted(w)) is not None]
+        readings = [found for w in self.own if (found := self._shifted(w)) is not None]
         missing = f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}"
         return self._loudest(readings, _rise if self._test.rise is not None else _ratio, missing)
 
@@ -201,14 +213,14 @@ class _Case:
     # --- against what people set time-outs to -----------------------------------------------------------------------
 
     def _against_time_outs(self) -> Finding:
-        readings = [_Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
+        readings = [_Reading(w.labels, value) for w in self.own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: past_round(reading.value), f"no recent {self._test.name}")
 
     # --- who came ---------------------------------------------------------------------------------------------------
 
     def _newcomers(self) -> Finding:
         """How many series more there are at the place than before; one that took another's place is no newcomer."""
-        found = newcomers(self._own, self._start_s, self._end_s)
+        found = newcomers(self.own, self._start_s, self._end_s)
         if found is None:
             return unknown(f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}", self._refs)
         held = self._limit.holds(found.more)
@@ -222,7 +234,7 @@ class _Case:
     # --- steady growth ----------------------------------------------------------------------------------------------
 
     def _growth(self) -> Finding:
-        parts = [cut(window, self._start_s, self._scene.first_bad_s) for window in self._own]
+        parts = [cut(window, self._start_s, self._scene.first_bad_s) for window in self.own]
         found = [(part, grown) for part in parts if (grown := steady_growth(part.at_s, part.values)) is not None]
         readings = []
         for part, grown in found:
@@ -244,7 +256,7 @@ class _Case:
         if len(others) < 2:
             return unknown("fewer than two peers", self._refs)
         normal = median(others)
-        readings = [_Reading(w.labels, value, normal) for w in self._own if (value := self._reduced(w)) is not None]
+        readings = [_Reading(w.labels, value, normal) for w in self.own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: reading.ratio, f"no recent {self._test.name}")
 
     def _is_peer(self, where: str) -> bool:
@@ -267,7 +279,7 @@ class _Case:
             "share": f"{share * 100:.0f} %",
             "count": f"{whole:.0f}",
             "limit": f"{self._limit.value * 100:.0f} %",
-            "who": name_all((w.labels for w in self._own), self._bound),
+            "who": name_all((w.labels for w in self.own), self._bound),
         }
         return Finding(stated(holds=self._limit.holds(share)), words, series=self._refs)
 
@@ -386,10 +398,13 @@ def _of_readings(window: Window, divisor: Window) -> Window | None:
 
 def _of_gains(window: Window, divisor: Window) -> Window | None:
     """What one counter gained over what the other did, from reading to reading: seconds a request, hits a query."""
-    at_s, mine, others = np.intersect1d(window.at_s, divisor.at_s, return_indices=True)
+    at_s, mine, others = window.at_s, window.values, divisor.values
+    if not np.array_equal(at_s, divisor.at_s):  # seldom: mostly both stand on one page
+        at_s, here, there = np.intersect1d(at_s, divisor.at_s, return_indices=True)
+        mine, others = mine[here], others[there]
     if at_s.size < 2:
         return None
-    gained, by = steps(window.values[mine]), steps(divisor.values[others])
+    gained, by = steps(mine), steps(others)
     moved = by > 0
     return Window(window.labels, at_s[1:][moved], gained[moved] / by[moved]) if moved.any() else None
 

@@ -41,7 +41,7 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
         if _from_place(w.labels, scene, place) or (test.of_host and not w.labels.get("instance"))
     ]
     count, before, onset = 0.0, 0.0, None
-    for window in windows:
+    for window in filter(scene.moves, windows):
         part = cut_with_reference(window, start_s, end_s)
         if part.at_s.size < 2:
             continue
@@ -61,8 +61,12 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
         "when": scene.when(onset),
         "who": name_all((w.labels for w in windows), "instance") or "a log of this host",
     }
-    known = _followed_since(start_s - test.within / 2, scene)
-    if count and test.jump and not known and (count < test.jump or not _silent_before(windows, scene)):
+    if (
+        count
+        and test.jump
+        and not _followed_since(start_s - test.within / 2, scene)
+        and (count < test.jump or not _silent_before(windows, scene))
+    ):
         return unknown("too little of the log before to tell what is usual", refs)
     words["ratio"] = factor(count / before) if before > 0 else "many times"
     if count >= max(test.at_least, test.jump * before):
@@ -141,10 +145,15 @@ def _from_place(labels: Labels, scene: Scene, place: Place) -> bool:
 
 
 def _followed(scene: Scene, place: Place) -> bool:
-    sources = [w for w in scene.view.windows("log_source_up") if w.values[-1] > 0]
+    sources = scene.once("followed", lambda: _followed_now(scene))
     if place.scope in {Scope.SERVICE, Scope.HOST, Scope.LINK}:
         return bool(sources)
-    return any(w.labels.get("instance") in place.instances for w in sources)
+    return not place.instances.isdisjoint(sources)
+
+
+def _followed_now(scene: Scene) -> frozenset[str]:
+    """Whose logs are followed; the host's own are nobody's."""
+    return frozenset(w.labels.get("instance") for w in scene.view.windows("log_source_up") if w.values[-1] > 0)
 
 
 def _silent_before(windows: Sequence[Window], scene: Scene) -> bool:

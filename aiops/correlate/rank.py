@@ -116,10 +116,13 @@ def weigh(rule: CauseRule, scene: Scene, place: Place, most_shown: float = MAX_S
 def share_tested(rule: CauseRule, evidence: Sequence[Evidence]) -> float:
     """Share of the clauses' weight that could be tested; ways beside one that is present need not be."""
     left_out = untold(rule, evidence)
-    weights = {clause.id: abs(math.log(clause.odds.present / clause.odds.absent)) for clause in rule.evidence}
-    asked = [e for e in evidence if e.id not in left_out]
-    known = sum(weights[e.id] for e in asked if e.state is not EvidenceState.UNKNOWN)
-    return known / sum(weights[e.id] for e in asked)
+    known = asked = 0.0
+    for clause, e in zip(rule.evidence, evidence, strict=True):
+        if e.id not in left_out:
+            weight = abs(math.log(clause.odds.present / clause.odds.absent))
+            asked += weight
+            known += weight if e.state is not EvidenceState.UNKNOWN else 0.0
+    return known / asked
 
 
 def late_ones(rule: CauseRule, evidence: Iterable[Evidence], symptom: Onset) -> frozenset[str]:
@@ -156,7 +159,9 @@ def vote(evidence: Sequence[Evidence]) -> tuple[tuple[Evidence, ...], float]:
         if held is None or _louder(found.log_odds, evidence[held].log_odds):
             strongest[found.family] = index
     chosen = set(strongest.values())
-    told = tuple(e if index in chosen else replace(e, log_odds=0.0) for index, e in enumerate(evidence))
+    told = tuple(
+        e if index in chosen or not e.log_odds else replace(e, log_odds=0.0) for index, e in enumerate(evidence)
+    )
     return told, sum(e.log_odds for e in told)
 
 

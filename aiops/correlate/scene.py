@@ -12,7 +12,7 @@ from aiops.correlate.pace import Pace, read_paces
 from aiops.correlate.topology import Place, Topology, read_topology
 from aiops.correlate.view import View, cut
 from aiops.model import Alert, Event, EventKind, LogTemplate, Onset
-from aiops.ports import EventReader, SeriesReader, TemplateReader
+from aiops.ports import EventReader, SeriesReader, TemplateReader, Window
 from aiops.rulebook.causes import Scope
 from aiops.rulebook.clauses import TEMPLATES_S
 from aiops.units import format_duration
@@ -59,8 +59,6 @@ class IncidentContext:
     symptoms: tuple[Alert, ...]
     first_bad_s: float
     opened_at_s: float
-    named: frozenset[str] = frozenset()
-    """Causes that are named already."""
 
     @property
     def onset(self) -> Onset:
@@ -110,6 +108,10 @@ class Scene:
             return known
         found = self._known[key] = find()
         return found
+
+    def moves(self, window: Window) -> bool:
+        """Whether a series of this scene ever changes: most counters of errors and lines do not."""
+        return self.once(("moves", id(window)), lambda: bool((window.values != window.values[0]).any()))
 
     @cached_property
     def templates(self) -> Sequence[LogTemplate]:

@@ -44,17 +44,22 @@ class Place:
 
     def holds(self, label: str, value: str) -> bool:
         """Whether a series whose *label* is *value* belongs to this place."""
+        inside = self.inside(label)
+        return inside is None or value in inside
+
+    def inside(self, label: str) -> frozenset[str] | None:
+        """Values of *label* that belong to this place; None when all do."""
         if label in {"instance", "upstream"}:
-            return value in self.instances
+            return self.instances
         if label == "gpu":
-            return value in self.gpus
+            return self.gpus
         if label == "service":
-            return value == self.service
+            return frozenset({self.service})
         if label == "model":
-            return self.scope is not Scope.MODEL or value == self.where.get("model")
+            return frozenset({self.where.get("model")}) if self.scope is Scope.MODEL else None
         if label == "device":
-            return not self.devices or value in self.devices
-        return True  # host_name: there is one host here
+            return self.devices or None
+        return None  # host_name: there is one host here
 
     def touches(self, other: Place) -> bool:
         """Whether what happens here can show at *other*: they share a replica, or it is not known whom they hold."""

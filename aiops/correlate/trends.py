@@ -8,10 +8,9 @@ grows because more is asked for is none either, so a trend is only stated where 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from aiops.correlate.scene import Scene
 from aiops.correlate.terms import of_service
@@ -39,21 +38,28 @@ def steady_growth(at_s: Floats, values: Floats) -> float | None:
     """
     if at_s.size < _PIECES or float(at_s[-1] - at_s[0]) < _MIN_SPAN_S:
         return None
-    edges = np.linspace(float(at_s[0]), float(at_s[-1]), _PIECES + 1)
-    cuts = np.searchsorted(at_s, edges[1:-1])
-    pieces = [median(piece) for piece in np.split(values, cuts) if piece.size]
-    if len(pieces) < _PIECES:
+    first_s, piece_s = float(at_s[0]), float(at_s[-1] - at_s[0]) / _PIECES
+    inner = at_s.searchsorted([first_s + number * piece_s for number in range(1, _PIECES)])
+    bounds = [0, *inner.tolist(), at_s.size]
+    if any(first == end for first, end in itertools.pairwise(bounds)):
         return None
-    steps = np.diff(pieces)
+    if bool((values == values[0]).all()):
+        return 0.0
+    pieces = [median(values[first:end]) for first, end in itertools.pairwise(bounds)]
+    steps = [after - before for before, after in itertools.pairwise(pieces)]
     grown = pieces[-1] - pieces[0]
-    back = int((np.sign(steps) == -np.sign(grown)).sum())
-    if grown == 0 or pieces[0] <= 0 or back > 1 or float(np.abs(steps).max()) > _MAX_STEP_SHARE * abs(grown):
+    back = sum(step * grown < 0 for step in steps)
+    if grown == 0 or pieces[0] <= 0 or back > 1 or max(map(abs, steps)) > _MAX_STEP_SHARE * abs(grown):
         return 0.0
     return grown / pieces[0]
 
 
 def traffic_was_level(scene: Scene, start_s: float, end_s: float) -> bool | None:
     """Whether the second half of a time saw hardly more arrivals than the first; None where none are counted."""
+    return scene.once(("level", start_s, end_s), lambda: _was_level(scene, start_s, end_s))
+
+
+def _was_level(scene: Scene, start_s: float, end_s: float) -> bool | None:
     middle_s = (start_s + end_s) / 2
     counted = scene.view.windows("http_server_arrival_rate", {"service": scene.context.service})
     if counted:

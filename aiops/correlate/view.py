@@ -29,6 +29,7 @@ class View:
         self._series = series
         self._held: dict[str, tuple[Window, ...]] = {}
         self._matched: dict[tuple[object, ...], Sequence[Window]] = {}
+        self._grouped: dict[tuple[str, str], Mapping[str, Sequence[Window]]] = {}
 
     def windows(self, metric: str, match: Mapping[str, str] | None = None) -> Sequence[Window]:
         """All series of *metric* in sight whose labels match; a wanted value may name alternatives with ``|``."""
@@ -41,7 +42,27 @@ class View:
         key = (metric, *match.items())
         found = self._matched.get(key)
         if found is None:
-            found = self._matched[key] = _matching(held, match)
+            found = self._matched[key] = self._matching(metric, match)
+        return found
+
+    def _matching(self, metric: str, match: Mapping[str, str]) -> Sequence[Window]:
+        (name, value), *others = match.items()
+        if "|" in value:
+            found = _having(self.windows(metric), name, value)
+        else:
+            found = self.by_label(metric, name).get(value, ())
+        for each in others:
+            found = _having(found, *each)
+        return found
+
+    def by_label(self, metric: str, name: str) -> Mapping[str, Sequence[Window]]:
+        """The series of *metric* by the value of one label: there are hundreds of log classes, each asked for alone."""
+        found = self._grouped.get((metric, name))
+        if found is None:
+            groups: dict[str, list[Window]] = {}
+            for window in self.windows(metric):
+                groups.setdefault(window.labels.get(name), []).append(window)
+            found = self._grouped[metric, name] = groups
         return found
 
     def labels(self, metric: str) -> list[Labels]:
@@ -49,9 +70,9 @@ class View:
         return [window.labels for window in self.windows(metric)]
 
 
-def _matching(windows: Sequence[Window], match: Mapping[str, str]) -> Sequence[Window]:
-    wanted = {name: frozenset(value.split("|")) for name, value in match.items()}
-    return [w for w in windows if all(w.labels.get(name) in values for name, values in wanted.items())]
+def _having(windows: Sequence[Window], name: str, value: str) -> Sequence[Window]:
+    wanted = frozenset(value.split("|"))
+    return [w for w in windows if w.labels.get(name) in wanted]
 
 
 def cut(window: Window, start_s: float, end_s: float) -> Window:

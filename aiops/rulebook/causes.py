@@ -12,7 +12,7 @@ import functools
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -235,7 +235,18 @@ def load_causes(folders: Iterable[Path]) -> tuple[CauseRule, ...]:
         problems.extend(_dangling(read) or _cycles(read))
     if problems:
         raise ConfigError(*problems)
-    return tuple(read[cause][0] for cause in sorted(read))
+    return _sharing(read[cause][0] for cause in sorted(read))
+
+
+def _sharing(rules: Iterable[CauseRule]) -> tuple[CauseRule, ...]:
+    """*rules*, with one object for metric tests that are equal: what a look finds out for one holds for all."""
+    known: dict[str, MetricTest] = {}
+
+    def shared(clause: Clause) -> Clause:
+        test = clause.metric
+        return clause if test is None else replace(clause, metric=known.setdefault(repr(test), test))
+
+    return tuple(replace(rule, evidence=tuple(map(shared, rule.evidence))) for rule in rules)
 
 
 def load_cause(path: Path) -> tuple[CauseRule, Node]:
@@ -300,7 +311,13 @@ def _cycles(read: Mapping[str, tuple[CauseRule, Node]]) -> list[Problem]:
 
 def reachable(causes: Sequence[CauseRule]) -> Mapping[str, tuple[str, ...]]:
     """Per cause all it can lead to, nearest first; never itself."""
-    direct = {rule.cause: rule.leads_to for rule in causes}
+    return _reached(tuple((rule.cause, rule.leads_to) for rule in causes))
+
+
+@functools.lru_cache(maxsize=8)
+def _reached(links: tuple[tuple[str, tuple[str, ...]], ...]) -> Mapping[str, tuple[str, ...]]:
+    """As `reachable`, which every look asks for."""
+    direct = dict(links)
     found: dict[str, tuple[str, ...]] = {}
     for cause, first in direct.items():
         order: list[str] = []
