@@ -46,6 +46,7 @@ bench: $(STAMP)
 	$(BIN)/python bench/time_to_page.py
 	$(if $(PAGES),$(BIN)/python bench/footprint.py $(PAGES),@echo "bench/footprint.py left out: set PAGES to a folder of recorded metric pages")
 	$(BIN)/python bench/incident_cost.py
+	$(BIN)/python bench/evaluation.py
 	$(if $(LOGS),$(BIN)/python bench/logs.py $(LOGS),@echo "bench/logs.py left out: set LOGS to a folder of labelled log sets")
 	$(if $(CASES),$(BIN)/python bench/rca.py $(CASES),@echo "bench/rca.py left out: set CASES to folders of failure cases")
 	$(if $(RUNS),$(BIN)/python bench/lab.py $(RUNS),@echo "bench/lab.py left out: set RUNS to folders of lab runs")

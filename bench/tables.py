@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sheet import measured
 from tables_calm import calm
-from tables_daemon import exposition, footprint, hung_sources, incident_cost, soak, time_to_page
+from tables_daemon import evaluation, exposition, footprint, hung_sources, incident_cost, soak, time_to_page
 from tables_lab import lab, ranked
 from tables_logs import flood, logs
 
@@ -32,6 +32,7 @@ SECTIONS = {
     "time_to_page": time_to_page,
     "footprint": footprint,
     "incident_cost": incident_cost,
+    "evaluation": evaluation,
     "hung_sources": hung_sources,
     "soak_1x": soak,
     "soak_100x": soak,

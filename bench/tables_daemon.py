@@ -134,6 +134,29 @@ def incident_cost(result: dict) -> Iterator[str]:
     yield from measured(result)
 
 
+def evaluation(result: dict) -> Iterator[str]:
+    settings, goal = result["settings"], result["goals"]["thorough_s"]
+    yield "## One look at an incident"
+    yield ""
+    yield (
+        f"{settings['series']:,} series in memory, a quarter of an hour of each: {settings['replicas']} replicas on "
+        f"{settings['cards']} cards with {settings['processes']} processes, in two scripted scenarios of the tests. An ordinary "
+        "look weighs every cause at every place; a thorough one also scores every series and draws charts. CPU time, in turns "
+        "with a fixed piece of work (a thousand sorts of 150 numbers), to whose quickest round the last column compares its own."
+    )
+    yield ""
+    rows = [
+        [name.partition("/")[0], way, f"{cost['median'] * 1e3:.0f} ms", f"{cost['least'] * 1e3:.0f} ms", f"{row['over_unit'][way]:.1f}"]
+        for name, row in result["scenes"].items()
+        for way in ("ordinary", "thorough")
+        for cost in (row["seconds"][way],)
+    ]  # fmt: skip
+    yield from table(["scene", "look", "median", "quickest", "over the fixed work"], rows)
+    yield f"- goal: a thorough one in {goal['goal'] * 1e3:.0f} ms" + ("" if goal["reached"] else "; **missed**")
+    yield ""
+    yield from measured(result)
+
+
 def hung_sources(result: dict) -> Iterator[str]:
     settings = result["settings"]
     yield "## Sick sources"
