@@ -7,7 +7,8 @@ in two looks in a row, and stays named while it leads or nothing else does (evid
 Another answer may replace it in two cases. Either what was named no longer stands: it is ruled out, follows from
 something else, or has lost what made it likely; then another must lead three times in a row. Or it stands as it did and
 another merely leads it; then six times. Each replacement doubles both, so that two causes of which now one leads and
-now the other cannot take turns: whoever is paged learns of the first, and of a second that lasted. A state never
+now the other cannot take turns: whoever is paged learns of the first, and of a second that lasted. One that leads beside
+what is named is added after three looks; what was added stays while the rest does. A state never
 replaces a trigger or fault: queues and caches stay full for a while after what filled them is gone.
 """
 
@@ -60,9 +61,13 @@ class Settler:
         if held.status is DiagnosisStatus.NAMED:
             if leading == _leaders(held):
                 return fresh
-            if not leading or _falls_back(held, fresh) or self._streak < self._needed(held, fresh):
+            if (
+                set(leading) < set(_leaders(held))
+                or _falls_back(held, fresh)
+                or self._streak < self._needed(held, fresh)
+            ):
                 return held
-            self._replaced += 1
+            self._replaced += not set(_leaders(held)) < set(leading)
             return fresh
         if leading and self._streak >= _TO_NAME:
             return fresh
@@ -71,7 +76,9 @@ class Settler:
         return replace(fresh, status=status, hypotheses=tuple(_unnamed(h) for h in fresh.hypotheses))
 
     def _needed(self, held: Diagnosis, fresh: Diagnosis) -> int:
-        """Looks in a row that another must lead to replace what is *held*."""
+        """Looks in a row that another must lead to replace what is *held*, or lead beside it."""
+        if set(_leaders(held)) < set(_leaders(fresh)):
+            return _TO_REPLACE
         once = _TO_REPLACE_STANDING if _stands(held, fresh) else _TO_REPLACE
         return int(once * 2**self._replaced)
 

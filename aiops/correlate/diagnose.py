@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from aiops.correlate.charts import draw
 from aiops.correlate.impact import count_impact
@@ -11,8 +12,9 @@ from aiops.correlate.load import LoadAccount
 from aiops.correlate.movers import find_movers
 from aiops.correlate.narrowing import narrowed
 from aiops.correlate.news import with_news
-from aiops.correlate.rank import weigh_all
+from aiops.correlate.rank import Weighed, weigh_all
 from aiops.correlate.scene import IncidentContext, Scene
+from aiops.correlate.second import Only, Rest, second_look
 from aiops.correlate.verdicts import Bench
 from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
 from aiops.ports import EventReader, SeriesReader, TemplateReader
@@ -54,6 +56,11 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         most_shown: The highest probability that may be shown.
     """
     scene = Scene(context, series, events, templates, now_s)
+
+    def weigh_rest(found: Rest) -> list[Weighed]:
+        alone = replace(context, first_bad_s=found.began_s)
+        return weigh_all(causes, Scene(alone, Only(series, found.kinds), events, templates, now_s), most_shown)
+
     bench = Bench(
         weighed=weigh_all(causes, scene, most_shown),
         leads=reachable(causes),
@@ -61,6 +68,8 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         sharers=_sharers(causes, scene.load),
         risen=scene.load.risen(ROOT_SHARE),
     )
+    if firsts := bench.roots() or bench.held(context.named):
+        bench = bench.beside(firsts, second_look(scene, firsts, bench.weighed, weigh_rest))
     hypotheses = narrowed(bench.verdicts(scene.topology), causes, scene)
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)
     found: tuple[LogTemplate, ...] = ()

@@ -59,6 +59,8 @@ class IncidentContext:
     symptoms: tuple[Alert, ...]
     first_bad_s: float
     opened_at_s: float
+    named: frozenset[str] = frozenset()
+    """Causes that are named already."""
 
     @property
     def onset(self) -> Onset:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aiops.correlate.rank import MIN_FAMILIES, MIN_PROBABILITY, MIN_TESTED, Weighed
@@ -52,14 +52,40 @@ class Bench:
     states_may_lead: bool
     sharers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     risen: Mapping[Term, str] = field(default_factory=dict)
+    firsts: Sequence[Weighed] = ()
+    """Roots, where others were looked for beside them."""
+    seconds: Sequence[Weighed] = ()
+    """Roots of what those leave unexplained."""
 
     def verdicts(self, topology: Topology) -> tuple[Hypothesis, ...]:
         """Hypotheses, best first, ruled-out ones last; the first is a root if one leads clearly."""
-        roots = self.roots()
+        roots = [*(self.firsts or self.roots()), *self.seconds]
         told = [self._tell(w, roots) for w in self._worth_telling()]
         places = Counter(w.cause for w in self.weighed)
         gathered = _gather([_widened(h, places[h.cause], topology) for h in told], topology)
-        return tuple(sorted(gathered, key=lambda h: (_RANKS[h.verdict], -h.probability)))
+        later = {w.cause for w in self.seconds}
+        return tuple(sorted(gathered, key=lambda h: (_RANKS[h.verdict], h.cause in later, -h.probability)))
+
+    def held(self, named: Collection[str]) -> list[Weighed]:
+        """What was *named* before, where it is still seen and as likely as not."""
+        found = [w for w in self.weighed if w.cause in named and w.seen and not w.ruled_out]
+        best = {cause: next(w.score for w in found if w.cause == cause) for cause in {w.cause for w in found}}
+        return [w for w in found if w.probability >= MIN_PROBABILITY and best[w.cause] - w.score < LEAD]
+
+    def beside(self, firsts: Sequence[Weighed], rest: Sequence[Weighed]) -> Bench:
+        """
+        This bench, with what is at work beside *firsts*.
+
+        Args:
+            firsts: Roots.
+            rest: What could be, weighed on the bad answers that *firsts* do not explain.
+        """
+        likely = {(w.cause, w.place.where): w for w in rest if w.may_be_root}
+        seconds = Bench(rest, self.leads, states_may_lead=False).roots()
+        if not likely or not (seconds or self.roots()):
+            return self
+        weighed = [likely.get((w.cause, w.place.where), w) for w in self.weighed]
+        return replace(self, weighed=sorted(weighed, key=lambda w: -w.score), firsts=firsts, seconds=seconds)
 
     def roots(self) -> list[Weighed]:
         """What is named: the first if it leads clearly, at every place it is at, with its equal in load."""
@@ -164,6 +190,12 @@ class Bench:
         if w.ruled_out:
             return Verdict.RULED_OUT, next(
                 e.text for e in w.evidence if e.necessary and e.state is EvidenceState.ABSENT
+            )
+        if w in self.seconds:
+            others = " and ".join(dict.fromkeys(first.rule.title for first in self.firsts))
+            return (
+                Verdict.ROOT,
+                f"{w.families} independent kinds of evidence agree on what “{others}” does not explain.",
             )
         if w in roots:
             return Verdict.ROOT, f"{w.families} independent kinds of evidence agree, and nothing else comes near."

@@ -126,7 +126,7 @@ async def _play(job: Job, traffic: str, cell: Cell, folder: Path, kept: Path) ->
             fault=fault.name, cause=fault.cause, causes=fault.causes, kind=fault.kind, where=times.where,
             stub=fault.stub, gateway=job.gateway, dialect=job.dialect, seed=job.seed, magnitudes=fault.magnitudes,
             began_s=times.began_s, first_bad_s=first_bad_s, ended_s=times.ended_s, decoy_s=times.decoy_s,
-            revision=revision(), answers=stats["answers"], bad_share=round(bad_share, 3),
+            revision=revision(), answers=stats["answers"], bad_share=round(bad_share, 3), each=fault.each,
         )  # fmt: skip
         (kept / "truth.json").write_text(as_text(truth.as_json()))
 

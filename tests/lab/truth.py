@@ -36,6 +36,9 @@ class Truth:
     bad_share: float = 0.0
     """Of the answers from the first bad one to the end of the fault."""
 
+    each: tuple[dict[str, Any], ...] = ()
+    """Of two faults at once: when each began, where, and which bad answers were its own."""
+
     def as_json(self) -> dict[str, Any]:
         """For truth.json."""
         return asdict(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from tests.lab.house import House
@@ -47,6 +47,9 @@ class Fault(ABC):
     """Programs it runs, beyond those of any house; see `tests.lab.needs`."""
     dialects: ClassVar[tuple[str, ...]] = ("vllm", "sglang")
 
+    each: tuple[dict[str, Any], ...] = ()
+    """Of several at once, after their end: when each began, where, and its own bad answers."""
+
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.magnitudes: Magnitudes = {}
@@ -70,6 +73,12 @@ class Fault(ABC):
     def causes(self) -> tuple[str, ...]:
         """Ids of all causes that are right as roots."""
         return (self.cause,) if self.cause else ()
+
+    @property
+    def victim(self) -> int | None:
+        """The index of the replica it happens to, where that is drawn in advance."""
+        found: int | None = getattr(self, "_victim", None)
+        return found
 
     def where(self, house: House) -> dict[str, str]:
         """The place that must be named: ``gpu`` or ``instance``; empty when it is everywhere. Asked after `begin`."""

@@ -39,7 +39,7 @@ class NetworkRetransmits(Fault):
             "variant": rng.choice(("host", "replicas", "one replica")), "loss": round(rng.uniform(0.03, 0.15), 3),
             "connect_s": rng.choice((1.0, 1.0, 2.0)), "tool": "nft",
         }  # fmt: skip
-        self._victim: int | None = None
+        self._victim = rng.randrange(3) if self.magnitudes["variant"] == "one replica" else None
 
     def furnish(self, plan: Plan) -> Plan:
         settings = {**plan.gateway_settings, "keep": 0, "connect_s": float(self.magnitudes["connect_s"])}
@@ -47,8 +47,7 @@ class NetworkRetransmits(Fault):
 
     async def begin(self, house: House) -> None:
         ports = [replica.port for replica in house.replicas]
-        if self.magnitudes["variant"] == "one replica":
-            self._victim = self.rng.randrange(len(ports))
+        if self._victim is not None:
             ports = [ports[self._victim]]
         named = "{ " + ", ".join(map(str, ports)) + " }"
         lost = f"numgen random mod 1000 < {round(float(self.magnitudes['loss']) * 1000)} counter drop"
@@ -138,7 +137,7 @@ class SocketExhaustion(Fault):
         else:
             files = rng.choice((128, 256, 512))
             self.magnitudes |= {"files": files, "opened_per_s": round(files / rng.uniform(15.0, 45.0), 1)}
-        self._victim: int | None = None
+        self._victim = rng.randrange(3) if variant == "replica files" else None
         self._port_range = ""
         self._agent: Process | None = None
 
@@ -158,8 +157,7 @@ class SocketExhaustion(Fault):
             await house.gateway.configure(keep=0)
         elif variant == "gateway files":
             await house.gateway.configure(files=int(self.magnitudes["files"]))
-        else:
-            self._victim = self.rng.randrange(len(house.replicas))
+        elif self._victim is not None:
             replica = house.replicas[self._victim]
             files = int(self.magnitudes["files"])
             resource.prlimit(replica.pid, resource.RLIMIT_NOFILE, (files, files))

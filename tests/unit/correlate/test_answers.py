@@ -72,6 +72,14 @@ def test_which_of_two_named_together_is_likelier_is_no_news():
     assert told(*[look("a", "b")] * 2, *[look("b", "a"), look("a", "b")] * 20) == [("a", "b")]
 
 
+def test_a_second_cause_is_added_after_three_looks_and_stays():
+    """Whoever works on the first should learn of the second soon, and not hear that it is gone because its lines are old."""
+    both = look("a", "b")
+
+    assert told(*[look("a")] * 2, *[both] * 2, look("a")) == [("a",)]
+    assert told(*[look("a")] * 2, *[both] * 3, *[look("a")] * 50) == [("a",), ("a", "b")]
+
+
 def test_a_state_never_replaces_what_led_to_it():
     """Queues stay full for a while after what filled them is gone."""
     full = look("queue", beside={"a": GONE}, level=CauseLevel.STATE)

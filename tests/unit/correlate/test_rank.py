@@ -353,3 +353,47 @@ def test_a_cause_that_needs_the_load_accounting_waits_for_it():
 def test_no_probability_above_nine_tenths_is_shown():
     """Certainty has to be earned by confirmed incidents."""
     assert judge(weighed("x", 30.0))[0]["x"].probability == MAX_SHOWN
+
+
+# --- two at once ----------------------------------------------------------------------------------------------------
+
+
+def beside(first: Weighed, *rest: Weighed) -> tuple[dict[str, Verdict], list[str]]:
+    """Verdicts, and all causes in their order, where *rest* is weighed on what *first* does not explain."""
+    bench = Bench([first, *(replace(w, score=w.score - 10.0) for w in rest)], {}, states_may_lead=True)
+    told = bench.beside([first], sorted(rest, key=lambda w: -w.score)).verdicts(Topology("s", "h", ()))
+    return {h.cause: h.verdict for h in told}, [h.cause for h in told]
+
+
+def test_what_leads_on_the_rest_is_a_second_root_and_stands_behind_the_first():
+    """People look at the first name first: that of what began."""
+    told, order_told = beside(weighed("crash", 1.0), weighed("xid", 5.0))
+
+    assert told == {"crash": Verdict.ROOT, "xid": Verdict.ROOT}
+    assert order_told == ["crash", "xid"]
+
+
+def test_of_two_that_are_as_likely_on_the_rest_neither_is_a_root():
+    told, order_told = beside(weighed("crash", 1.0), weighed("xid", 5.0), weighed("leak", 4.9))
+
+    assert told == {"crash": Verdict.ROOT, "xid": Verdict.CANDIDATE, "leak": Verdict.CANDIDATE}
+    assert order_told == ["crash", "xid", "leak"]
+
+
+def test_what_could_not_be_named_alone_changes_nothing_beside_the_first():
+    weak = weighed("xid", 5.0, second=EvidenceState.ABSENT)
+    bench = Bench([weighed("crash", 1.0)], {}, states_may_lead=True)
+
+    assert bench.beside(bench.roots(), [weak]) is bench
+
+
+def test_what_was_named_is_held_while_it_is_seen_and_likely():
+    """Its share of the bad answers falls when something else fails as well."""
+
+    def held(w: Weighed) -> list[str]:
+        return [h.cause for h in Bench([w], {}, states_may_lead=True).held({"crash"})]
+
+    assert held(weighed("crash", 0.5)) == ["crash"]
+    assert held(weighed("crash", -0.5)) == []
+    assert held(weighed("other", 5.0)) == []
+    assert held(weighed("crash", 5.0, first=EvidenceState.ABSENT)) == []

@@ -1,0 +1,203 @@
+"""
+What a named cause does not explain: bad answers of other replicas, or of one replica more than of all others.
+
+Two things can be at work at once, and the second seldom begins as the first does. Held against the incident's first bad
+answer its evidence is late, and its share of the bad answers is small. So the rest is asked for once more, as if it were
+all there is: when did it begin, and which cause that does not follow from what is named speaks for it?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aiops.correlate.rank import LATE_S, Weighed
+from aiops.correlate.scene import Scene
+from aiops.correlate.topology import Place
+from aiops.model import NOBODY, CauseLevel, Sample
+from aiops.ports import SeriesReader, Window
+from aiops.stats import Floats, steps
+
+_REQUESTS = "http_server_requests_total"
+_BAD = {"outcome": "503|5xx|429|truncated|stalled"}
+_BEFORE_S = 10
+"""Looked at before the first bad answer."""
+_MIN_BAD = 8.0
+"""Fewer bad answers come by chance."""
+_SPELL_S = 8
+_IN_A_SPELL = 4.0
+"""So many bad answers in a spell more than by chance, and they have begun."""
+_STANDS_OUT = 3.0
+"""Times as many bad answers as any other: one replica is hurt by something else than all are."""
+
+Kind = tuple[str, str]
+"""Who gave bad answers, and their outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Bad answers that what was named does not explain."""
+
+    kinds: frozenset[Kind]
+    began_s: float
+    taken: frozenset[str]
+    """Replicas at which all is explained."""
+
+    @property
+    def givers(self) -> frozenset[str]:
+        """Who gave them."""
+        return frozenset(giver for giver, _ in self.kinds)
+
+    def fits(self, place: Place, replicas: frozenset[str]) -> bool:
+        """Whether what happens at *place* could give them: at a replica that did, or at all that are left."""
+        left = replicas - self.taken
+        if place.instances and not left <= place.instances:
+            return place.instances <= self.givers
+        return bool(self.taken) and (NOBODY in self.givers or left <= self.givers)
+
+
+def rest(scene: Scene, roots: Sequence[Weighed]) -> Rest | None:
+    """
+    The bad answers that *roots* do not explain; None where there are hardly any.
+
+    Roots of some replicas explain what those give. Roots of all explain what all give, and what came as they began.
+    """
+    replicas = frozenset(scene.topology.instances)
+    if len(replicas) < 2 or not roots:
+        return None
+    hurt = frozenset[str]().union(*(w.place.instances or replicas for w in roots))
+    counts, taken, earliest = _by_kind(scene), frozenset[str](), 0.0
+    if hurt < replicas:
+        taken = hurt
+        left = {kind: bad for kind, bad in counts.items() if kind[0] not in taken}
+    else:
+        left = dict(_standing_out(counts, replicas))
+        earliest = _BEFORE_S + LATE_S
+    if not left or (not taken and len({giver for giver, _ in left}) > 1):
+        return None
+    whole = np.sum(list(left.values()), axis=0)
+    began = _began(whole)
+    if whole.sum() < _MIN_BAD or began is None or began < earliest:
+        return None
+    return Rest(frozenset(left), scene.first_bad_s - _BEFORE_S + began, taken)
+
+
+def second_look(
+    scene: Scene, roots: Sequence[Weighed], weighed: Sequence[Weighed], weigh: Callable[[Rest], Sequence[Weighed]]
+) -> list[Weighed]:
+    """
+    What could be at work beside *roots*, weighed on the bad answers they leave unexplained, most likely first.
+
+    No state, nothing at replicas at which all is explained, nothing that follows from *roots*, nor, where the rest began
+    as they did, what they may follow from; empty where nothing is left to explain.
+
+    Args:
+        scene: What is looked at.
+        roots: What is named.
+        weighed: All, on all bad answers.
+        weigh: Weighs all on the rest.
+    """
+    found = rest(scene, roots)
+    if found is None:
+        return []
+    replicas = frozenset(scene.topology.instances)
+    named = frozenset(w.cause for w in roots)
+    later = found.began_s > scene.context.onset.by_s + LATE_S
+    out = named | _following(named, weighed)
+    return [
+        w
+        for w in weigh(found)
+        if w.cause not in out
+        and (later or named.isdisjoint(_following({w.cause}, weighed)))
+        and w.rule.level is not CauseLevel.STATE
+        and found.fits(w.place, replicas)
+    ]
+
+
+def _following(causes: Collection[str], weighed: Sequence[Weighed]) -> frozenset[str]:
+    """What follows from *causes*: at once, or over others of which something is seen."""
+    rules = {w.cause: w.rule for w in weighed}
+    seen = {w.cause for w in weighed if w.seen and not w.ruled_out}
+    found: set[str] = set()
+    ahead = [rules[cause] for cause in causes if cause in rules]
+    while ahead:
+        for follower in ahead.pop().leads_to:
+            if follower not in found:
+                found.add(follower)
+                ahead += [rules[follower]] if follower in seen else []
+    return frozenset(found)
+
+
+class Only:
+    """
+    Series of which only some bad answers are known.
+
+    Args:
+        series: All.
+        kinds: The bad answers that are known.
+    """
+
+    def __init__(self, series: SeriesReader, kinds: frozenset[Kind]) -> None:
+        self._series, self._kinds = series, kinds
+        self._bad = frozenset(_BAD["outcome"].split("|"))
+
+    def window(
+        self, metric: str, start_s: float, end_s: float, match: Mapping[str, str] | None = None
+    ) -> Iterator[Window]:
+        """As of `SeriesReader`."""
+        found = self._series.window(metric, start_s, end_s, match)
+        if metric != _REQUESTS:
+            return found
+        return (w for w in found if w.labels.get("outcome") not in self._bad or _kind(w) in self._kinds)
+
+    def latest(
+        self, metric: str, now_s: float, match: Mapping[str, str] | None = None, max_age_s: float = 30.0
+    ) -> Iterator[Sample]:
+        """As of `SeriesReader`."""
+        return self._series.latest(metric, now_s, match, max_age_s)
+
+    def metrics(self) -> Sequence[str]:
+        """As of `SeriesReader`."""
+        return self._series.metrics()
+
+
+def _kind(window: Window) -> Kind:
+    return window.labels.get("upstream") or NOBODY, window.labels.get("outcome")
+
+
+def _by_kind(scene: Scene) -> dict[Kind, Floats]:
+    """Bad answers a second from shortly before the first one on."""
+    start_s = scene.first_bad_s - _BEFORE_S
+    size = max(int(scene.now_s - start_s) + 1, 1)
+    found: dict[Kind, Floats] = {}
+    for window in scene.view.windows(_REQUESTS, _BAD | {"service": scene.context.service}):
+        first = max(int(window.at_s.searchsorted(start_s)) - 1, 0)
+        at_s, values = window.at_s[first:], window.values[first:]
+        if at_s.size < 2:
+            continue
+        seconds = np.clip(np.floor(at_s[1:] - start_s).astype(np.intp), 0, size - 1)
+        counts: Floats = np.bincount(seconds, weights=steps(values), minlength=size).astype(np.float64)
+        if counts.any():
+            found.setdefault(_kind(window), np.zeros(size))
+            found[_kind(window)] += counts
+    return found
+
+
+def _standing_out(counts: Mapping[Kind, Floats], replicas: frozenset[str]) -> Iterator[tuple[Kind, Floats]]:
+    """Kinds of which one replica gives far more than any other, less what that other gives."""
+    nothing = np.zeros(next(iter(counts.values())).size if counts else 0)
+    for (giver, outcome), bad in counts.items():
+        others = [counts.get((name, outcome), nothing) for name in replicas - {giver}]
+        usual = max(others, key=np.sum)
+        if giver in replicas and bad.sum() >= max(_MIN_BAD, _STANDS_OUT * usual.sum()):
+            yield (giver, outcome), np.maximum(bad - usual, 0.0)
+
+
+def _began(bad: Floats) -> int | None:
+    """The second from which on they came, not one by one."""
+    for second in np.flatnonzero(bad >= 0.5):
+        if bad[second : second + _SPELL_S].sum() >= _IN_A_SPELL:
+            return int(second)
+    return None
