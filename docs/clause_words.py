@@ -33,7 +33,8 @@ def _test(clause: Clause) -> str:
     if isinstance(test, TemplateTest):
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
         if test.known:
-            return f"{times} of “{test.title}” since {format_duration(test.within)} before"
+            alone = f", and none of class `{test.without}`" if test.without else ""
+            return f"{times} of “{test.title}” since {format_duration(test.within)} before{alone}"
         kind = f"of “{test.title}”" if test.title else "of a kind"
         return f"{times} {kind} never seen before ({test.severity.value} or worse) since {format_duration(test.within)} before"
     if isinstance(test, EventTest):

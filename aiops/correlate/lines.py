@@ -102,11 +102,9 @@ def template_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
 def _signature_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
     """Lines of one signature from *place*, whether or not such lines are new in its log."""
     start_s = scene.first_bad_s - test.within
-    found = [
-        t for t in scene.templates
-        if t.title == test.title and t.last_at_s >= start_s and _from_place(t.labels, scene, place)
-    ]  # fmt: skip
-    count = sum(t.count for t in found)
+    said = [t for t in scene.templates if t.last_at_s >= start_s and _from_place(t.labels, scene, place)]
+    found = [t for t in said if t.title == test.title]
+    count = 0 if any(t.log_class == test.without for t in said) else sum(t.count for t in found)
     if count < test.at_least:
         if not _followed(scene, place):
             return unknown(f"no log of {clean(place.text)} is followed")

@@ -77,6 +77,13 @@ class Weighed:
         return any(e.necessary and e.state is EvidenceState.ABSENT for e in self.evidence)
 
     @property
+    def happened(self) -> bool:
+        """Whether it is there, be it that something else stands beside it which rules it out as the reason."""
+        others = {clause.id for clause in self.rule.evidence if clause.happened}
+        missing = {e.id for e in self.evidence if e.necessary and e.state is EvidenceState.ABSENT}
+        return self.seen and missing <= others
+
+    @property
     def may_be_root(self) -> bool:
         """Whether it has what a root needs."""
         return (

@@ -161,7 +161,7 @@ class Bench:
         if beside:
             reason += f" It holds only a part of the rise in load: no cause is named for {' and '.join(beside)}."
         if verdict is Verdict.ROOT:
-            titles = {o.cause: o.rule.title for o in self.weighed if o.seen and not o.ruled_out}
+            titles = {o.cause: o.rule.title for o in self.weighed if o.happened}
             chain = tuple(titles[cause] for cause in self.leads.get(w.cause, ()) if cause in titles)
         return Hypothesis(
             cause=w.cause,
@@ -187,7 +187,8 @@ class Bench:
         return tuple(term for term, causes in self.sharers.items() if not named & causes)
 
     def _verdict(self, w: Weighed, roots: Sequence[Weighed]) -> tuple[Verdict, str]:
-        if w.ruled_out:
+        origin = self._origin(w)
+        if w.ruled_out and (origin is None or not w.happened):
             return Verdict.RULED_OUT, next(
                 e.text for e in w.evidence if e.necessary and e.state is EvidenceState.ABSENT
             )
@@ -199,7 +200,6 @@ class Bench:
             )
         if w in roots:
             return Verdict.ROOT, f"{w.families} independent kinds of evidence agree, and nothing else comes near."
-        origin = self._origin(w)
         if origin is not None and w.seen:
             return Verdict.CONSEQUENCE, f"Follows from: {origin.rule.title} ({origin.place.text})."
         if w.seen and (moved := self._moved_before(w)):

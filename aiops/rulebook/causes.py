@@ -122,6 +122,10 @@ class Clause:
     unless: tuple[str, ...] = field(
         default=(), metadata=doc("ids of clauses that show another way the same comes about: one way present is enough")
     )
+    happened: bool = field(
+        default=False,
+        metadata=doc("of a necessary clause: absent, it has another reason, and may still be what followed"),
+    )
     negated: bool = field(default=False, metadata=doc("present when what it tests is absent, and the other way round"))
     stands_for: tuple[Term, ...] = field(
         default=(), metadata=doc("terms of the load that may rise because of it; else a state follows from what rose")
@@ -138,6 +142,8 @@ class Clause:
         _require_name("family", self.family)
         tests = (self.metric, self.log, self.template, self.event, self.load, self.pace)
         given = [test for test in tests if test is not None]
+        if self.happened and not self.necessary:
+            raise FieldError("happened", "expected necessary beside it: nothing else rules a cause out")
         if len(given) != 1:
             raise ValueError("expected exactly one of metric, log, template, event, load, pace")
 

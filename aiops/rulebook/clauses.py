@@ -210,12 +210,15 @@ class TemplateTest:
     severity: LogSeverity = field(default=LogSeverity.ERROR, metadata=doc("at least as bad by their own words"))
     title: str = field(default="", metadata=doc("only lines of the signature of this title"))
     known: bool = field(default=False, metadata=doc("lines of a kind that was seen before count, too; needs a title"))
+    without: LogClass | None = field(default=None, metadata=doc("only where no line of this class came, too"))
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
             raise FieldError("at_least", f"expected 1 or more, found {self.at_least}")
         if self.known and not self.title:
             raise FieldError("known", "expected a title beside it: every log has lines of known kinds")
+        if self.without is not None and not self.known:
+            raise FieldError("without", "expected known beside it: news is news beside whatever else is said")
         if not 0.0 < self.within <= TEMPLATES_S:
             raise FieldError(
                 "in", f"expected up to {TEMPLATES_S / 60:.0f}m, found {self.within:g} s: older lines are not judged"

@@ -74,12 +74,13 @@ class Felt:
 
 @dataclass(frozen=True)
 class Said:
-    """A kind of error that a replica's log had never shown."""
+    """A kind of line, an error unless it is less, that a replica's log had never shown."""
 
     at: int
     instance: str
     count: int = 1
     title: str = ""
+    severity: LogSeverity = LogSeverity.ERROR
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _template(said: Said) -> LogTemplate:
     born_s = START_S + said.at
     news = TemplateNews(NewsKind.NEW, Onset(born_s - 1.0, born_s), 0.0)
     return LogTemplate(
-        id=f"t{said.at}", template="", count=said.count, log_class="benign", severity=LogSeverity.ERROR, title=said.title,
+        id=f"t{said.at}", template="", count=said.count, log_class="benign", severity=said.severity, title=said.title,
         first_at_s=born_s, last_at_s=born_s, labels=Labels.of(source="server.log", instance=said.instance), news=news,
     )  # fmt: skip
 

@@ -106,6 +106,17 @@ def test_lines_of_a_signature_count_though_they_are_no_news(last_s: float, index
     assert template_finding(test, *node(told).at(Scope.INSTANCE, index)).state is state
 
 
+@pytest.mark.parametrize(("other", "state"), [("engine_dead", ABSENT), ("benign", PRESENT)])
+def test_lines_of_a_signature_may_not_count_beside_those_of_a_class(other: str, state: EvidenceState):
+    """A server that shuts down because its engine died was told so by nobody."""
+    title = "A server ends because it was told to"
+    test = TemplateTest(within=60.0, title=title, known=True, without=LogClass.ENGINE_DEAD)
+    beside = replace(template(), id="t2", log_class=other)
+
+    held = node(replace(template(), title=title), beside)
+    assert template_finding(test, *held.at(Scope.INSTANCE, 1)).state is state
+
+
 def test_lines_that_came_too_late_are_not_the_reason():
     """What a restarted server says is no reason why its forerunner ended."""
     held = node()

@@ -101,6 +101,7 @@ def test_shipped_causes_are_sound():
         ("family: log", "family: load", 10, "two families"),
         ("    specific: true\n", "", 10, "one specific clause"),
         ("id: two", "id: one", 17, "id one stands twice; it is given in line 10"),
+        ("id: two", "id: two\n    happened: true", 18, "happened: expected necessary beside it"),
         ("id: two", "id: two\n    unless: [two]", 10, "unless names other clauses"),
         ("id: two", "id: two\n    necessary: true\n    unless: [three]", 10, "unless names other clauses"),
         ("id: two", "id: two\n    necessary: true\n    unless: [two]", 10, "unless names other clauses"),
