@@ -27,6 +27,7 @@ def _test(clause: Clause) -> str:
     if isinstance(test, LogTest):
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
         whose = " (also of logs that are no replica's)" if test.of_host else ""
+        whose = " (of logs that are no replica's)" if test.of_gateway else whose
         jump = f"{whose}, {test.jump:g} times as many as before" if test.jump else whose
         until = f", until {format_duration(test.until)} after" if test.until else ""
         return f"{times} of class `{test.log_class}` since {format_duration(test.within)} before{until}{jump}"

@@ -1,8 +1,8 @@
 """
 Why a gateway refused: what tells its own limit from an upstream that cannot be reached, or one that hangs up.
 
-Envoy says it by response flags. Nginx says it between the lines: no upstream status means that nobody was asked (its
-own limits), a group's name in place of an address that none was alive, no connect time that none could be reached, a
+Envoy says it by response flags. Nginx says it between the lines: no upstream status means that nobody was asked (for a
+limit of its own, or because a page for maintenance is shown), a group's name in place of an address that none was alive, no connect time that none could be reached, a
 connect time without a header time that the connection broke before an answer. Refusals are 429 and 5xx. What a log
 does not say has no reason.
 
@@ -31,6 +31,8 @@ class Refusal(StrEnum):
     """An upstream gave this answer."""
     RATE_LIMITED = "rate_limited"
     """The gateway's own limit of requests or connections."""
+    UNEXPLAINED = "unexplained"
+    """503 of the gateway, which asked nobody; the log does not say why: a limit of its own, or a 503 that is configured."""
     OVERFLOW = "overflow"
     """The gateway's circuit breaker or queue towards an upstream is full."""
     NO_HEALTHY_UPSTREAM = "no_healthy_upstream"
@@ -78,6 +80,8 @@ _BY_STATUS = {
     504: Refusal.TIMEOUT,
 }
 """Statuses of Caddy's and Traefik's own errors."""
+_UNASKED = {_TOO_MANY: Refusal.RATE_LIMITED, 503: Refusal.UNEXPLAINED}
+"""Nginx's own answers to requests for which it asked nobody, where it logs no outcome of its limits."""
 _NO_FLAGS: frozenset[str] = frozenset()
 
 
@@ -133,7 +137,7 @@ def _by_nginx(status: int, values: Mapping[str, Any], duration_s: float | None) 
         if limits:
             rejected = any(str(limit).startswith("REJECTED") for limit in limits)
             return Refusal.RATE_LIMITED if rejected else Refusal.GATEWAY
-        return Refusal.RATE_LIMITED if status in {_TOO_MANY, 503} else Refusal.GATEWAY
+        return _UNASKED.get(status, Refusal.GATEWAY)
     if "upstream" in values and ":" not in str(upstream):
         return Refusal.NO_HEALTHY_UPSTREAM
     # the upstream's own status: error_page may have made another of it

@@ -7,6 +7,7 @@ that is known: one that is still being learned says something new all the time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,8 @@ _GUARD_S = 10.0
 """Seconds before the first bad one that are no part of what is usual."""
 _LEARNED_S = 120.0
 """A log must have been followed for so long before what is asked about."""
+_NGINX_ERRORS = re.compile(r"^(?!.*access).*(?:nginx|openresty|error\.log)")
+"""Names of logs: /var/log/nginx/error.log, /usr/local/kong/logs/error.log, a container's of ingress-nginx."""
 _BADNESS = {severity: rank for rank, severity in enumerate(LogSeverity)}
 
 
@@ -38,7 +41,7 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
     windows = [
         w
         for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
-        if _from_place(w.labels, scene, place) or (test.of_host and not w.labels.get("instance"))
+        if _asked_of(test, w.labels, scene, place)
     ]
     count, before, onset = 0.0, 0.0, None
     for window in filter(scene.moves, windows):
@@ -71,6 +74,8 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
     words["ratio"] = factor(count / before) if before > 0 else "many times"
     if count >= max(test.at_least, test.jump * before):
         return Finding(EvidenceState.PRESENT, words, onset=onset, series=refs)
+    if not count and test.of_gateway and not _gateway_followed(scene):
+        return unknown("no error log of nginx is followed", refs)
     if not count and not _followed(scene, place):
         return unknown(f"no log of {clean(place.text)} is followed", refs)
     return Finding(EvidenceState.ABSENT, words, series=refs)
@@ -126,6 +131,12 @@ def _may_be_new(template: LogTemplate, test: TemplateTest, start_s: float) -> bo
     return bad and named and template.first_at_s >= start_s and template.count >= test.at_least
 
 
+def _asked_of(test: LogTest, labels: Labels, scene: Scene, place: Place) -> bool:
+    if test.of_gateway:
+        return not labels.get("instance")
+    return _from_place(labels, scene, place) or (test.of_host and not labels.get("instance"))
+
+
 def _from_place(labels: Labels, scene: Scene, place: Place) -> bool:
     """
     Whether these lines speak of *place*.
@@ -152,6 +163,14 @@ def _followed(scene: Scene, place: Place) -> bool:
 def _followed_now(scene: Scene) -> frozenset[str]:
     """Whose logs are followed; the host's own are nobody's."""
     return frozenset(w.labels.get("instance") for w in scene.view.windows("log_source_up") if w.values[-1] > 0)
+
+
+def _gateway_followed(scene: Scene) -> bool:
+    """Whether a log is followed in which nginx, or what is built on it, writes down what it refuses."""
+    return any(
+        w.values[-1] > 0 and not w.labels.get("instance") and _NGINX_ERRORS.search(w.labels.get("source"))
+        for w in scene.view.windows("log_source_up")
+    )
 
 
 def _silent_before(windows: Sequence[Window], scene: Scene) -> bool:

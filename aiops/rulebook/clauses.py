@@ -190,6 +190,10 @@ class LogTest:
     within: Duration = field(metadata=doc("how long before the first bad second lines count; until now", key="in"))
     at_least: int = 1
     of_host: bool = field(default=False, metadata=doc("lines of logs that are no replica's count too: the kubelet's"))
+    of_gateway: bool = field(
+        default=False,
+        metadata=doc("only logs that are no replica's; silence counts where nginx's error log is followed"),
+    )
     jump: float = field(default=0.0, metadata=doc("times as many as in as long a time before; 0 does not ask"))
     told_after: Duration = field(default=0.0, metadata=doc("how long what a line tells of may have lasted by then"))
     until: Duration = field(default=0.0, metadata=doc("how long after the first bad second lines count; 0: until now"))

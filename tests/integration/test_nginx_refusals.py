@@ -180,7 +180,7 @@ def test_each_way_to_be_refused_is_told_from_every_other(told: Told, log: str):
     dashes = (
         {"rate_limited": ASKED["limited"] - 1, "gateway": ASKED["maintenance"]}
         if log == "grouped"
-        else {"rate_limited": silent}
+        else {"unexplained": silent}
     )
 
     assert told.counted("http_server_refusals_total", "reason", service=log) == {
@@ -199,7 +199,7 @@ def test_without_a_connect_time_what_cannot_be_known_is_not_said(told: Told):
     reasons = told.counted("http_server_refusals_total", "reason", service="ingress")
 
     assert reasons["unanswered"] == ASKED["down"] + 1 + ASKED["hangs_up"] + ASKED["breaks"]
-    assert reasons["rate_limited"] == ASKED["limited"] - 1 + ASKED["maintenance"]
+    assert reasons["unexplained"] == ASKED["limited"] - 1 + ASKED["maintenance"]
     assert reasons["timeout"] == ASKED["silent"]
     assert reasons["no_healthy_upstream"] == ASKED["dead"] - 1
     assert reasons["upstream"] == ASKED["busy"]

@@ -396,6 +396,7 @@ def test_a_limit_and_an_upstream_that_is_down_have_different_reasons(gateway: Ga
     """Both are answered by the gateway itself; one is mended in its settings and the other is not."""
     gateway.write(
         *[request(st=503, ust="", ua="", uht="", uct="", rt=0.0)] * 3,
+        request(st=429, ust="", ua="", uht="", uct="", rt=0.0),
         *[request(st=502, ust="502", uht="", uct="", rt=0.001)] * 2,
     )
     gateway.read(2.0)
@@ -404,7 +405,11 @@ def test_a_limit_and_an_upstream_that_is_down_have_different_reasons(gateway: Ga
         (window.labels.get("reason"), window.labels.get("upstream")): increase(window.values)
         for window in gateway.series.window("http_server_refusals_total", 0.0, gateway.now_s)
     }
-    assert refused == {("rate_limited", "none"): 3.0, ("connect_failure", "127.0.0.1:8001"): 2.0}
+    assert refused == {
+        ("unexplained", "none"): 3.0,  # a limit, or a page for maintenance
+        ("rate_limited", "none"): 1.0,
+        ("connect_failure", "127.0.0.1:8001"): 2.0,
+    }
 
 
 def test_a_log_that_does_not_say_who_answered_gives_no_reason(gateway: Gateway) -> None:

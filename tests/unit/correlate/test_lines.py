@@ -173,3 +173,27 @@ def test_what_a_line_tells_of_may_have_lasted():
     finding = log_finding(test, *held.at(Scope.SERVICE, 0))
 
     assert finding.onset == Onset(BAD_S + 9.0 - 30.0, BAD_S + 10.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "instance", "lines", "state"),
+    [
+        ("/var/log/nginx/error.log", "", 3.0, PRESENT),
+        ("/var/log/nginx/error.log", "", 0.0, ABSENT),
+        ("/var/log/containers/ingress-nginx-controller-x.log", "", 0.0, ABSENT),
+        ("/var/log/nginx/access.log", "", 0.0, UNKNOWN),  # not where it writes down what it refuses
+        ("/var/log/gateway.err", "", 0.0, UNKNOWN),  # nobody knows what it would say
+        ("/var/log/gateway.err", "", 3.0, PRESENT),
+        ("/var/log/vllm/error.log", "r0", 3.0, UNKNOWN),  # a replica's
+    ],
+)
+def test_a_gateways_log_speaks_by_its_silence_only_if_it_would_say_it(
+    source: str, instance: str, lines: float, state: EvidenceState
+):
+    """Nginx writes down each refusal by a limit; of other programs that is not known."""
+    found = Node()
+    found.gauge("log_source_up", 1.0, source=source, instance=instance)
+    found.counter("log_records_total", lines, source=source, instance=instance, log_class="rate_limit_queue_full")
+    test = LogTest(LogClass.RATE_LIMIT_QUEUE_FULL, 60.0, of_gateway=True)
+
+    assert log_finding(test, *found.at(Scope.SERVICE, 0)).state is state
