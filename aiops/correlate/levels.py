@@ -23,7 +23,7 @@ from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import Scene
 from aiops.correlate.steps import level_step
 from aiops.correlate.topology import Place
-from aiops.correlate.trends import steady_growth, traffic_was_level
+from aiops.correlate.trends import lately_growing, traffic_was_level
 from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import NOBODY, Labels, Onset, SeriesRef
 from aiops.model.times import LONG_AGO_S
@@ -235,13 +235,13 @@ class _Case:
 
     def _growth(self) -> Finding:
         parts = [cut(window, self._start_s, self._scene.first_bad_s) for window in self.own]
-        found = [(part, grown) for part in parts if (grown := steady_growth(part.at_s, part.values)) is not None]
+        found = [(part, grew) for part in parts if (grew := lately_growing(part.at_s, part.values)) is not None]
         readings = []
-        for part, grown in found:
-            level = traffic_was_level(self._scene, float(part.at_s[0]), float(part.at_s[-1]))
+        for part, (start, grown) in found:
+            level = traffic_was_level(self._scene, float(part.at_s[start]), float(part.at_s[-1]))
             if level is not None:
-                first, last = float(part.values[0]), float(part.values[-1])
-                began = Onset(LONG_AGO_S, float(part.at_s[0]))
+                first, last = float(part.values[start]), float(part.values[-1])
+                began = Onset(LONG_AGO_S, float(part.at_s[start]))
                 readings.append(_Reading(part.labels, last, first, began, grown if level else 0.0))
         missing = f"too little history of {self._test.name}"
         if found:

@@ -2,8 +2,8 @@
 Leaks: a series that grows steadily while traffic is level.
 
 A leak is told from a step (a batch that became larger, another process that came) by its steadiness: cut into pieces
-of equal time, no single step between two of them makes up most of the growth, and hardly one of them goes back. What
-grows because more is asked for is none either, so a trend is only stated where arrivals are known.
+of equal time, no single step between two of them makes up most of the growth, and hardly one of them goes back. A leak
+may begin at any time, so the last half of what is known is looked at, too, and the last half of that. What grows because more is asked for is none either, so a trend is only stated where arrivals are known.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _PIECES = 6
 _MIN_SPAN_S = 90.0
 _MAX_STEP_SHARE = 0.5
 """Of the whole growth, between two neighbouring pieces: steady growth has a fifth."""
+_MIN_TAIL_S = 30.0
+_TAIL_PIECES = 4
 _LEVEL = 1.3
 """The second half of the window may see this many times the traffic of the first."""
 
@@ -38,8 +40,39 @@ def steady_growth(at_s: Floats, values: Floats) -> float | None:
     """
     if at_s.size < _PIECES or float(at_s[-1] - at_s[0]) < _MIN_SPAN_S:
         return None
-    first_s, piece_s = float(at_s[0]), float(at_s[-1] - at_s[0]) / _PIECES
-    inner = at_s.searchsorted([first_s + number * piece_s for number in range(1, _PIECES)])
+    return _in_pieces(at_s, values, _PIECES, back_most=1)
+
+
+def lately_growing(at_s: Floats, values: Floats) -> tuple[int, float] | None:
+    """
+    Where the growth of a series began, and how much it is, if it grew steadily at the end; as `steady_growth` otherwise.
+
+    Only what was there for as long before can be said to have begun to grow: what comes anew fills up.
+
+    Args:
+        at_s: Times in seconds, shape (n,), increasing.
+        values: Readings, same shape.
+
+    Returns:
+        Index of the first reading that was looked at, and the growth; None when there are too few readings to tell.
+    """
+    whole = steady_growth(at_s, values)
+    if whole:
+        return 0, whole
+    start, span_s = 0, float(at_s[-1] - at_s[0]) / 2 if at_s.size else 0.0
+    while span_s >= _MIN_TAIL_S:
+        start = int(at_s.searchsorted(float(at_s[-1]) - span_s))
+        pieces = min(_PIECES, at_s.size - start)
+        grown = _in_pieces(at_s[start:], values[start:], pieces, back_most=0) if pieces >= _TAIL_PIECES else None
+        if grown is not None and grown > 0:
+            return start, grown
+        span_s /= 2
+    return None if whole is None else (0, whole)
+
+
+def _in_pieces(at_s: Floats, values: Floats, count: int, *, back_most: int) -> float | None:
+    first_s, piece_s = float(at_s[0]), float(at_s[-1] - at_s[0]) / count
+    inner = at_s.searchsorted([first_s + number * piece_s for number in range(1, count)])
     bounds = [0, *inner.tolist(), at_s.size]
     if any(first == end for first, end in itertools.pairwise(bounds)):
         return None
@@ -49,7 +82,7 @@ def steady_growth(at_s: Floats, values: Floats) -> float | None:
     steps = [after - before for before, after in itertools.pairwise(pieces)]
     grown = pieces[-1] - pieces[0]
     back = sum(step * grown < 0 for step in steps)
-    if grown == 0 or pieces[0] <= 0 or back > 1 or max(map(abs, steps)) > _MAX_STEP_SHARE * abs(grown):
+    if grown == 0 or pieces[0] <= 0 or back > back_most or max(map(abs, steps)) > _MAX_STEP_SHARE * abs(grown):
         return 0.0
     return grown / pieces[0]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aiops.correlate.levels import metric_finding
-from aiops.correlate.trends import steady_growth
+from aiops.correlate.trends import lately_growing, steady_growth
 from aiops.model import EvidenceState, Labels
 from aiops.rulebook.causes import Scope
 from aiops.rulebook.clauses import Limit, MetricTest
@@ -43,6 +43,35 @@ def test_only_what_grows_all_the_time_is_a_trend(values, growth):
 def test_too_little_history_is_no_verdict(points):
     """A minute says nothing of a leak."""
     assert steady_growth(TIMES[:points], TIMES[:points]) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "begins_s", "growth"),
+    [
+        (1.0 + np.maximum(TIMES - 240, 0) / 60 + NOISE, 220.0, 0.9),  # a minute of five
+        (1.0 + TIMES / 300 + NOISE, 0.0, 0.75),
+        (1.0 + (TIMES > 270) + NOISE, 0.0, 0.0),  # a step
+        (np.ones(TIMES.size), 0.0, 0.0),
+    ],
+    ids=["began late", "always", "step", "constant"],
+)
+def test_a_leak_may_have_begun_a_minute_ago(values, begins_s, growth):
+    """Whoever asks for ten minutes wants to see one of them grow, too."""
+    found = lately_growing(TIMES, values)
+
+    assert found is not None
+    assert math.isclose(found[1], growth, abs_tol=0.2)
+    assert math.isclose(TIMES[found[0]], begins_s, abs_tol=25.0)
+
+
+def test_a_short_history_of_which_half_grew_is_enough():
+    """Seventy seconds are known, ten seconds apart; the server grew in the last forty of them."""
+    at_s = np.arange(0.0, 80.0, 10.0)
+    grew = np.array([34.0, 34.0, 34.0, 34.0, 34.0, 104.0, 166.0, 249.0])
+
+    assert lately_growing(at_s, grew) is not None
+    assert lately_growing(at_s[4:], grew[4:]) is None  # it may just fill up
+    assert lately_growing(at_s[:0], grew[:0]) is None
 
 
 TEST = MetricTest("process_memory_anonymous_bytes", 110.0, by="instance", trend=Limit(above=0.2))
