@@ -319,6 +319,7 @@ async def run(load: Callable[[], Settings], clock: Clock | None = None) -> None:
         while True:
             async with session(plan, kept) as url:
                 log.info("started", version=__version__, page=url + "/", state=str(plan.settings.state.dir))
+                memory.settle()
                 new_plan = await _next_plan(signals, plan, load)
             if new_plan is None:
                 log.info("stopped")
