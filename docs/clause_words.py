@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from aiops.rulebook.causes import Clause
-from aiops.rulebook.clauses import Against, EventTest, Limit, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest
+from aiops.rulebook.clauses import Against, EventTest, HoldingTest, Limit, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest
 from aiops.rulebook.reduce import Reduce
 from aiops.units import format_duration, format_quantity
 
@@ -44,6 +44,8 @@ def _test(clause: Clause) -> str:
         return f"{test.kind.value} event: {actions}{within}"
     if isinstance(test, LoadTest):
         return f"share of {test.term.value} in the rise of load at least {format_quantity(test.share, 'ratio')}"
+    if isinstance(test, HoldingTest):
+        return f"at least {format_quantity(test.share, 'ratio')} of the refused were refused below what was held or run before"
     return _pace_test(test)
 
 

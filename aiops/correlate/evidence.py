@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 from aiops.correlate.findings import Finding, clean, factor, name_all, stated, unknown
+from aiops.correlate.holding import holding_finding
 from aiops.correlate.levels import metric_finding
 from aiops.correlate.lines import log_finding, template_finding
 from aiops.correlate.pace import against_peers, gone_at_equal_clock
@@ -19,7 +20,17 @@ from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts
 from aiops.correlate.topology import ON_CARDS, Place
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
 from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause
-from aiops.rulebook.clauses import Against, EventTest, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest, Term
+from aiops.rulebook.clauses import (
+    Against,
+    EventTest,
+    HoldingTest,
+    LoadTest,
+    LogTest,
+    MetricTest,
+    PaceTest,
+    TemplateTest,
+    Term,
+)
 from aiops.units import format_duration
 
 _SAME_PACE = math.log(1.1)
@@ -66,6 +77,8 @@ def _find(clause: Clause, rule: CauseRule, scene: Scene, place: Place) -> Findin
         return event_finding(test, rule, scene, place)
     if isinstance(test, LoadTest):
         return scene.once(id(test), lambda: load_finding(test, scene))  # the same wherever it is asked
+    if isinstance(test, HoldingTest):
+        return holding_finding(test, scene, place)
     return pace_finding(test, rule, scene, place)
 
 

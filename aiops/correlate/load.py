@@ -29,6 +29,8 @@ from aiops.stats import Floats, median
 
 _SETTLE_S = 60.0
 """Work and pace are read this long after the first refusal: refusing changes neither."""
+_STEP_S = 5.0
+"""Between readings of work: shorter steps hold too few requests."""
 _MATERIAL = math.log(1.15)
 """A smaller change of a term is no cause of an overload."""
 _CO_SHARE = 0.25
@@ -160,7 +162,8 @@ def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
     Tokens a request between readings of all replicas together: times (n,), tokens (n,).
 
     In an overload finished requests lag behind their tokens. So prompt tokens are divided by requests begun (finished
-    plus the change of those running), generated ones by the mean of begun and finished.
+    plus the change of those running), generated ones by the mean of begun and finished. Where more end than begin it is
+    those that ended: some engines count tokens only then.
     """
     names = ("requests_finished_total", "prompt_tokens_total", "generation_tokens_total", "requests_running")
     found = {name: of_service(view, topology, f"gen_ai_server_{name}") for name in names}
@@ -170,7 +173,7 @@ def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
     start, end = max(float(w.at_s[0]) for w in flat), min(float(w.at_s[-1]) for w in flat)
     if end - start < 10.0:
         return np.empty(0), np.empty(0)
-    edges = np.arange(start, end + 1e-9, 5.0)  # shorter steps hold too few requests
+    edges = np.arange(start, end + 1e-9, _STEP_S)
     sums = {name: sum((np.interp(edges, w.at_s, w.values) for w in ws), np.zeros(1)) for name, ws in found.items()}
     cached = [
         np.interp(edges, w.at_s, w.values)
@@ -179,7 +182,7 @@ def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
     finished, growth = np.diff(sums["requests_finished_total"]), np.diff(sums["requests_running"])
     prompt = np.diff(sums["prompt_tokens_total"] - sum(cached, np.zeros(1)))
     generated = np.diff(sums["generation_tokens_total"])
-    begun, between = finished + growth, finished + growth / 2
+    begun, between = finished + np.maximum(growth, 0.0), finished + np.maximum(growth, 0.0) / 2
     good = (finished >= 5) & (begun >= 5) & (prompt >= 0) & (generated >= 0) & (prompt + generated > 0)
     return edges[1:][good], prompt[good] / begun[good] + generated[good] / between[good]
 
@@ -189,9 +192,10 @@ def _log_step(at_s: Floats, values: Floats, first_bad_s: float, *, floor: float)
         at_s,
         np.log(values),
         earliest_s=first_bad_s - SEARCH_S,
-        latest_s=first_bad_s + 5.0,
+        latest_s=first_bad_s + 5.0 + _STEP_S,  # the first reading of a new level may be half of the old one
         floor=floor,
         min_before_s=MIN_BASELINE_S / 2,
+        apart=True,
     )
 
 

@@ -8,6 +8,7 @@ most likely step, so that a surge of four seconds is not diluted by the five min
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,9 @@ _MIN_RISE = 1.2
 _MIN_NORMAL = 3
 _MIN_ABNORMAL = 2
 _MIN_SPREADS = 4.0
+_MIN_APART = 3
+_APART_BY_CHANCE = 70
+"""Of so many orders of readings of one level, one has all the later ones above the earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,14 @@ def rate_rise(
 
 
 def level_step(  # noqa: PLR0913 - each is a different quantity of the same search
-    at_s: Floats, values: Floats, *, earliest_s: float, latest_s: float, floor: float, min_before_s: float = 0.0
+    at_s: Floats,
+    values: Floats,
+    *,
+    earliest_s: float,
+    latest_s: float,
+    floor: float,
+    min_before_s: float = 0.0,
+    apart: bool = False,
 ) -> Step | None:
     """
     The most likely step of a level, up or down, if there is one.
@@ -88,6 +99,8 @@ def level_step(  # noqa: PLR0913 - each is a different quantity of the same sear
         latest_s: … nor newer.
         floor: Smallest spread to believe in, unit of *values*.
         min_before_s: Time the old level must have been watched.
+        apart: Also believe a step of half as many spreads after which no reading lies among those before: for few, noisy
+            readings.
 
     Returns:
         Medians before and after; None when they lie less than four robust spreads apart.
@@ -108,6 +121,13 @@ def level_step(  # noqa: PLR0913 - each is a different quantity of the same sear
     cut = int(cuts[(cuts * (n - cuts) / n * gap * gap).argmax()])
     past, present = values[:cut], values[cut:]
     before, after = median(past), median(present)
-    if abs(after - before) < _MIN_SPREADS * robust_scale(past, floor):
+    spreads = abs(after - before) / robust_scale(past, floor)
+    if spreads < _MIN_SPREADS and not (apart and spreads >= _MIN_SPREADS / 2 and _lie_apart(past, present)):
         return None
     return Step(before, after, Onset(float(at_s[cut - 1]), float(at_s[cut])))
+
+
+def _lie_apart(past: Floats, present: Floats) -> bool:
+    few = min(past.size, present.size)
+    rare = few >= _MIN_APART and math.comb(past.size + present.size, few) >= _APART_BY_CHANCE
+    return rare and bool(present.min() > past.max() or present.max() < past.min())

@@ -21,9 +21,10 @@ from aiops.catalog import CATALOG
 from aiops.document import Duration, FieldError, Node, Ratio, decode, doc, load, plain
 from aiops.errors import ConfigError, Problem
 from aiops.model import CauseLevel
-from aiops.rulebook.clauses import EventTest, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest, Term
+from aiops.rulebook.clauses import EventTest, HoldingTest, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest, Term
 from aiops.rulebook.signatures import LogClass
 
+Test = MetricTest | LogTest | TemplateTest | EventTest | LoadTest | PaceTest | HoldingTest
 ANY_SYMPTOM = "any"
 PLACEHOLDERS = frozenset(
     {
@@ -136,21 +137,22 @@ class Clause:
     event: EventTest | None = None
     load: LoadTest | None = None
     pace: PaceTest | None = None
+    holding: HoldingTest | None = None
 
     def __post_init__(self) -> None:
         _require_name("id", self.id)
         _require_name("family", self.family)
-        tests = (self.metric, self.log, self.template, self.event, self.load, self.pace)
+        tests = (self.metric, self.log, self.template, self.event, self.load, self.pace, self.holding)
         given = [test for test in tests if test is not None]
         if self.happened and not self.necessary:
             raise FieldError("happened", "expected necessary beside it: nothing else rules a cause out")
         if len(given) != 1:
-            raise ValueError("expected exactly one of metric, log, template, event, load, pace")
+            raise ValueError("expected exactly one of metric, log, template, event, load, pace, holding")
 
     @property
-    def test(self) -> MetricTest | LogTest | TemplateTest | EventTest | LoadTest | PaceTest:
+    def test(self) -> Test:
         """The one test of this clause."""
-        found = self.metric or self.log or self.template or self.event or self.load or self.pace
+        found = self.metric or self.log or self.template or self.event or self.load or self.pace or self.holding
         assert found is not None  # noqa: S101 - __post_init__ saw to it
         return found
 

@@ -2,7 +2,7 @@
 The tests of clauses: what a cause file may ask of the data, as YAML that is checked when it is read.
 
 A metric against a level, its own past, its peers, the whole, or growing at level traffic; lines of a log class, or
-of a kind never seen; an event; a term of the load accounting; the pace of replicas. How each is answered stands in `correlate`.
+of a kind never seen; an event; a term of the load accounting; the pace of replicas; what they hold as they refuse. How each is answered stands in `correlate`.
 """
 
 from __future__ import annotations
@@ -244,6 +244,16 @@ class LoadTest:
 
     term: Term
     share: Ratio = ROOT_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingTest:
+    """
+    Most of what is refused at admission is refused while the replica holds fewer requests than it held before without
+    refusing, or while others wait though it runs fewer than it ran.
+    """
+
+    share: Ratio = field(default=0.6, metadata=doc("of the refused requests"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 from aiops.correlate.arrivals import arrivals_change, judge_arrivals
 from aiops.correlate.load import LoadAccount, account
 from aiops.correlate.pace import read_paces
+from aiops.correlate.steps import level_step
 from aiops.correlate.terms import TermChange
 from aiops.correlate.topology import read_topology
 from aiops.correlate.view import View
@@ -357,3 +358,36 @@ def test_a_surge_that_sits_in_the_engines_is_waited_for():
 
     assert found.change is None
     assert found.waits
+
+
+def test_few_noisy_readings_step_where_none_lies_among_those_before():
+    """The uncached part of a prompt varies by itself as long as a cache helps."""
+    before = [238.0, 215, 78, 114, 134, 186, 112, 75, 91]
+    at_s = FIRST_BAD_S - 45.0 + 5.0 * np.arange(12)
+
+    def found(after: list[float], *, apart: bool) -> bool:
+        values = np.log(np.array(before + after))
+        span = {"earliest_s": FIRST_BAD_S - 60.0, "latest_s": FIRST_BAD_S + 10.0}
+        return level_step(at_s, values, **span, floor=0.05, apart=apart) is not None
+
+    assert found([577, 535, 540], apart=True)
+    assert not found([577, 535, 540], apart=False)
+    assert not found([577, 230, 540], apart=True)
+
+
+def test_requests_that_only_end_do_not_make_the_others_longer():
+    """When an engine takes none any more, what it still finishes is counted over those that ended."""
+    service = Service()
+    for index in range(3):
+        labels = Labels.of(instance=f"r{index}:1")
+        for name, a_request in (("finished", 1.0), ("prompt_tokens", 100.0), ("generation_tokens", 50.0)):
+            metric = "requests_finished_total" if name == "finished" else f"{name}_total"
+            held = service.series.held[f"gen_ai_server_{metric}"][labels]
+            last = held[max(at for at in held if at <= FIRST_BAD_S)]
+            held.update(
+                {at: last + 20.0 * a_request * min((at - FIRST_BAD_S) / 5.0, 2.0) for at in held if at > FIRST_BAD_S}
+            )
+        running = service.series.held["gen_ai_server_requests_running"][labels]
+        running.update({at: 28.0 - 14.0 * min(max(at - FIRST_BAD_S, 0.0) / 5.0, 2.0) for at in running})
+
+    assert service.account().terms[Term.WORK].change == 0.0
