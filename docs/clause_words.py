@@ -4,7 +4,17 @@
 from __future__ import annotations
 
 from aiops.rulebook.causes import Clause
-from aiops.rulebook.clauses import Against, EventTest, HoldingTest, Limit, LoadTest, LogTest, MetricTest, PaceTest, TemplateTest
+from aiops.rulebook.clauses import (
+    Against,
+    EventTest,
+    HoldingTest,
+    Limit,
+    LoadTest,
+    LogTest,
+    MetricTest,
+    PaceTest,
+    TemplateTest,
+)
 from aiops.rulebook.reduce import Reduce
 from aiops.units import format_duration, format_quantity
 
