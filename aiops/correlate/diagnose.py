@@ -76,7 +76,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     if thorough:
         lines, first_s = scene.templates, context.first_bad_s
         found = tuple(lines)[:_MAX_TEMPLATES]
-        movers = with_news(find_movers(series, first_s, now_s), lines, series, first_s, now_s)
+        movers = with_news(find_movers(scene.view, first_s, now_s), lines, series, first_s, now_s)
     return Diagnosis(
         status=DiagnosisStatus.NAMED if named else DiagnosisStatus.PENDING,
         at_s=now_s,

@@ -7,15 +7,15 @@ makes the rest of it plain arrays, and makes sure that all clauses see the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from aiops.model import Labels
+from aiops.model import Labels, Sample
 from aiops.ports import SeriesReader, Window
 
 
 class View:
     """
-    A frozen look at recent series.
+    A frozen look at recent series; for whoever reads series it is a `ports.SeriesReader`.
 
     Args:
         series: Where they are read from.
@@ -64,6 +64,26 @@ class View:
                 groups.setdefault(window.labels.get(name), []).append(window)
             found = self._grouped[metric, name] = groups
         return found
+
+    def window(
+        self, metric: str, start_s: float, end_s: float, match: Mapping[str, str] | None = None
+    ) -> Iterator[Window]:
+        """As of `SeriesReader`; what was read already is not read again."""
+        held = None if match or start_s < self.start_s or end_s > self.now_s else self._held.get(metric)
+        if held is None:
+            return self._series.window(metric, start_s, end_s, match)
+        parts = (cut(window, start_s, end_s) for window in held)
+        return (part for part in parts if part.at_s.size)
+
+    def latest(
+        self, metric: str, now_s: float, match: Mapping[str, str] | None = None, max_age_s: float = 30.0
+    ) -> Iterator[Sample]:
+        """As of `SeriesReader`."""
+        return self._series.latest(metric, now_s, match, max_age_s)
+
+    def metrics(self) -> Sequence[str]:
+        """As of `SeriesReader`."""
+        return self._series.metrics()
 
     def labels(self, metric: str) -> list[Labels]:
         """Label sets of *metric* in sight."""

@@ -116,6 +116,32 @@ def unpack_times(packed: bytes) -> Floats:
     return times
 
 
+class Span:
+    """
+    A range of time, and where it lies in times that several series have: those are put together once.
+
+    Args:
+        start_s: Its begin.
+        end_s: Its end; both are included.
+        keep: So many points of a series, the newest, are of interest.
+    """
+
+    def __init__(self, start_s: float, end_s: float, keep: int) -> None:
+        self.start_s, self.end_s, self.keep = start_s, end_s, keep
+        self._known: dict[object, tuple[Floats, int, int]] = {}
+
+    def of(self, newest: bytes, blocks: Sequence[Block]) -> tuple[Floats, int, int]:
+        """Times of *blocks* and the *newest*, which nobody can write to, and the first and the end that lie within."""
+        key = (newest, *[block.times for block in blocks])
+        found = self._known.get(key)
+        if found is None:
+            times = np.concatenate([*(unpack_times(block.times) for block in blocks), np.frombuffer(newest)])
+            times.setflags(write=False)
+            first, end = times.searchsorted(self.start_s), times.searchsorted(self.end_s, "right")
+            found = self._known[key] = times, int(first), int(end)
+        return found
+
+
 class Track:
     """One series; not safe for several threads, its owner holds a lock."""
 
@@ -248,26 +274,22 @@ class Track:
         end = bisect_right(times, end_s, first)
         return (_copy(times, first, end), _copy(self._values, first, end)) if first < end else None
 
-    def joined(
-        self, blocks: Sequence[Block], values: Floats, keep: int, known: dict[object, Floats]
-    ) -> tuple[Floats, Floats]:
+    def joined(self, blocks: Sequence[Block], values: Floats, span: Span) -> tuple[Floats, Floats] | None:
         """
-        *blocks* and what is not packed, in one piece, less what *keep* hides.
+        *blocks* and what is not packed, in one piece, cut to a time range.
 
         Args:
             blocks: Some of this track's, in order, to the last; at least one.
             values: Theirs, shape (len(blocks), BLOCK).
-            keep: Points that are of interest.
-            known: Times that were put together before, to be given out again; nobody can write to them.
+            span: The range.
         """
-        key = (self._times.tobytes(), *[block.times for block in blocks])
-        times = known.get(key)
-        if times is None:
-            times = np.concatenate([*(unpack_times(block.times) for block in blocks), np.frombuffer(self._times)])
-            times.setflags(write=False)
-            known[key] = times
-        hidden = max(0, len(self) - keep) if blocks[0] is self._blocks[0] else 0
-        return times[hidden:], np.concatenate([values.ravel(), np.frombuffer(self._values)])[hidden:]
+        times, first, end = span.of(self._times.tobytes(), blocks)
+        if blocks[0] is self._blocks[0]:
+            first = max(first, len(self) - span.keep)
+        if first >= end:
+            return None
+        numbers = np.concatenate([values.ravel(), np.frombuffer(self._values)])
+        return times[first:end], numbers[first:end]
 
     def at(self, now_s: float) -> tuple[float, float] | None:
         """The newest point at or before *now_s*."""
@@ -297,14 +319,12 @@ def read(tracks: Sequence[Track], start_s: float, end_s: float, keep: int) -> li
     found: list[tuple[Floats, Floats] | None] = []
     packed = [track.packed(start_s, end_s) for track in tracks]
     values = unpack_values([block.values for blocks in packed for block in blocks])
-    known: dict[object, Floats] = {}
+    span = Span(start_s, end_s, keep)
     place = 0
     for track, blocks in zip(tracks, packed, strict=True):
-        if not blocks:
+        if blocks:
+            found.append(track.joined(blocks, values[place : place + len(blocks)], span))
+            place += len(blocks)
+        else:
             found.append(track.unpacked(start_s, end_s, keep))
-            continue
-        times, numbers = track.joined(blocks, values[place : place + len(blocks)], keep, known)
-        place += len(blocks)
-        first, end = times.searchsorted(start_s), times.searchsorted(end_s, "right")
-        found.append((times[first:end], numbers[first:end]) if first < end else None)
     return found
