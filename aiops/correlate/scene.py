@@ -59,8 +59,8 @@ class IncidentContext:
     symptoms: tuple[Alert, ...]
     first_bad_s: float
     opened_at_s: float
-    named: frozenset[str] = frozenset()
-    """Causes that are named already."""
+    named: str = ""
+    """The cause that is named already, the first if there are several."""
 
     @property
     def onset(self) -> Onset:

@@ -8,7 +8,7 @@ all there is: when did it begin, and which cause that does not follow from what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ import numpy as np
 from aiops.correlate.rank import LATE_S, Weighed
 from aiops.correlate.scene import Scene
 from aiops.correlate.topology import Place
-from aiops.model import NOBODY, CauseLevel, Sample
+from aiops.model import NOBODY, CauseLevel, EventKind, EvidenceState, Sample
 from aiops.ports import SeriesReader, Window
+from aiops.rulebook.clauses import EventTest
 from aiops.stats import Floats, steps
 
 _REQUESTS = "http_server_requests_total"
@@ -48,14 +49,14 @@ class Rest:
     @property
     def givers(self) -> frozenset[str]:
         """Who gave them."""
-        return frozenset(giver for giver, _ in self.kinds)
+        return _givers(self.kinds)
 
     def fits(self, place: Place, replicas: frozenset[str]) -> bool:
         """Whether what happens at *place* could give them: at a replica that did, or at all that are left."""
         left = replicas - self.taken
         if place.instances and not left <= place.instances:
             return place.instances <= self.givers
-        return bool(self.taken) and (NOBODY in self.givers or left <= self.givers)
+        return NOBODY in self.givers or (bool(self.taken) and left <= self.givers)
 
 
 def rest(scene: Scene, roots: Sequence[Weighed]) -> Rest | None:
@@ -73,9 +74,9 @@ def rest(scene: Scene, roots: Sequence[Weighed]) -> Rest | None:
         taken = hurt
         left = {kind: bad for kind, bad in counts.items() if kind[0] not in taken}
     else:
-        left = dict(_standing_out(counts, replicas))
+        left = _of_others(counts, roots) or dict(_standing_out(counts, replicas))
         earliest = _BEFORE_S + LATE_S
-    if not left or (not taken and len({giver for giver, _ in left}) > 1):
+    if not left or (not taken and len(_givers(left)) > 1):
         return None
     whole = np.sum(list(left.values()), axis=0)
     began = _began(whole)
@@ -185,13 +186,41 @@ def _by_kind(scene: Scene) -> dict[Kind, Floats]:
     return found
 
 
+def _givers(kinds: Iterable[Kind]) -> frozenset[str]:
+    return frozenset(giver for giver, _ in kinds)
+
+
+def _of_others(counts: Mapping[Kind, Floats], roots: Sequence[Weighed]) -> dict[Kind, Floats]:
+    """
+    Where one replica alone gave bad answers at first, those of all others.
+
+    Not where something was changed: a rollout reaches one replica after the other.
+    """
+    if any(_changed(w) for w in roots):
+        return {}
+    first = _givers(kind for kind, bad in counts.items() if bad[: int(_BEFORE_S + LATE_S)].any())
+    return {kind: bad for kind, bad in counts.items() if kind[0] not in first} if len(first) == 1 else {}
+
+
+def _changed(w: Weighed) -> bool:
+    """Whether a change is part of what speaks for it."""
+    tests = {clause.id: clause.test for clause in w.rule.evidence}
+    return any(
+        e.state is EvidenceState.PRESENT
+        and e.log_odds > 0
+        and isinstance(test := tests.get(e.id), EventTest)
+        and test.kind is EventKind.CHANGE
+        for e in w.evidence
+    )
+
+
 def _standing_out(counts: Mapping[Kind, Floats], replicas: frozenset[str]) -> Iterator[tuple[Kind, Floats]]:
-    """Kinds of which one replica gives far more than any other, less what that other gives."""
+    """Kinds of which one replica, or the gateway itself, gives far more than any other, less what that other gives."""
     nothing = np.zeros(next(iter(counts.values())).size if counts else 0)
     for (giver, outcome), bad in counts.items():
         others = [counts.get((name, outcome), nothing) for name in replicas - {giver}]
         usual = max(others, key=np.sum)
-        if giver in replicas and bad.sum() >= max(_MIN_BAD, _STANDS_OUT * usual.sum()):
+        if giver in {*replicas, NOBODY} and bad.sum() >= max(_MIN_BAD, _STANDS_OUT * usual.sum()):
             yield (giver, outcome), np.maximum(bad - usual, 0.0)
 
 

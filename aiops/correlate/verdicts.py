@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aiops.correlate.rank import MIN_FAMILIES, MIN_PROBABILITY, MIN_TESTED, Weighed
@@ -66,11 +66,10 @@ class Bench:
         later = {w.cause for w in self.seconds}
         return tuple(sorted(gathered, key=lambda h: (_RANKS[h.verdict], h.cause in later, -h.probability)))
 
-    def held(self, named: Collection[str]) -> list[Weighed]:
-        """What was *named* before, where it is still seen and as likely as not."""
-        found = [w for w in self.weighed if w.cause in named and w.seen and not w.ruled_out]
-        best = {cause: next(w.score for w in found if w.cause == cause) for cause in {w.cause for w in found}}
-        return [w for w in found if w.probability >= MIN_PROBABILITY and best[w.cause] - w.score < LEAD]
+    def held(self, named: str) -> list[Weighed]:
+        """The cause that was *named* before, where it is still seen and as likely as not."""
+        found = [w for w in self.weighed if w.cause == named and w.seen and not w.ruled_out]
+        return [w for w in found if w.probability >= MIN_PROBABILITY and found[0].score - w.score < LEAD]
 
     def beside(self, firsts: Sequence[Weighed], rest: Sequence[Weighed]) -> Bench:
         """
@@ -81,7 +80,9 @@ class Bench:
             rest: What could be, weighed on the bad answers that *firsts* do not explain.
         """
         likely = {(w.cause, w.place.where): w for w in rest if w.may_be_root}
-        seconds = Bench(rest, self.leads, states_may_lead=False).roots()
+        leading = Bench(rest, self.leads, states_may_lead=False).roots()
+        # what is measured of a whole host may be the first one's doing: that is told, and not named
+        seconds = [] if any(w.rule.scope in {Scope.HOST, Scope.LINK} for w in leading) else leading
         if not likely or not (seconds or self.roots()):
             return self
         weighed = [likely.get((w.cause, w.place.where), w) for w in self.weighed]

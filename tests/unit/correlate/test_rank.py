@@ -380,6 +380,15 @@ def test_of_two_that_are_as_likely_on_the_rest_neither_is_a_root():
     assert order_told == ["crash", "xid", "leak"]
 
 
+def test_what_is_measured_of_a_whole_host_is_told_beside_the_first_and_not_named():
+    """A server that is blocked drops connections, and the host sends packets again."""
+    loss = weighed("loss", 5.0)
+    told, order_told = beside(weighed("crash", 1.0), replace(loss, rule=replace(loss.rule, scope=Scope.HOST)))
+
+    assert told == {"crash": Verdict.ROOT, "loss": Verdict.CANDIDATE}
+    assert order_told == ["crash", "loss"]
+
+
 def test_what_could_not_be_named_alone_changes_nothing_beside_the_first():
     weak = weighed("xid", 5.0, second=EvidenceState.ABSENT)
     bench = Bench([weighed("crash", 1.0)], {}, states_may_lead=True)
@@ -391,7 +400,7 @@ def test_what_was_named_is_held_while_it_is_seen_and_likely():
     """Its share of the bad answers falls when something else fails as well."""
 
     def held(w: Weighed) -> list[str]:
-        return [h.cause for h in Bench([w], {}, states_may_lead=True).held({"crash"})]
+        return [h.cause for h in Bench([w], {}, states_may_lead=True).held("crash")]
 
     assert held(weighed("crash", 0.5)) == ["crash"]
     assert held(weighed("crash", -0.5)) == []

@@ -9,8 +9,9 @@ import pytest
 from aiops.correlate.rank import Weighed
 from aiops.correlate.second import Only, Rest, rest, second_look
 from aiops.correlate.topology import Place
-from aiops.model import CauseLevel, Evidence, EvidenceState, Labels
-from aiops.rulebook.causes import CauseRule, Scope
+from aiops.model import CauseLevel, EventKind, Evidence, EvidenceState, Labels
+from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
+from aiops.rulebook.clauses import EventTest
 from tests.unit.correlate.test_evidence import BAD_S, Node, a_rule
 
 REPLICAS = ("r0", "r1", "r2")
@@ -41,6 +42,8 @@ def weighed(cause: str, place: Place, leads_to: tuple[str, ...] = (), level: Cau
 
 
 CRASH, BURST = weighed("crash", at("r0")), weighed("burst", at(*REPLICAS))
+CHANGED = Clause("e", "a", Odds(5, 0.2), "", ClauseText("", ""), event=EventTest(EventKind.CHANGE))
+ROLLOUT = replace(BURST, rule=a_rule(CHANGED))
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,12 @@ CRASH, BURST = weighed("crash", at("r0")), weighed("burst", at(*REPLICAS))
         (BURST, [(name, "503", 2.0, 0) for name in REPLICAS], None),
         (BURST, [*((name, "503", 2.0, 0) for name in REPLICAS), ("r1", "5xx", 4.0, 7)], {("r1", "5xx")}),
         (BURST, [("r1", "503", 4.0, 0), ("r0", "503", 1.0, 0)], None),  # it began with the burst
+        (BURST, [*((name, "503", 2.0, 0) for name in REPLICAS), ("none", "429", 4.0, 7)], {("none", "429")}),
         (BURST, [*((name, "5xx", 2.0, 7) for name in REPLICAS)], None),  # another outcome, and of all
-        (BURST, [("r0", "5xx", 4.0, 7), ("r1", "stalled", 4.0, 7)], None),  # one after the other: as a rollout does
+        (BURST, [("r0", "5xx", 4.0, 7), ("r1", "stalled", 4.0, 7)], None),
+        (BURST, [("r0", "5xx", 4.0, 0), ("r1", "5xx", 4.0, 7)], {("r1", "5xx")}),  # nothing but one replica at first
+        (BURST, [("r0", "5xx", 4.0, 0), ("r1", "5xx", 4.0, 7), ("r2", "5xx", 4.0, 7)], None),
+        (ROLLOUT, [("r0", "5xx", 4.0, 0), ("r1", "5xx", 4.0, 7)], None),  # which reaches one after the other
     ],
 )  # fmt: skip
 def test_what_is_left_is_what_others_give_or_one_more_than_all(root: Weighed, bad: list, left: set | None):
