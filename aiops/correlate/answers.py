@@ -53,7 +53,7 @@ class Settler:
     _replaced: int = 0
     """Answers that gave way to another."""
 
-    def settle(self, held: Diagnosis, fresh: Diagnosis, open_for_s: float) -> Diagnosis:
+    def settle(self, held: Diagnosis, fresh: Diagnosis, waited_s: float) -> Diagnosis:
         """The diagnosis to show after *fresh* came in beside the *held* one."""
         leading = _leaders(fresh)
         self._streak = self._streak + 1 if leading and leading == self._leading else 1
@@ -71,7 +71,7 @@ class Settler:
             return fresh
         if leading and self._streak >= _TO_NAME:
             return fresh
-        given_up = held.status is DiagnosisStatus.UNDETERMINED or open_for_s >= self.give_up_s
+        given_up = held.status is DiagnosisStatus.UNDETERMINED or waited_s >= self.give_up_s
         status = DiagnosisStatus.UNDETERMINED if given_up else DiagnosisStatus.PENDING
         return replace(fresh, status=status, hypotheses=tuple(_unnamed(h) for h in fresh.hypotheses))
 

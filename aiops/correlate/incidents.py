@@ -144,8 +144,9 @@ class IncidentDesk:
         self._beliefs.count(before, now)
 
     def in_doubt(self, now_s: float) -> bool:
+        hurry_s, doubt_s = self._tempo.hurry_s, self._tempo.doubt_s
         return any(
-            case.incident.diagnosis.status is DiagnosisStatus.PENDING or now_s - case.began_s < self._tempo.hurry_s
+            now_s - case.began_s < (hurry_s if case.incident.diagnosis.status is DiagnosisStatus.NAMED else doubt_s)
             for case in self._cases.values()
         )
 
@@ -308,7 +309,9 @@ class IncidentDesk:
             case.thorough_s = now_s
         else:
             fresh = replace(fresh, charts=held.charts, templates=held.templates)
-        settled = case.settler.settle(held, fresh, now_s - case.began_s)
+        # what users no longer feel is told as undetermined when it is resolved
+        waited_s = now_s - case.began_s if case.quiet_since_s is None else 0.0
+        settled = case.settler.settle(held, fresh, waited_s)
         named_now = settled.status is DiagnosisStatus.NAMED and held.status is not DiagnosisStatus.NAMED
         if named_now and not thorough:
             case.thorough_s = float("-inf")  # its charts come with the next look

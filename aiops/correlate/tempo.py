@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Tempo:
     """How patient the desk is. Seconds."""
 
-    give_up_s: float = 45.0
-    """Without a clear lead for this long, the answer is "undetermined"."""
+    give_up_s: float = 22.0
+    """Without a clear lead for this long, the answer is "undetermined"; what is found later still replaces it."""
     hold_s: float = 2.0
     """A first message waits this long for a cause: one message that names it beats two a second apart."""
     resolve_after_s: float = 20.0
@@ -22,6 +22,8 @@ class Tempo:
     eager_s: float = 24.0
     hurry_s: float = 10.0
     """Collectors hurry for this long even if a cause is named at once: the next readings may show more."""
+    doubt_s: float = 45.0
+    """… and for this long while none is named."""
     thorough_every_s: float = 10.0
     """Between diagnoses with movers and charts; three times as long once a cause is named."""
     freeze_after_s: float = 600.0

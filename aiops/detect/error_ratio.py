@@ -5,11 +5,11 @@ Over the last 5, 10, 30 and 60 seconds the bad answers of a service are held aga
 one-sided binomial test: how likely are this many failures if nothing has changed? A window also needs a minimum count
 and a minimum share, so that three errors out of ten at night stay three errors.
 
-The baseline is everything older than the longest window that memory holds, half an hour at most. Its ratio is a median
-of means (nine equal stretches, the median of their ratios), so that an incident inside it does not become the normal as
-long as it covers less than half; then the upper confidence bound, so that little history excuses more, not less; and at
-most ``max_baseline``, so that an incident of any length goes on being one, and a daemon that starts in the middle of
-one sees it at once.
+The baseline is everything older than the longest window that memory holds, half an hour at most; in the first two
+minutes of a daemon it is what was seen first. Its ratio is a median of means (nine equal stretches, the median of their
+ratios), so that an incident inside it does not become the normal as long as it covers less than half; then the upper
+confidence bound, so that little history excuses more, not less; and at most ``max_baseline``, so that an incident of any
+length goes on being one, and a daemon that starts in the middle of one sees it at once.
 
 The test takes failures for independent, and they are not: a client tries again, and what has just failed fails more
 often than the rest. So failures come in clumps, and five of them may be two requests. How clumped a service's failures
@@ -46,6 +46,8 @@ _READ_S = 120.0
 """How far back a spike's first bad second is looked for."""
 _BASELINE_S = 1800.0
 _MIN_BASELINE_S = 30.0
+_FIRST_S = 60.0
+"""Until two minutes were seen the first of them is the baseline, as far as it is over: a spike may come as early."""
 _STRETCHES = 9
 _CONFIDENCE = 0.99
 _FLOOR = 0.001
@@ -204,11 +206,12 @@ class ErrorRatio:
         return found
 
     def _baseline(self, series: SeriesReader, service: str, now_s: float) -> _Baseline:
-        """The normal ratio of *service*, from before the longest window."""
-        end_s = now_s - _WINDOWS_S[-1]
-        bad = self._read((self.config.bad,), series, now_s - _BASELINE_S, end_s).get(service, [])
-        total = self._read(self.config.total, series, now_s - _BASELINE_S, end_s).get(service, [])
-        start_s = min((each.from_s for each in total), default=end_s)
+        """The normal ratio of *service*, from before the longest window; at first from the first that was seen."""
+        newest_s = now_s - _FRESH_S
+        bad = self._read((self.config.bad,), series, now_s - _BASELINE_S, newest_s).get(service, [])
+        total = self._read(self.config.total, series, now_s - _BASELINE_S, newest_s).get(service, [])
+        start_s = min((each.from_s for each in total), default=newest_s)
+        end_s = max(now_s - _WINDOWS_S[-1], min(start_s + _FIRST_S, newest_s))
         cap = self.config.max_baseline
         if end_s - start_s < _MIN_BASELINE_S:
             return _Baseline(0.0, cap, _DISPERSION, known=False)
