@@ -24,6 +24,8 @@ MIN_TESTED = 0.6
 MIN_FAMILIES = 2
 MIN_PROBABILITY = 0.5
 _ORDER = math.log(3.0)
+_REREAD_S = 10.0
+"""After the incident opened: by then collectors, which hurry, have read every page again that can be read."""
 LATE_S = 5.0
 """So long after the first bad answer evidence may begin and still speak for a root: readings are some seconds apart."""
 
@@ -40,7 +42,7 @@ class Weighed:
     tested: float
     """Share of the clauses' weight that could be tested, 0 to 1."""
     waits: bool = False
-    """It needs the load accounting, and that is still coming in."""
+    """It needs the load accounting, or pages that were read since users are hurt, and that is still coming in."""
     most_shown: float = MAX_SHOWN
     """The highest probability that may be shown."""
     late: frozenset[str] = frozenset()
@@ -116,8 +118,21 @@ def weigh(rule: CauseRule, scene: Scene, place: Place, most_shown: float = MAX_S
     evidence, votes = vote(spare(rule, tested))
     score = math.log(rule.prior / (1.0 - rule.prior)) + votes + order(evidence, scene.context.onset)
     needs_load = any(clause.necessary and clause.load is not None for clause in rule.evidence)
-    waits = needs_load and scene.load.waits
+    waits = (needs_load and scene.load.waits) or _unread(rule, scene, place)
     return Weighed(rule, place, evidence, score, share_tested(rule, tested), waits, most_shown, late)
+
+
+def _unread(rule: CauseRule, scene: Scene, place: Place) -> bool:
+    """Whether a series that must be read again was not, since users are hurt: what it said before says nothing of now."""
+    if scene.now_s - scene.context.opened_at_s > _REREAD_S:
+        return False
+    tests = [clause.metric for clause in rule.evidence if clause.metric is not None and clause.metric.reread]
+    return any(
+        window.at_s.size and window.at_s[-1] <= scene.context.onset.by_s
+        for test in tests
+        for window in scene.view.windows(test.name, test.match)
+        if place.covers(test.bound_by, window.labels)
+    )
 
 
 def share_tested(rule: CauseRule, evidence: Sequence[Evidence]) -> float:

@@ -228,7 +228,7 @@ def _around(hypothesis: Hypothesis, topology: Topology) -> Place:
 def _shortcoming(w: Weighed, missing: Sequence[str]) -> str:
     """What keeps a candidate from being named."""
     if w.waits:
-        return "Too early to tell: requests that would show it are still under way."
+        return "Too early to tell: what would show it is still under way."
     if not w.specific:
         return "Nothing was found that shows in this cause alone."
     if w.families < MIN_FAMILIES:

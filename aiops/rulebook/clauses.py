@@ -123,6 +123,7 @@ class MetricTest:
     trend: Limit | None = field(default=None, metadata=doc("steady growth over the window, while traffic was level"))
     joined: Limit | None = field(default=None, metadata=doc("series that began in the window, less those that ended"))
     watched_by: Watched | None = field(default=None, metadata=doc("where this is seen, no series means 0"))
+    reread: bool = field(default=False, metadata=doc("too early to tell until it was read since the first bad second"))
 
     def __post_init__(self) -> None:
         _require_metric("name", self.name)

@@ -10,6 +10,7 @@ import pytest
 from aiops.correlate.evidence import event_finding, examine
 from aiops.correlate.levels import metric_finding
 from aiops.correlate.lines import log_finding
+from aiops.correlate.rank import weigh
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, LogTemplate, Onset, from_json, to_json
@@ -550,3 +551,23 @@ def test_every_time_out_people_commonly_set_is_round(timeout_s: float):
     assert past_round(timeout_s) == 0.0
     assert past_round(timeout_s - 0.002) == 0.0
     assert past_round(timeout_s + 0.03) == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("read_s", "now_s", "waits"),
+    [(-3.0, 4.0, True), (3.5, 4.0, False), (-3.0, 14.0, False)],
+    ids=["before users were hurt", "since", "it cannot be read any more"],
+)
+def test_what_must_be_read_again_is_waited_for_a_moment(read_s: float, now_s: float, waits: bool):
+    """A page that showed a replica ready five seconds ago does not know of its end."""
+    node = Node(replicas=1)
+    ready = "gen_ai_server_ready"
+    node.series.put(ready, Labels.of(instance="r0"), {BAD_S - 8: 1.0, BAD_S + read_s: 1.0})
+    test = MetricTest(ready, over=60.0, reduce=Reduce.MIN, above=0.5, reread=True)
+    rule = a_rule(Clause("ready", "ready", Odds(1.3, 0.1), "", ClauseText("", ""), metric=test))
+    scene = Scene(
+        IncidentContext("chat", (), BAD_S, BAD_S + 3), node.series, FakeEvents([], feed=None), FakeTemplates([]),
+        BAD_S + now_s,
+    )  # fmt: skip
+
+    assert weigh(rule, scene, scene.whole(Scope.SERVICE)).waits is waits
