@@ -64,7 +64,7 @@ def rate_points(at_s: ArrayLike, values: ArrayLike) -> Floats:
     times, totals = _paired(at_s, values)
     if totals.size < 2:
         return np.empty(0)
-    return steps(totals) / np.diff(times)
+    return steps(totals) / (times[1:] - times[:-1])
 
 
 def steps(totals: Floats) -> Floats:
