@@ -127,13 +127,17 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
 
 
 def concerns(event: Event, scene: Scene, place: Place) -> bool:
-    """Whether *event* happened to *place*: a label it names must fit, one it leaves out says nothing."""
+    """
+    Whether *event* happened to *place*: a label it names must fit, one it leaves out says nothing.
+
+    The model says which replicas are meant where none is named; a replica may tell another model since.
+    """
     instance, gpu, model = event.labels.get("instance"), event.labels.get("gpu"), event.labels.get("model")
     if instance and instance not in place.instances:
         return False
     if gpu and place.scope in ON_CARDS and gpu not in place.gpus:
         return False
-    if model and model not in {scene.topology.models.get(name, model) for name in place.instances}:
+    if model and not instance and model not in {scene.topology.models.get(name, model) for name in place.instances}:
         return False
     service = event.labels.get("service")
     return not service or service == place.service

@@ -15,9 +15,9 @@ import numpy as np
 
 from aiops.correlate.findings import Finding, clean, stated, unknown
 from aiops.correlate.scene import Scene
-from aiops.correlate.terms import MIN_BASELINE_S
+from aiops.correlate.terms import MIN_BASELINE_S, of_service
 from aiops.correlate.topology import Place
-from aiops.correlate.view import View, cut
+from aiops.correlate.view import cut
 from aiops.model import Onset, SeriesRef
 from aiops.ports import Window
 from aiops.rulebook.clauses import HoldingTest
@@ -38,7 +38,7 @@ _HIGH = 0.8
 _HANGS_S = 5.0
 """Without a token or step; few prefills take as long."""
 _ENDED = 0.5
-"""Of what it usually held an engine that only idles holds less by its last page."""
+"""Of what it held just before, an engine that only idles holds less by its last page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ class Holding:
     held: float
     ran_before: float
     runs: float
-    usual: float
+    just_before: float
     stands_still: bool
 
     @property
     def limited(self) -> bool:
         """Whether it refuses earlier than it used to."""
         if self.stands_still:
-            return self.held <= _ENDED * self.usual
+            return self.held <= _ENDED * self.just_before
         holds_less = self.held < _LESS * self.held_before
         runs_less = self.runs < _LESS * self.ran_before and self.held - self.runs >= 1.0
         return holds_less or runs_less
@@ -67,7 +67,7 @@ class Holding:
 
 def holding_finding(test: HoldingTest, scene: Scene, place: Place) -> Finding:
     """Whether most of what *place*'s replicas refused was refused earlier than they used to."""
-    windows = [w for w in scene.view.windows(_RUNNING) if place.covers("instance", w.labels)]
+    windows = [w for w in of_service(scene.view, scene.topology, _RUNNING) if place.covers("instance", w.labels)]
     refs = tuple(SeriesRef(_RUNNING, w.labels) for w in windows)
     found = [one for window in windows if (one := _holding(window, scene)) is not None]
     if not found:
@@ -88,7 +88,7 @@ def holding_finding(test: HoldingTest, scene: Scene, place: Place) -> Finding:
 def _holding(running: Window, scene: Scene) -> Holding | None:
     """None where the replica refuses nothing, or its page does not show what it held before."""
     instance = running.labels.get("instance")
-    refused, waiting = _refusals(scene.view, instance), _own(scene.view, _WAITING, instance)
+    refused, waiting = _refusals(scene, instance), _own(scene, _WAITING, instance)
     if refused is None or waiting is None or running.at_s.size < 2:
         return None
     at_s, end_s = running.at_s, min(scene.now_s, scene.first_bad_s + _UNTIL_S)
@@ -109,24 +109,25 @@ def _holding(running: Window, scene: Scene) -> Holding | None:
         held=_high(held[refuses]),
         ran_before=float(runs[before].max()),
         runs=_high(runs[refuses]),
-        usual=median(held[before]),
-        stands_still=_stands_still(scene.view, instance, float(at_s[first]), end_s),
+        just_before=median(held[before][-3:]),
+        stands_still=_stands_still(scene, instance, float(at_s[first]), end_s),
     )
 
 
-def _refusals(view: View, instance: str) -> Window | None:
+def _refusals(scene: Scene, instance: str) -> Window | None:
     """What it refused, by its own page or else by the gateway's log."""
-    return _own(view, _REFUSED, instance) or next(
-        (w for w in view.windows(_ANSWERED, _BUSY) if w.labels.get("upstream") == instance), None
+    return _own(scene, _REFUSED, instance) or next(
+        (w for w in scene.view.windows(_ANSWERED, _BUSY) if w.labels.get("upstream") == instance), None
     )
 
 
-def _own(view: View, metric: str, instance: str) -> Window | None:
-    return next((w for w in view.windows(metric) if w.labels.get("instance") == instance and w.at_s.size), None)
+def _own(scene: Scene, metric: str, instance: str) -> Window | None:
+    windows = of_service(scene.view, scene.topology, metric)
+    return next((w for w in windows if w.labels.get("instance") == instance and w.at_s.size), None)
 
 
-def _stands_still(view: View, instance: str, start_s: float, end_s: float) -> bool:
-    stands = _own(view, _NO_PROGRESS, instance)
+def _stands_still(scene: Scene, instance: str, start_s: float, end_s: float) -> bool:
+    stands = _own(scene, _NO_PROGRESS, instance)
     return stands is not None and bool((cut(stands, start_s, end_s).values > _HANGS_S).any())
 
 

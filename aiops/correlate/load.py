@@ -163,14 +163,14 @@ def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
 
     In an overload finished requests lag behind their tokens. So prompt tokens are divided by requests begun (finished
     plus the change of those running), generated ones by the mean of begun and finished. Where more end than begin it is
-    those that ended: some engines count tokens only then.
+    those that ended: some engines count tokens only then. A replica that came or went did nothing before or after.
     """
     names = ("requests_finished_total", "prompt_tokens_total", "generation_tokens_total", "requests_running")
     found = {name: of_service(view, topology, f"gen_ai_server_{name}") for name in names}
     if not all(found.values()):
         return np.empty(0), np.empty(0)
     flat = [w for windows in found.values() for w in windows]
-    start, end = max(float(w.at_s[0]) for w in flat), min(float(w.at_s[-1]) for w in flat)
+    start, end = min(float(w.at_s[0]) for w in flat), max(float(w.at_s[-1]) for w in flat)
     if end - start < 10.0:
         return np.empty(0), np.empty(0)
     edges = np.arange(start, end + 1e-9, _STEP_S)

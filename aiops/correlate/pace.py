@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aiops.correlate.steps import Step, level_step
+from aiops.correlate.terms import of_service
 from aiops.correlate.topology import Topology
 from aiops.correlate.view import View
 from aiops.model import Onset, SeriesRef
@@ -67,10 +68,10 @@ class Pace:
 def read_paces(view: View, topology: Topology) -> dict[str, Pace]:
     """The pace of every replica of the service that can be read, by instance."""
     clocks = _clocks(view, topology)
-    counts = {window.labels: window for window in view.windows(_COUNT)}
-    running = {window.labels.get("instance"): window for window in view.windows(_RUNNING)}
+    counts = {window.labels: window for window in of_service(view, topology, _COUNT)}
+    running = {window.labels.get("instance"): window for window in of_service(view, topology, _RUNNING)}
     paces: dict[str, Pace] = {}
-    for window in view.windows(_SUM):
+    for window in of_service(view, topology, _SUM):
         instance = window.labels.get("instance")
         count = counts.get(window.labels)
         if instance in topology.instances and count is not None:

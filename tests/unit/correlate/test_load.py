@@ -391,3 +391,45 @@ def test_requests_that_only_end_do_not_make_the_others_longer():
         running.update({at: 28.0 - 14.0 * min(max(at - FIRST_BAD_S, 0.0) / 5.0, 2.0) for at in running})
 
     assert service.account().terms[Term.WORK].change == 0.0
+
+
+def renamed(service: Service, since_s: float) -> None:
+    """Each page begins to tell another model; the counters of the new process begin at 0 as the old ones end."""
+    for metric, held in service.series.held.items():
+        for labels in [each for each in held if metric.startswith("gen_ai_server_")]:
+            points = held[labels]
+            later = {at: value for at, value in points.items() if at >= since_s}
+            ended_s = max(at for at in points if at < since_s)
+            first = {ended_s: 0.0} if metric.endswith(("_total", "_sum", "_count")) else {}
+            zero = points[ended_s] if first else 0.0
+            service.series.held[metric][labels.merge(model="v2")] = first | {at: v - zero for at, v in later.items()}
+            service.series.held[metric][labels] = {at: value for at, value in points.items() if at < since_s}
+
+
+def test_a_replica_that_tells_another_model_goes_on():
+    """A server of a new version names its model anew: the account reads over that."""
+    service = Service(pace=1.5)
+    renamed(service, service.onset_s)
+    found = service.account()
+
+    assert found.unknown == ()
+    assert found.terms[Term.PACE].change == pytest.approx(math.log(1.5), abs=0.1)
+    assert found.holds(Term.PACE, 0.6)
+
+
+def test_a_replica_that_comes_to_help_leaves_the_account_as_it_is():
+    """One more for the time of a rollout has no past; the others have."""
+    service = Service(work=1.5)
+    labels = Labels.of(instance="r3:1")
+    for name, a_second in (
+        ("requests_finished_total", 2.0),
+        ("prompt_tokens_total", 300.0),
+        ("generation_tokens_total", 150.0),
+    ):
+        points = {FIRST_BAD_S - 10.0 + 5.0 * n: 5.0 * n * a_second for n in range(8)}
+        service.series.put(f"gen_ai_server_{name}", labels, points)
+    upstream = Labels.of(service="chat", outcome="ok", answered_by="upstream", upstream="r3:1")
+    service.series.put("http_server_requests_total", upstream, {FIRST_BAD_S - 5.0: 0.0, FIRST_BAD_S: 10.0})
+    service.series.put("gen_ai_server_up", labels, {FIRST_BAD_S - 10.0 + 5.0 * n: 1.0 for n in range(8)})
+
+    assert service.account().holds(Term.WORK, 0.6)
