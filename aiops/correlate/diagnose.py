@@ -12,9 +12,9 @@ from aiops.correlate.load import LoadAccount
 from aiops.correlate.movers import find_movers
 from aiops.correlate.narrowing import narrowed
 from aiops.correlate.news import with_news
-from aiops.correlate.rank import Weighed, weigh_all
+from aiops.correlate.rank import Weighed, weigh, weigh_all
 from aiops.correlate.scene import IncidentContext, Scene
-from aiops.correlate.second import Only, Rest, second_look
+from aiops.correlate.second import Only, Rest, second_look, stood
 from aiops.correlate.verdicts import Bench
 from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
 from aiops.ports import EventReader, SeriesReader, TemplateReader
@@ -61,6 +61,10 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         alone = replace(context, first_bad_s=found.began_s)
         return weigh_all(causes, Scene(alone, Only(series, found.kinds), events, templates, now_s), most_shown)
 
+    def weigh_without(found: Rest, w: Weighed) -> Weighed:
+        before = Scene(context, Only(series, found.explained), events, templates, now_s)
+        return weigh(w.rule, before, w.place, most_shown)
+
     bench = Bench(
         weighed=weigh_all(causes, scene, most_shown),
         leads=reachable(causes),
@@ -68,7 +72,10 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         sharers=_sharers(causes, scene.load),
         risen=scene.load.risen(ROOT_SHARE),
     )
-    if firsts := bench.roots() or bench.held(context.named):
+    firsts = bench.roots()
+    if context.named not in {"", *(w.cause for w in firsts)}:
+        firsts = stood(scene, bench.weighed, weigh_without) or firsts
+    if firsts:
         bench = bench.beside(firsts, second_look(scene, firsts, bench.weighed, weigh_rest))
     hypotheses = narrowed(bench.verdicts(scene.topology), causes, scene)
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)

@@ -45,6 +45,8 @@ class Rest:
     began_s: float
     taken: frozenset[str]
     """Replicas at which all is explained."""
+    explained: frozenset[Kind] = frozenset()
+    """The other bad answers."""
 
     @property
     def givers(self) -> frozenset[str]:
@@ -82,7 +84,8 @@ def rest(scene: Scene, roots: Sequence[Weighed]) -> Rest | None:
     began = _began(whole)
     if whole.sum() < _MIN_BAD or began is None or began < earliest:
         return None
-    return Rest(frozenset(left), scene.first_bad_s - _BEFORE_S + began, taken)
+    began_s = scene.first_bad_s - _BEFORE_S + began
+    return Rest(frozenset(left), began_s, taken, frozenset(counts) - frozenset(left))
 
 
 def second_look(
@@ -105,7 +108,7 @@ def second_look(
         return []
     replicas = frozenset(scene.topology.instances)
     named = frozenset(w.cause for w in roots)
-    later = found.began_s > scene.context.onset.by_s + LATE_S
+    later = is_later(found, scene)
     out = named | _following(named, weighed)
     return [
         w
@@ -115,6 +118,28 @@ def second_look(
         and w.rule.level is not CauseLevel.STATE
         and found.fits(w.place, replicas)
     ]
+
+
+def is_later(found: Rest, scene: Scene) -> bool:
+    """Whether the rest certainly began after the first bad answers."""
+    return found.began_s > scene.context.onset.by_s + LATE_S
+
+
+def stood(scene: Scene, weighed: Sequence[Weighed], weigh: Callable[[Rest, Weighed], Weighed]) -> list[Weighed]:
+    """
+    The cause that is named, as it stood before something else began to fail as well; empty where it does not.
+
+    Args:
+        scene: What is looked at.
+        weighed: All, on all bad answers.
+        weigh: Weighs one again without the rest.
+    """
+    best = next((w for w in weighed if w.cause == scene.context.named), None)
+    found = rest(scene, [best]) if best is not None else None
+    if best is None or found is None or not is_later(found, scene):
+        return []
+    again = weigh(found, best)
+    return [again] if again.may_be_root else []
 
 
 def _following(causes: Collection[str], weighed: Sequence[Weighed]) -> frozenset[str]:

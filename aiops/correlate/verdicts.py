@@ -66,11 +66,6 @@ class Bench:
         later = {w.cause for w in self.seconds}
         return tuple(sorted(gathered, key=lambda h: (_RANKS[h.verdict], h.cause in later, -h.probability)))
 
-    def held(self, named: str) -> list[Weighed]:
-        """The cause that was *named* before, where it is still seen and as likely as not."""
-        found = [w for w in self.weighed if w.cause == named and w.seen and not w.ruled_out]
-        return [w for w in found if w.probability >= MIN_PROBABILITY and found[0].score - w.score < LEAD]
-
     def beside(self, firsts: Sequence[Weighed], rest: Sequence[Weighed]) -> Bench:
         """
         This bench, with what is at work beside *firsts*.
@@ -83,9 +78,10 @@ class Bench:
         leading = Bench(rest, self.leads, states_may_lead=False).roots()
         # what is measured of a whole host may be the first one's doing: that is told, and not named
         seconds = [] if any(w.rule.scope in {Scope.HOST, Scope.LINK} for w in leading) else leading
-        if not likely or not (seconds or self.roots()):
+        if not likely or not (seconds or firsts == self.roots()):
             return self
-        weighed = [likely.get((w.cause, w.place.where), w) for w in self.weighed]
+        told = likely | {(w.cause, w.place.where): w for w in firsts}
+        weighed = [told.get((w.cause, w.place.where), w) for w in self.weighed]
         return replace(self, weighed=sorted(weighed, key=lambda w: -w.score), firsts=firsts, seconds=seconds)
 
     def roots(self) -> list[Weighed]:

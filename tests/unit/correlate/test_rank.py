@@ -396,13 +396,12 @@ def test_what_could_not_be_named_alone_changes_nothing_beside_the_first():
     assert bench.beside(bench.roots(), [weak]) is bench
 
 
-def test_what_was_named_is_held_while_it_is_seen_and_likely():
-    """Its share of the bad answers falls when something else fails as well."""
+def test_what_is_beside_something_that_is_no_root_by_itself_is_named_only_with_a_second():
+    """What was named before may have lost its share of the bad answers to the second."""
+    bench = Bench([weighed("leak", 5.0), weighed("crash", -1.0)], {}, states_may_lead=True)
+    again = weighed("crash", 3.0)
 
-    def held(w: Weighed) -> list[str]:
-        return [h.cause for h in Bench([w], {}, states_may_lead=True).held("crash")]
-
-    assert held(weighed("crash", 0.5)) == ["crash"]
-    assert held(weighed("crash", -0.5)) == []
-    assert held(weighed("other", 5.0)) == []
-    assert held(weighed("crash", 5.0, first=EvidenceState.ABSENT)) == []
+    both = bench.beside([again], [weighed("leak", 5.0)])
+    assert [w.cause for w in (*both.firsts, *both.seconds)] == ["crash", "leak"]
+    assert again in both.weighed
+    assert bench.beside([again], [weighed("leak", 5.0), weighed("xid", 4.9)]) is bench

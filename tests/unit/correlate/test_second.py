@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aiops.correlate.rank import Weighed
-from aiops.correlate.second import Only, Rest, rest, second_look
+from aiops.correlate.second import Only, Rest, rest, second_look, stood
 from aiops.correlate.topology import Place
 from aiops.model import CauseLevel, EventKind, Evidence, EvidenceState, Labels
 from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
@@ -158,3 +158,27 @@ def test_a_cause_at_all_replicas_fits_where_all_others_are_hurt(taken: set[str],
     left = Rest(frozenset({("r1", "503"), ("r2", "503")}), BAD_S, frozenset(taken))
 
     assert left.fits(at(*REPLICAS), frozenset(REPLICAS)) is fits
+
+
+@pytest.mark.parametrize(
+    ("after_s", "again", "stands"),
+    [(10.0, 5.0, True), (10.0, -1.0, False), (0.0, 5.0, False)],
+    ids=["as it was", "no more without the rest", "the rest came with it"],
+)
+def test_what_is_named_stands_beside_what_failed_later(after_s: float, again: float, stands: bool):
+    """A share of the bad answers falls, and "nothing else fails" is no longer true, when something else fails as well."""
+    scene = node(("r0", "5xx", 4.0, 0), ("r1", "503", 4.0, after_s)).scene()
+    scene.context = replace(scene.context, named="crash")
+    strong = replace(CRASH, evidence=(*CRASH.evidence, replace(CRASH.evidence[0], id="f", family="b")), score=again)
+    asked: list[Rest] = []
+
+    def weigh(found: Rest, w: Weighed) -> Weighed:
+        asked.append(found)
+        return strong
+
+    assert stood(scene, [CRASH], weigh) == ([strong] if stands else [])
+    assert all(found.explained == {("r0", "5xx")} for found in asked)
+
+
+def test_what_nobody_named_does_not_stand():
+    assert stood(node(("r1", "503", 4.0, 9)).scene(), [CRASH], lambda _, w: w) == []
