@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -84,12 +83,12 @@ def metric_finding(test: MetricTest, scene: Scene, place: Place) -> Finding:
     # as long as the scene: their ids are names here
     pid = place.pid if "pid" in CATALOG[test.name].labels else ""
     key = id(test), place.inside(test.bound_by), pid
-    case = scene.once(key, lambda: _Case(test, scene, place))
-    return case.finding if case.own else case.none_at(place)
+    found: Finding | None = scene.once(key, lambda: _Case(test, scene, place).finding())
+    return _Case(test, scene, place).none_there() if found is None else found
 
 
 class _Case:
-    """A metric test at places that hold the same of its series."""
+    """A metric test at a place, with the series it looks at."""
 
     def __init__(self, test: MetricTest, scene: Scene, place: Place) -> None:
         self._test, self._scene, self._place = test, scene, place
@@ -99,22 +98,23 @@ class _Case:
         own = [seen for seen in self._seen if inside is None or seen.where in inside]
         if place.pid:
             own = [seen for seen in own if place.covers(self._bound, seen.window.labels)]
-        self.own = [seen.window for seen in own]
+        self._own = [seen.window for seen in own]
         self._refs = tuple([seen.ref for seen in own])
         self._start_s = scene.first_bad_s - test.over
         self._end_s = min(scene.now_s, scene.first_bad_s + _MAX_AGE_S)
 
-    def none_at(self, place: Place) -> Finding:
-        """What it means that *place* has none of the series: 0 where somebody counts, else unknown."""
-        if self._nothing_counted:
-            zero = _Reading(place.where, 0.0)
+    def none_there(self) -> Finding:
+        """What it means that the place has none of the series: 0 where somebody counts, else unknown."""
+        if self._nothing_counted():
+            zero = _Reading(self._place.where, 0.0)
             return self._loudest([zero], lambda reading: reading.value, "")
-        about = f" for {place.text}" if self._seen else ""
+        about = f" for {self._place.text}" if self._seen else ""
         return unknown(f"no {self._test.name}{about}")
 
-    @cached_property
-    def finding(self) -> Finding:
-        """Present, absent or unknown; there are series."""
+    def finding(self) -> Finding | None:
+        """Present, absent or unknown; None where there are no series."""
+        if not self._own:
+            return None
         if self._test.share is not None:
             return self._share()
         if self._test.ratio_to_peers is not None:
@@ -127,7 +127,6 @@ class _Case:
             return self._newcomers()
         return self._against_level() if self._test.trend is None else self._growth()
 
-    @cached_property
     def _nothing_counted(self) -> bool:
         """Whether somebody looks, so that the missing series means that there was nothing to count."""
         watched = self._test.watched_by
@@ -143,7 +142,7 @@ class _Case:
     def _against_level(self) -> Finding:
         readings = [
             _Reading(w.labels, value, onset=self._crossing(w) if self._limit.holds(value) else None)
-            for w in self.own
+            for w in self._own
             if (value := self._reduced(w)) is not None
         ]
         return self._loudest(readings, lambda reading: reading.value, f"no recent {self._test.name}")
@@ -169,7 +168,7 @@ class _Case:
     # --- against itself, before -------------------------------------------------------------------------------------
 
     def _against_baseline(self) -> Finding:
-        readings = [found for w in self.own if (found := self._shifted(w)) is not None]
+        readings = [found for w in self._own if (found := self._shifted(w)) is not None]
         missing = f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}"
         return self._loudest(readings, _rise if self._test.rise is not None else _ratio, missing)
 
@@ -213,14 +212,14 @@ class _Case:
     # --- against what people set time-outs to -----------------------------------------------------------------------
 
     def _against_time_outs(self) -> Finding:
-        readings = [_Reading(w.labels, value) for w in self.own if (value := self._reduced(w)) is not None]
+        readings = [_Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: past_round(reading.value), f"no recent {self._test.name}")
 
     # --- who came ---------------------------------------------------------------------------------------------------
 
     def _newcomers(self) -> Finding:
         """How many series more there are at the place than before; one that took another's place is no newcomer."""
-        found = newcomers(self.own, self._start_s, self._end_s)
+        found = newcomers(self._own, self._start_s, self._end_s)
         if found is None:
             return unknown(f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}", self._refs)
         held = self._limit.holds(found.more)
@@ -234,7 +233,7 @@ class _Case:
     # --- steady growth ----------------------------------------------------------------------------------------------
 
     def _growth(self) -> Finding:
-        parts = [cut(window, self._start_s, self._scene.first_bad_s) for window in self.own]
+        parts = [cut(window, self._start_s, self._scene.first_bad_s) for window in self._own]
         found = [(part, grew) for part in parts if (grew := lately_growing(part.at_s, part.values)) is not None]
         readings = []
         for part, (start, grown) in found:
@@ -256,7 +255,7 @@ class _Case:
         if len(others) < 2:
             return unknown("fewer than two peers", self._refs)
         normal = median(others)
-        readings = [_Reading(w.labels, value, normal) for w in self.own if (value := self._reduced(w)) is not None]
+        readings = [_Reading(w.labels, value, normal) for w in self._own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: reading.ratio, f"no recent {self._test.name}")
 
     def _is_peer(self, where: str) -> bool:
@@ -279,7 +278,7 @@ class _Case:
             "share": f"{share * 100:.0f} %",
             "count": f"{whole:.0f}",
             "limit": f"{self._limit.value * 100:.0f} %",
-            "who": name_all((w.labels for w in self.own), self._bound),
+            "who": name_all((w.labels for w in self._own), self._bound),
         }
         return Finding(stated(holds=self._limit.holds(share)), words, series=self._refs)
 

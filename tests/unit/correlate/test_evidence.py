@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -10,12 +12,13 @@ import pytest
 from aiops.correlate.evidence import event_finding, examine
 from aiops.correlate.levels import metric_finding
 from aiops.correlate.lines import log_finding
-from aiops.correlate.rank import weigh
+from aiops.correlate.rank import weigh, weigh_all
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, LogTemplate, Onset, from_json, to_json
-from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope
+from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope, load_causes
 from aiops.rulebook.clauses import Against, EventTest, Limit, LogTest, MetricTest, PaceTest, Subtracted, Watched
+from aiops.rulebook.places import shipped_rules
 from aiops.rulebook.reduce import Reduce
 from aiops.rulebook.signatures import LogClass
 from tests.fakes import FakeEvents, FakeSeries, FakeTemplates
@@ -571,3 +574,19 @@ def test_what_must_be_read_again_is_waited_for_a_moment(read_s: float, now_s: fl
     )  # fmt: skip
 
     assert weigh(rule, scene, scene.whole(Scope.SERVICE)).waits is waits
+
+
+# --- what it leaves behind ------------------------------------------------------------------------------------------
+
+
+def test_what_a_look_has_read_is_let_go_with_it():
+    """A look a second that left its windows to the collector of cycles would hold megabytes until that comes by."""
+    gc.disable()
+    try:
+        scene = Node().scene()
+        assert weigh_all(load_causes([shipped_rules()]), scene)
+        gone = weakref.ref(scene)
+        del scene
+        assert gone() is None
+    finally:
+        gc.enable()
