@@ -21,7 +21,7 @@ from aiops.correlate.view import cut
 from aiops.model import Onset, SeriesRef
 from aiops.ports import Window
 from aiops.rulebook.clauses import HoldingTest
-from aiops.stats import Floats, median
+from aiops.stats import Floats
 
 _RUNNING, _WAITING = "gen_ai_server_requests_running", "gen_ai_server_requests_waiting"
 _REFUSED = "gen_ai_server_requests_rejected_total"
@@ -109,7 +109,7 @@ def _holding(running: Window, scene: Scene) -> Holding | None:
         held=_high(held[refuses]),
         ran_before=float(runs[before].max()),
         runs=_high(runs[refuses]),
-        just_before=median(held[before][-3:]),
+        just_before=float(held[max(first - 2, 0) : first].max()),
         stands_still=_stands_still(scene, instance, float(at_s[first]), end_s),
     )
 
