@@ -58,7 +58,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     scene = Scene(context, series, events, templates, now_s)
 
     def weigh_rest(found: Rest) -> list[Weighed]:
-        alone = replace(context, first_bad_s=found.began_s)
+        alone = replace(context, first_bad_s=found.began_s, outcomes=frozenset(outcome for _, outcome in found.kinds))
         return weigh_all(causes, Scene(alone, Only(series, found.kinds), events, templates, now_s), most_shown)
 
     def weigh_without(found: Rest, w: Weighed) -> Weighed:

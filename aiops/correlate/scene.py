@@ -61,6 +61,8 @@ class IncidentContext:
     opened_at_s: float
     named: str = ""
     """The cause that is named already, the first if there are several."""
+    outcomes: frozenset[str] = frozenset()
+    """Bad outcomes that are asked about as well, whether or not they are a symptom yet."""
 
     @property
     def onset(self) -> Onset:
@@ -70,7 +72,8 @@ class IncidentContext:
     @property
     def explained_by(self) -> frozenset[str]:
         """Names a cause may give under `explains`: symptom rules and their outcomes."""
-        return frozenset(name for alert in self.symptoms for name in (alert.rule, alert.labels.get("outcome")) if name)
+        felt = {name for alert in self.symptoms for name in (alert.rule, alert.labels.get("outcome")) if name}
+        return self.outcomes | felt
 
 
 class Scene:

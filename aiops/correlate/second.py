@@ -16,22 +16,25 @@ import numpy as np
 from aiops.correlate.rank import LATE_S, Weighed
 from aiops.correlate.scene import Scene
 from aiops.correlate.topology import Place
-from aiops.model import NOBODY, CauseLevel, EventKind, EvidenceState, Sample
+from aiops.correlate.view import cut
+from aiops.model import HURTFUL, NOBODY, CauseLevel, EventKind, EvidenceState, Sample
 from aiops.ports import SeriesReader, Window
 from aiops.rulebook.clauses import EventTest
-from aiops.stats import Floats, steps
+from aiops.stats import Floats, increase, steps
 
 _REQUESTS = "http_server_requests_total"
-_BAD = {"outcome": "503|5xx|429|truncated|stalled"}
+_BAD = {"outcome": "|".join(sorted(HURTFUL))}
 _BEFORE_S = 10
 """Looked at before the first bad answer."""
+_USUAL_S = 60.0
+"""Before that: some users always hang up."""
 _MIN_BAD = 8.0
 """Fewer bad answers come by chance."""
 _SPELL_S = 8
 _IN_A_SPELL = 4.0
 """So many bad answers in a spell more than by chance, and they have begun."""
 _STANDS_OUT = 3.0
-"""Times as many bad answers as any other: one replica is hurt by something else than all are."""
+"""Times as many bad answers as any other, or as before: one replica is hurt by something else than all are."""
 
 Kind = tuple[str, str]
 """Who gave bad answers, and their outcome."""
@@ -167,7 +170,6 @@ class Only:
 
     def __init__(self, series: SeriesReader, kinds: frozenset[Kind]) -> None:
         self._series, self._kinds = series, kinds
-        self._bad = frozenset(_BAD["outcome"].split("|"))
 
     def window(
         self, metric: str, start_s: float, end_s: float, match: Mapping[str, str] | None = None
@@ -176,7 +178,7 @@ class Only:
         found = self._series.window(metric, start_s, end_s, match)
         if metric != _REQUESTS:
             return found
-        return (w for w in found if w.labels.get("outcome") not in self._bad or _kind(w) in self._kinds)
+        return (w for w in found if w.labels.get("outcome") not in HURTFUL or _kind(w) in self._kinds)
 
     def latest(
         self, metric: str, now_s: float, match: Mapping[str, str] | None = None, max_age_s: float = 30.0
@@ -194,7 +196,7 @@ def _kind(window: Window) -> Kind:
 
 
 def _by_kind(scene: Scene) -> dict[Kind, Floats]:
-    """Bad answers a second from shortly before the first one on."""
+    """Bad answers a second from shortly before the first one on; of kinds that came before as well, those that came more."""
     start_s = scene.first_bad_s - _BEFORE_S
     size = max(int(scene.now_s - start_s) + 1, 1)
     found: dict[Kind, Floats] = {}
@@ -205,7 +207,8 @@ def _by_kind(scene: Scene) -> dict[Kind, Floats]:
             continue
         seconds = np.clip(np.floor(at_s[1:] - start_s).astype(np.intp), 0, size - 1)
         counts: Floats = np.bincount(seconds, weights=steps(values), minlength=size).astype(np.float64)
-        if counts.any():
+        usual = increase(cut(window, start_s - _USUAL_S, start_s).values) / _USUAL_S * size
+        if counts.sum() > max(_STANDS_OUT * usual, usual + (_MIN_BAD if usual else 0.0)):
             found.setdefault(_kind(window), np.zeros(size))
             found[_kind(window)] += counts
     return found

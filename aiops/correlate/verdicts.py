@@ -81,7 +81,7 @@ class Bench:
         if not likely or not (seconds or firsts == self.roots()):
             return self
         told = likely | {(w.cause, w.place.where): w for w in firsts}
-        weighed = [told.get((w.cause, w.place.where), w) for w in self.weighed]
+        weighed = ({(w.cause, w.place.where): w for w in self.weighed} | told).values()
         return replace(self, weighed=sorted(weighed, key=lambda w: -w.score), firsts=firsts, seconds=seconds)
 
     def roots(self) -> list[Weighed]:

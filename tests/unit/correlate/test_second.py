@@ -53,6 +53,8 @@ ROLLOUT = replace(BURST, rule=a_rule(CHANGED))
         (CRASH, [("r0", "5xx", 4.0, 0), ("r1", "503", 4.0, 6)], {("r1", "503")}),
         (CRASH, [("r0", "5xx", 4.0, 0), ("r1", "503", 0.3, 6)], None),  # a handful: chance
         (CRASH, [("r0", "5xx", 4.0, 0), ("none", "429", 4.0, 6)], {("none", "429")}),
+        (CRASH, [("r0", "5xx", 4.0, 0), ("r1", "499", 1.0, -90)], None),  # some users always hang up
+        (CRASH, [("r0", "5xx", 4.0, 0), ("r1", "499", 4.0, 6)], {("r1", "499")}),
         (BURST, [(name, "503", 2.0, 0) for name in REPLICAS], None),
         (BURST, [*((name, "503", 2.0, 0) for name in REPLICAS), ("r1", "5xx", 4.0, 7)], {("r1", "5xx")}),
         (BURST, [("r1", "503", 4.0, 0), ("r0", "503", 1.0, 0)], None),  # it began with the burst
