@@ -207,7 +207,8 @@ def _by_kind(scene: Scene) -> dict[Kind, Floats]:
             continue
         seconds = np.clip(np.floor(at_s[1:] - start_s).astype(np.intp), 0, size - 1)
         counts: Floats = np.bincount(seconds, weights=steps(values), minlength=size).astype(np.float64)
-        usual = increase(cut(window, start_s - _USUAL_S, start_s).values) / _USUAL_S * size
+        before = cut(window, start_s - _USUAL_S, start_s).values
+        usual = increase(before) / _USUAL_S * size if before.size > 1 else 0.0
         if counts.sum() > max(_STANDS_OUT * usual, usual + (_MIN_BAD if usual else 0.0)):
             found.setdefault(_kind(window), np.zeros(size))
             found[_kind(window)] += counts

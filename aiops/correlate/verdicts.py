@@ -76,8 +76,9 @@ class Bench:
         """
         likely = {(w.cause, w.place.where): w for w in rest if w.may_be_root}
         leading = Bench(rest, self.leads, states_may_lead=False).roots()
-        # what is measured of a whole host may be the first one's doing: that is told, and not named
-        seconds = [] if any(w.rule.scope in {Scope.HOST, Scope.LINK} for w in leading) else leading
+        # what a whole host shows, or one replica after the other, may be the first one's doing: told, and not named
+        shared = len(leading) > 1 or any(w.rule.scope in {Scope.HOST, Scope.LINK} for w in leading)
+        seconds = [] if shared else leading
         if not likely or not (seconds or firsts == self.roots()):
             return self
         told = likely | {(w.cause, w.place.where): w for w in firsts}

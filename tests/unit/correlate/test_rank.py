@@ -389,6 +389,14 @@ def test_what_is_measured_of_a_whole_host_is_told_beside_the_first_and_not_named
     assert order_told == ["crash", "loss"]
 
 
+def test_what_several_replicas_show_beside_the_first_is_told_and_not_named():
+    """A server that is blocked in a transaction holds what the others wait for."""
+    pools = [replace(weighed("pool", 5.0, place=name)) for name in ("r1", "r2")]
+    told, _ = beside(weighed("blocked", 1.0), *pools)
+
+    assert told == {"blocked": Verdict.ROOT, "pool": Verdict.CANDIDATE}
+
+
 def test_what_could_not_be_named_alone_changes_nothing_beside_the_first():
     weak = weighed("xid", 5.0, second=EvidenceState.ABSENT)
     bench = Bench([weighed("crash", 1.0)], {}, states_may_lead=True)

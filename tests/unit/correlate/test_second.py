@@ -72,6 +72,15 @@ def test_what_is_left_is_what_others_give_or_one_more_than_all(root: Weighed, ba
     assert (None if found is None else found.kinds) == left
 
 
+def test_a_kind_that_nobody_had_counted_before_is_seen():
+    """A counter appears with the first answer of its kind."""
+    found = node(("r0", "5xx", 4.0, 0))
+    times = {BAD_S + 5.0 + t: 4.0 * t for t in range(15)}
+    found.series.put("http_server_requests_total", Labels.of(service="chat", outcome="5xx", upstream="r1"), times)
+
+    assert rest(found.scene(), [CRASH]) is not None
+
+
 def test_the_rest_began_with_its_own_first_bad_answer():
     found = rest(node(("r0", "5xx", 4.0, 0), ("r1", "503", 4.0, 6)).scene(), [CRASH])
 
