@@ -15,7 +15,7 @@ from aiops.correlate.news import with_news
 from aiops.correlate.rank import Weighed, weigh, weigh_all
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.correlate.second import Only, Rest, second_look, stood
-from aiops.correlate.verdicts import Bench
+from aiops.correlate.verdicts import Bench, stood_for
 from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
 from aiops.ports import EventReader, SeriesReader, TemplateReader
 from aiops.rulebook.causes import CauseRule, reachable
@@ -65,11 +65,12 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         before = Scene(context, Only(series, found.explained), events, templates, now_s)
         return weigh(w.rule, before, w.place, most_shown)
 
+    weighed = weigh_all(causes, scene, most_shown)
     bench = Bench(
-        weighed=weigh_all(causes, scene, most_shown),
+        weighed=weighed,
         leads=reachable(causes),
         states_may_lead=now_s - context.opened_at_s >= (_STATES_WAIT_S if scene.load.waits else _STATES_AFTER_S),
-        sharers=_sharers(causes, scene.load),
+        sharers=_sharers(causes, weighed, scene.load),
         risen=scene.load.risen(ROOT_SHARE),
     )
     firsts = bench.roots()
@@ -96,8 +97,14 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
     )
 
 
-def _sharers(causes: Sequence[CauseRule], load: LoadAccount) -> Mapping[str, frozenset[str]]:
-    """Terms that hold only a part of the rise, when two do, with the causes that need them; a term may have none."""
+def _sharers(
+    causes: Sequence[CauseRule], weighed: Sequence[Weighed], load: LoadAccount
+) -> Mapping[str, frozenset[str]]:
+    """
+    Terms that hold only a part of the rise, when two do; a term may have no cause.
+
+    With each the causes that need it, and the states that stand for it.
+    """
     sharers = functools.cache(load.sharers)  # causes ask for a few shares in all
     found: dict[str, set[str]] = {term.value: set() for term in sharers(ROOT_SHARE)}
     for rule in causes:
@@ -105,6 +112,10 @@ def _sharers(causes: Sequence[CauseRule], load: LoadAccount) -> Mapping[str, fro
             test = clause.test
             if isinstance(test, LoadTest) and clause.necessary and test.term in sharers(test.share):
                 found.setdefault(test.term.value, set()).add(rule.cause)
+    for w in weighed:
+        for term in stood_for(w) if w.may_be_root else ():
+            if term in found:
+                found[term].add(w.cause)
     return {term: frozenset(names) for term, names in found.items()}
 
 

@@ -390,9 +390,10 @@ def _quotients(name: str, divide_by: str, scene: Scene, windows: Iterable[Window
 
 
 def _of_readings(window: Window, divisor: Window) -> Window | None:
-    if not bool((divisor.values > 0).all()):
-        return None
-    return Window(window.labels, window.at_s, window.values / np.interp(window.at_s, divisor.at_s, divisor.values))
+    """A reading over another of the same time; where that is 0 there is nothing to share it by."""
+    by = np.interp(window.at_s, divisor.at_s, divisor.values)
+    some = by > 0
+    return Window(window.labels, window.at_s[some], window.values[some] / by[some]) if some.any() else None
 
 
 def _of_gains(window: Window, divisor: Window) -> Window | None:

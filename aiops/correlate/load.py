@@ -33,6 +33,8 @@ _STEP_S = 5.0
 """Between readings of work: shorter steps hold too few requests."""
 _MATERIAL = math.log(1.15)
 """A smaller change of a term is no cause of an overload."""
+_FULL = 0.9
+"""Use of a KV cache at which requests begin to wait for blocks."""
 _CO_SHARE = 0.25
 _UNKNOWN = math.log(1.5)
 """What one unknown term is allowed for; several are independent, so their allowances add as squares."""
@@ -244,19 +246,33 @@ def capacity_change(view: View, topology: Topology, first_bad_s: float) -> TermC
     refs = tuple(SeriesRef(metric, w.labels) for w in ups)
     if not ups or first_bad_s - min(float(w.at_s[0]) for w in ups) < MIN_BASELINE_S:
         return TermChange(None, missing="no page of the inference server", series=refs)
-    blocks = {
-        w.labels.get("instance"): float(w.values[-1])
-        for w in of_service(view, topology, "gen_ai_server_kv_cache_blocks")
-    }
-    usual = median(list(blocks.values())) if blocks else 1.0
+    blocks = _blocks(view, topology, first_bad_s)
+    usual = median([now for _, now in blocks.values()]) if blocks else 1.0
     before = after = 0.0
     for window in ups:
-        weight = blocks.get(window.labels.get("instance"), usual)
+        had, has = blocks.get(window.labels.get("instance"), (usual, usual))
         past = window.values[window.at_s < first_bad_s - 15.0]
         recent = window.values[(window.at_s >= first_bad_s - 15.0) & (window.at_s <= first_bad_s + 1.0)]
         usually_up = median(past) if past.size else 0.0
-        before += weight * usually_up
-        after += weight * (float(recent[-2:].mean()) if recent.size else usually_up)
+        before += had * usually_up
+        after += has * (float(recent[-2:].mean()) if recent.size else usually_up)
     if before <= 0:
         return TermChange(None, missing="no replica was ready before", series=refs)
     return TermChange(-math.log(max(after, 0.01 * before) / before), before, after, series=refs)
+
+
+def _blocks(view: View, topology: Topology, first_bad_s: float) -> dict[str, tuple[float, float]]:
+    """
+    KV blocks of each replica, before and now.
+
+    A cache that became smaller takes capacity only where it is full now; nobody misses what was never used.
+    """
+    used = of_service(view, topology, "gen_ai_server_kv_cache_utilization_ratio")
+    seen = {w.labels.get("instance"): w.values[w.at_s >= first_bad_s - 15.0] for w in used}
+    full = {name for name, values in seen.items() if values.size and float(values.max()) >= _FULL}
+    found: dict[str, tuple[float, float]] = {}
+    for window in of_service(view, topology, "gen_ai_server_kv_cache_blocks"):
+        name, now = window.labels.get("instance"), float(window.values[-1])
+        past = window.values[(window.at_s >= first_bad_s - SEARCH_S) & (window.at_s <= first_bad_s)]
+        found[name] = (float(past.max()) if past.size and name in full else now, now)
+    return found

@@ -116,12 +116,10 @@ class Bench:
         return self.states_may_lead and not self._moved_before(w)
 
     def _moved_before(self, w: Weighed) -> tuple[str, ...]:
-        """What rose before a state, and nothing found of the state accounts for: the state follows from that."""
-        if w.rule.level is not CauseLevel.STATE:
+        """What rose before a state that stands for none of it: the state follows from that."""
+        if w.rule.level is not CauseLevel.STATE or stood_for(w) & self.risen.keys():
             return ()
-        present = {e.id for e in w.evidence if e.state is EvidenceState.PRESENT}
-        stood_for = {term for clause in w.rule.evidence if clause.id in present for term in clause.stands_for}
-        return tuple(told for term, told in self.risen.items() if term not in stood_for)
+        return tuple(self.risen.values())
 
     def _origin(self, w: Weighed) -> Weighed | None:
         """The most likely present hypothesis that leads to *w*."""
@@ -133,9 +131,15 @@ class Bench:
                 and other.cause != w.cause
                 and self._counts(other)
                 and other.place.touches(w.place)
+                and not self._shares(other, w)
             ),
             None,
         )
+
+    def _shares(self, other: Weighed, w: Weighed) -> bool:
+        """Whether *other* stands for another part of the rise in load than *w* does: then *w* has its own."""
+        own = {term for term, causes in self.sharers.items() if w.cause in causes}
+        return bool(own) and any(other.cause in causes for term, causes in self.sharers.items() if term not in own)
 
     def _counts(self, w: Weighed) -> bool:
         """Whether *w* is present enough to make what it leads to a consequence."""
@@ -207,6 +211,12 @@ class Bench:
         if not w.specific and not w.waits and (needed or w.tested < MIN_TESTED):
             return Verdict.NOT_TESTABLE, (needed or missing)[0]
         return Verdict.CANDIDATE, _shortcoming(w, missing)
+
+
+def stood_for(w: Weighed) -> frozenset[Term]:
+    """Terms of the load that may have risen because of what was found of *w*."""
+    present = {e.id for e in w.evidence if e.state is EvidenceState.PRESENT}
+    return frozenset(term for clause in w.rule.evidence if clause.id in present for term in clause.stands_for)
 
 
 def _widened(hypothesis: Hypothesis, places: int, topology: Topology) -> Hypothesis:

@@ -590,3 +590,19 @@ def test_what_a_look_has_read_is_let_go_with_it():
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_share_of_nothing_is_no_reading():
+    """Blocks a running request holds cannot be told while none runs; they can before and after."""
+    node = Node()
+    for name in ("r0", "r1", "r2"):
+        node.gauge("gen_ai_server_kv_cache_utilization_ratio", 0.2, then=0.9, instance=name)
+        node.gauge("gen_ai_server_requests_running", 4.0, instance=name)
+        node.series.put("gen_ai_server_requests_running", Labels.of(instance=name), {BAD_S - 60: 0.0, BAD_S - 55: 0.0})
+    test = MetricTest(
+        "gen_ai_server_kv_cache_utilization_ratio", 300.0, divide_by="gen_ai_server_requests_running",
+        ratio_to_baseline=Limit(above=1.7),
+    )  # fmt: skip
+    scene, place = node.at(Scope.SERVICE, 0)
+
+    assert metric_finding(test, scene, place).state is PRESENT

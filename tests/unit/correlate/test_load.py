@@ -433,3 +433,16 @@ def test_a_replica_that_comes_to_help_leaves_the_account_as_it_is():
     service.series.put("gen_ai_server_up", labels, {FIRST_BAD_S - 10.0 + 5.0 * n: 1.0 for n in range(8)})
 
     assert service.account().holds(Term.WORK, 0.6)
+
+
+@pytest.mark.parametrize(("used", "change"), [(0.97, math.log(4.0)), (0.3, 0.0)])
+def test_a_cache_that_became_smaller_is_capacity_gone_where_it_is_full(used, change):
+    """Nobody misses blocks that were never used."""
+    service = Service()
+    for index in range(3):
+        labels = Labels.of(instance=f"r{index}:1")
+        blocks = service.series.held["gen_ai_server_kv_cache_blocks"][labels]
+        blocks.update({at: 100.0 for at in blocks if at >= service.onset_s})
+        service.series.put("gen_ai_server_kv_cache_utilization_ratio", labels, dict.fromkeys(blocks, used))
+
+    assert service.account().terms[Term.CAPACITY].change == pytest.approx(change)

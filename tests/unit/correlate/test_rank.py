@@ -302,6 +302,17 @@ def test_a_state_is_named_for_what_its_own_evidence_stands_for():
     assert judge(unseen, risen=risen)[1] == []
 
 
+def test_a_state_with_a_part_of_its_own_is_named_beside_what_leads_to_it():
+    """A burst meets a cache that became smaller: neither alone would have hurt."""
+    burst, kv = weighed("burst", 5.0), weighed("kv", 3.0, level=CauseLevel.STATE, stands_for=(Term.CAPACITY,))
+    leads = {"burst": ("kv",)}
+    risen = {Term.ARRIVALS: "first attempts rose", Term.CAPACITY: "less is ready"}
+    parts = {"arrivals": frozenset({"burst"}), "capacity": frozenset({"kv"})}
+
+    assert judge(burst, kv, leads=leads, risen=risen, sharers=parts)[1] == ["burst", "kv"]
+    assert judge(burst, kv, leads=leads, risen={Term.ARRIVALS: "first attempts rose"})[1] == ["burst"]
+
+
 def test_a_fault_is_named_whatever_rose():
     """A card may fail during a surge."""
     assert judge(weighed("xid"), risen={Term.ARRIVALS: "first attempts rose to x2"})[1] == ["xid"]
