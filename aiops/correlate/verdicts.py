@@ -129,7 +129,7 @@ class Bench:
                 for other in self.weighed
                 if w.cause in self.leads.get(other.cause, ())
                 and other.cause != w.cause
-                and self._counts(other)
+                and self._counts(other, w)
                 and other.place.touches(w.place)
                 and not self._shares(other, w)
             ),
@@ -141,11 +141,12 @@ class Bench:
         own = {term for term, causes in self.sharers.items() if w.cause in causes}
         return bool(own) and any(other.cause in causes for term, causes in self.sharers.items() if term not in own)
 
-    def _counts(self, w: Weighed) -> bool:
-        """Whether *w* is present enough to make what it leads to a consequence."""
+    def _counts(self, w: Weighed, follower: Weighed) -> bool:
+        """Whether *w* is present enough to make *follower*, to which it leads, a consequence: a hint hides states only."""
         if w.rule.level is CauseLevel.STATE:
             return w.specific and not w.ruled_out and w.probability >= MIN_PROBABILITY
-        return w.may_be_root or (w.specific and not w.ruled_out and w.probability >= _HINTED)
+        hides = follower.rule.level is CauseLevel.STATE
+        return w.may_be_root or (hides and w.specific and not w.ruled_out and w.probability >= _HINTED)
 
     def _worth_telling(self) -> list[Weighed]:
         """Of a cause that fits nowhere only the best place: a list of twelve absences helps nobody."""

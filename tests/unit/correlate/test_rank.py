@@ -281,6 +281,12 @@ def test_a_state_is_not_named_while_its_trigger_is_likely_or_may_still_show():
     assert judge(kv)[1] == ["kv"]
 
 
+@pytest.mark.parametrize(("score", "root"), [(-0.5, "cold"), (0.5, "crash")])
+def test_a_fault_is_named_though_one_that_may_lead_to_it_is_not_likely_enough_to_be_named(score: float, root: str):
+    """A replica that reads its weights does so, whatever ended the one before it."""
+    assert judge(weighed("crash", score), weighed("cold", 6.0), leads={"crash": ("cold",)})[1] == [root]
+
+
 def test_a_state_is_no_root_while_something_that_feeds_it_rose():
     """A full queue behind twice the work a request is a consequence, also when nobody wrote down of what."""
     kv = weighed("kv", level=CauseLevel.STATE)
