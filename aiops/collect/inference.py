@@ -20,7 +20,7 @@ from aiops.collect.discovery import ROUND_S, Discovery, Found, Round
 from aiops.collect.engines import Dialect, Dialects, Health, dialects
 from aiops.collect.fetch import TooSlow, Unready, fetch_page, instance_of, one_page
 from aiops.collect.health import HealthWatch, health_url
-from aiops.collect.known_servers import named_upstreams, note_servers
+from aiops.collect.known_servers import coming_servers, named_upstreams, note_servers
 from aiops.collect.replica_changes import ReplicaChanges
 from aiops.collect.server_page import ServerPage, server
 from aiops.collect.version import VersionWatch
@@ -131,6 +131,7 @@ class Inference:
         observations: list[Observation] = []
         first = self._looked_s == float("-inf")
         self._start_look(now_s)
+        self._expect()
         self._ask(now_s)
         await self._wait()
         for target in list(self._targets.values()):
@@ -143,6 +144,14 @@ class Inference:
             self._look = None
         self._note_known()
         return [*observations, *self._changes.look(observations), *self._changes.coverage(now_s)]
+
+    def _expect(self) -> None:
+        """A server that is being started beside others is down until it listens, and not unknown."""
+        if self._discovery is None:
+            return
+        for instance in sorted(coming_servers(self._checkpoints) - self._targets.keys()):
+            if len(self._targets) < _MAX_TARGETS:
+                self._targets[instance] = Target(f"http://{instance}/metrics", instance, self._host, fixed=False)
 
     def _note_known(self) -> None:
         """Let the collector of processes know whose processes to follow."""

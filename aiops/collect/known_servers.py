@@ -2,7 +2,9 @@
 Which inference servers are known here: told by the collector that reads their pages, asked by the one of processes.
 
 Which upstreams of this machine a gateway names is told by the collector that reads its log, and asked by the one that
-looks for servers: a replica that has just been put into service is in the log before anybody looks for it. They meet in a checkpoint, so that neither needs the other, and what was known before a restart is known after it.
+looks for servers: a replica that has just been put into service is in the log before anybody looks for it. Which
+servers are being started and do not listen yet is told by the collector of processes, and asked by the one that reads
+pages. They meet in a checkpoint, so that neither needs the other, and what was known before a restart is known after it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from aiops.ports import Checkpoints
 
 _CHECKPOINT = "inference/known"
 _UPSTREAMS = "gateway/upstreams"
+_COMING = "process/coming"
 _MAX_SERVERS = 256
 _HERE = "127.0.0.1:"
 
@@ -25,8 +28,17 @@ def note_servers(checkpoints: Checkpoints, instances: Collection[str]) -> None:
 
 def note_upstreams(checkpoints: Checkpoints, instances: Collection[str]) -> None:
     """Remember that a gateway names these upstreams; only those of this machine are kept. Call it when they change."""
-    here = sorted(each for each in instances if each.startswith(_HERE))
-    checkpoints.put(_UPSTREAMS, json.dumps(here[:_MAX_SERVERS]).encode())
+    _note_here(checkpoints, _UPSTREAMS, instances)
+
+
+def note_coming(checkpoints: Checkpoints, instances: Collection[str]) -> None:
+    """Remember that these servers do not listen yet; only those of this machine are kept. Call it when they change."""
+    _note_here(checkpoints, _COMING, instances)
+
+
+def coming_servers(checkpoints: Checkpoints) -> frozenset[str]:
+    """Servers of this machine that are being started and do not listen yet, by instance."""
+    return _read(checkpoints, _COMING)
 
 
 def named_upstreams(checkpoints: Checkpoints) -> frozenset[str]:
@@ -37,6 +49,11 @@ def named_upstreams(checkpoints: Checkpoints) -> frozenset[str]:
 def known_servers(checkpoints: Checkpoints) -> frozenset[str]:
     """The known servers, by instance."""
     return _read(checkpoints, _CHECKPOINT)
+
+
+def _note_here(checkpoints: Checkpoints, name: str, instances: Collection[str]) -> None:
+    here = sorted(each for each in instances if each.startswith(_HERE))
+    checkpoints.put(name, json.dumps(here[:_MAX_SERVERS]).encode())
 
 
 def _read(checkpoints: Checkpoints, name: str) -> frozenset[str]:

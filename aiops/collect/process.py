@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from aiops.collect.known_servers import local_ports
+from aiops.collect.known_servers import local_ports, named_upstreams, note_coming
 from aiops.collect.process_files import OpenFiles, read_uptime, seconds
 from aiops.collect.process_followed import Followed, Identity, Slots
 from aiops.collect.process_groups import ServerGroups
@@ -74,13 +74,17 @@ class Processes:
         """Zombies: ended, and still listed."""
         self._refused = 0
         self._others_hidden = False
+        self._coming: frozenset[str] | None = None
+        self._named: frozenset[str] = frozenset()
+        """Upstreams that a gateway named when we looked last."""
         self._slow_s: float | None = None
         self._first_s = 0.0
 
     def collect(self, now_s: float) -> Iterator[Observation]:
         try:
             uptime_s = read_uptime(self._root)
-            slow = self._slow_s is None or not 0.0 <= uptime_s - self._slow_s < _SLOW_S
+            due = self._slow_s is None or not 0.0 <= uptime_s - self._slow_s < _SLOW_S
+            slow = self._is_new_upstream() or due
             processes = self._table.look(uptime_s) if slow else {}
         except (OSError, ValueError, LookupError) as error:
             raise SourceUnavailable(f"/proc: {error}") from error
@@ -99,12 +103,20 @@ class Processes:
             for group in self._groups.values():
                 yield from group.memory(now_s)
 
+    def _is_new_upstream(self) -> bool:
+        """Whether a gateway names an upstream that it did not name before: that is looked for at once."""
+        before, self._named = self._named, named_upstreams(self._checkpoints)
+        return not self._named <= before
+
     def _find(self, processes: Mapping[int, Process], uptime_s: float, now_s: float) -> Iterator[Observation]:
         first, self._slow_s = self._slow_s is None, uptime_s
         if first:
             self._first_s = uptime_s
         renamed: set[Identity] = set()
         found = self._servers.find(processes, self._ports | local_ports(self._checkpoints), uptime_s)
+        if found.coming != self._coming:
+            self._coming = found.coming
+            note_coming(self._checkpoints, found.coming)
         self._dead = {identity for identity in self._dead if _lives(identity, processes)}
         wanted = {_identity(m.process): m for m in found.members if _identity(m.process) not in self._dead}
         for identity, followed in list(self._followed.items()):

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from aiops.collect.addresses import first_address
 from aiops.collect.listeners import owners_of, ports_of, sockets_at
+from aiops.collect.process_coming import coming
+from aiops.collect.process_files import seconds
 from aiops.collect.process_names import OTHER, Engine, port_option, program, role_of
 from aiops.collect.process_table import Process
 from aiops.collect.procfs import read_file
@@ -30,6 +32,8 @@ _SOCKETS_EVERY_S = 9.5
 _MAX_ASKED = 16
 """Processes of a server whose sockets are looked at to find its port."""
 _OWNERS_EVERY_S = 300.0
+_COMING_S = 3_600.0
+"""Who has not listened by then is no server that is being started."""
 _LOOPBACK = "127.0.0.1"
 _FORWARDERS = {
     "docker-proxy",
@@ -64,6 +68,8 @@ class Found:
     """Servers first, then their children; at most so many."""
     refused: int
     """Processes beyond that number."""
+    coming: frozenset[str] = frozenset()
+    """Servers that do not listen yet, and were started as others were that do."""
 
 
 @dataclass(slots=True)
@@ -91,6 +97,7 @@ class Servers:
         self._owners_s = float("-inf")
         self._commands: dict[tuple[str, ...], int] = {}
         """Command lines of those that owned a port, with the port: who is started with one again will own it again."""
+        self._coming: dict[int, int] = {}
 
     def find(self, processes: Mapping[int, Process], ports: Collection[int], uptime_s: float) -> Found:
         """
@@ -101,6 +108,7 @@ class Servers:
             ports: Ports whose owners are servers, whatever they are called.
             uptime_s: Time of this look.
         """
+        self._coming = {}
         owners = self._port_owners(processes, ports, uptime_s) if ports else {}
         tops = list(self._tops(processes, owners))[:_MAX_SERVERS]
         if not tops:
@@ -124,7 +132,8 @@ class Servers:
                 if role := role_of(process.command, first=depth == 0 and own_name):
                     ranked.append((depth, process.pid, Member(process, names[top.pid], engine.name, role)))
         ranked.sort(key=lambda each: each[:2])
-        return Found(tuple(m for _, _, m in ranked[:MAX_PROCESSES]), max(len(ranked) - MAX_PROCESSES, 0))
+        expected = frozenset(names[pid] for pid in self._coming if pid in names)
+        return Found(tuple(m for _, _, m in ranked[:MAX_PROCESSES]), max(len(ranked) - MAX_PROCESSES, 0), expected)
 
     def _tops(self, processes: Mapping[int, Process], owners: Mapping[int, int]) -> Iterator[tuple[Process, Engine]]:
         """Servers: what runs an engine, or owns a named port, and descends from no such process."""
@@ -160,7 +169,10 @@ class Servers:
             for pid, port in self._owners.items()
             if pid in processes and program(processes[pid].command)[0] not in _FORWARDERS
         }
-        return owners | self._starting(processes, owners)
+        owners |= self._starting(processes, owners)
+        young = [p for p in processes.values() if 0.0 <= uptime_s - seconds(p.start_ticks) < _COMING_S]
+        self._coming = coming((p for p in young if p.pid not in owners), self._commands, set(owners.values()))
+        return owners | self._coming
 
     def _starting(self, processes: Mapping[int, Process], owners: Mapping[int, int]) -> dict[int, int]:
         """Processes that do not listen yet, with the port that whoever had their command line before them owned."""

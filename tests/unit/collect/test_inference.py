@@ -13,7 +13,7 @@ from aiops.collect import inference
 from aiops.collect.discovery import Found, Round
 from aiops.collect.engines import dialects
 from aiops.collect.inference import Config, Inference, TargetConfig
-from aiops.collect.known_servers import local_ports, note_upstreams
+from aiops.collect.known_servers import local_ports, note_coming, note_upstreams
 from aiops.model import Observation, Sample, Sight
 from tests.pageserver import Answer, PageServer, hang, page, serving
 from tests.worlds import make_world
@@ -439,6 +439,26 @@ def test_an_upstream_that_a_gateway_names_and_nobody_watches_is_looked_for_at_on
             assert values(seen, "gen_ai_server_loading") == [1.0]
             assert local_ports(world.checkpoints) == {young.port}
             assert len(discovery.known) == 2  # it is known now
+
+    asyncio.run(scene())
+
+
+def test_a_server_that_is_being_started_and_does_not_listen_yet_is_not_ready():
+    """Nothing about it would read as if all replicas were well."""
+
+    async def scene() -> None:
+        async with serving(GOOD) as server:
+            instance = f"127.0.0.1:{server.port}"
+            async with httpx.AsyncClient(trust_env=False) as http:
+                world = make_world(http=http)
+                collector = Inference(Config(), world, dialects(), FakeDiscovery())  # type: ignore[arg-type]
+                await rested(collector, 0.0)
+                note_coming(world.checkpoints, {"127.0.0.1:9", instance, "10.0.0.9:8000"})
+                seen = await rested(collector, 5.0)
+                seen += await rested(collector, 10.0)
+                collector.close()
+            assert ups(seen) == {"127.0.0.1:9": 0.0, instance: 1.0}
+            assert set(values(seen, "gen_ai_server_ready")) == {0.0, 1.0}
 
     asyncio.run(scene())
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aiops.catalog import CATALOG
 from aiops.collect import process, process_followed, process_table
-from aiops.collect.known_servers import local_ports, note_servers
+from aiops.collect.known_servers import coming_servers, local_ports, note_servers, note_upstreams
 from aiops.collect.process_files import OpenFiles, Stat
 from aiops.collect.process_servers import MAX_PROCESSES
 from aiops.collect.process_table import ProcessTable
@@ -61,6 +61,7 @@ class Machine:
             rows.append(f"   0: 0100007F:{port:04X} 0:0 0A 0:0 0:0 0 0 0 {port + 90_000} 1\n")
             folder = self.root / f"proc/{pid}/fd"
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / str(port)).unlink(missing_ok=True)
             (folder / str(port)).symlink_to(f"socket:[{port + 90_000}]")
         self.write("net/tcp", HEADING + "".join(rows))
 
@@ -151,6 +152,51 @@ def test_a_server_of_any_name_is_missed_and_known_again_before_it_listens(machin
     seen = look(9000)
     assert ("127.0.0.1:9000", "server") in followed(seen)
     assert counters(seen, "process_restarts_total") == {"server": 2.0}
+
+
+def test_a_replica_started_beside_another_is_followed_before_it_listens(machine):
+    """It listens late, and the gateway sends it requests at once."""
+    world = make_world(root=machine.root)
+    collector = process.build(process.Config(), world)
+    machine.start(100, "python3 serve.py --port 8001 --seed 1")
+    machine.listen(p8001=100)
+    note_servers(world.checkpoints, {"127.0.0.1:8001"})
+    list(collector.collect(1.0))
+    machine.start(200, "python3 serve.py --port 8002 --seed 2")
+    machine.start(201, "python3 client.py --port 8003 --seed 2")
+    machine.tick(10.0)
+    seen = list(collector.collect(2.0))
+    assert followed(seen)["127.0.0.1:8002", "server"] == 10.0
+    assert set(followed(seen)) == {("127.0.0.1:8001", "server"), ("127.0.0.1:8002", "server")}
+    assert coming_servers(world.checkpoints) == {"127.0.0.1:8002"}
+
+    machine.listen(p8001=100, p8002=200)
+    note_servers(world.checkpoints, {"127.0.0.1:8001", "127.0.0.1:8002"})
+    machine.tick(10.0)
+    seen = list(collector.collect(3.0))
+    assert set(followed(seen)) == {("127.0.0.1:8001", "server"), ("127.0.0.1:8002", "server")}
+    assert events(seen) == [], "it is the same server"
+    assert coming_servers(world.checkpoints) == frozenset()
+
+
+def test_who_has_not_listened_for_an_hour_is_no_server_that_starts(machine, look):
+    machine.start(100, "python3 serve.py --port 8001")
+    machine.start(200, "python3 serve.py --port 8002")
+    machine.listen(p8001=100)
+    assert len(followed(look(8001))) == 2
+    assert len(followed(look(8001, seconds=3_600.0))) == 1
+
+
+def test_an_upstream_that_a_gateway_begins_to_name_is_looked_for_at_once(machine):
+    world = make_world(root=machine.root)
+    collector = process.build(process.Config(), world)
+    list(collector.collect(1.0))
+    machine.start(100, "vllm serve x --port 8001")
+    machine.tick(1.0)
+    assert followed(list(collector.collect(2.0))) == {}
+    note_upstreams(world.checkpoints, {"127.0.0.1:8001"})
+    machine.tick(1.0)
+    assert set(followed(list(collector.collect(3.0)))) == {("127.0.0.1:8001", "server")}
 
 
 def test_a_server_found_by_its_page_is_followed(machine, tmp_path):
