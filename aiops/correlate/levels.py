@@ -14,22 +14,22 @@ from typing import NamedTuple
 import numpy as np
 
 from aiops.catalog import CATALOG, MetricKind
-from aiops.correlate.differences import differences
 from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
 from aiops.correlate.newcomers import newcomers
 from aiops.correlate.onsets import begun, spell
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import Scene
 from aiops.correlate.steps import level_step
+from aiops.correlate.tested_series import tested_series, within_service
 from aiops.correlate.topology import Place
 from aiops.correlate.trends import lately_growing, traffic_was_level
 from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import NOBODY, Labels, Onset, SeriesRef
 from aiops.model.times import LONG_AGO_S
 from aiops.ports import Window
-from aiops.rulebook.clauses import MetricTest, Subtracted
+from aiops.rulebook.clauses import MetricTest
 from aiops.rulebook.reduce import Reduce
-from aiops.stats import Floats, increase, median, rate_points, steps
+from aiops.stats import Floats, increase, median, rate_points
 from aiops.units import format_duration, format_quantity
 
 _GUARD_S = 15.0
@@ -133,7 +133,7 @@ class _Case:
         if watched is None or not self._test.counts:
             return False
         label = self._bound
-        windows = _of_service(watched.name, self._scene.view.windows(watched.name, watched.match), self._scene)
+        windows = within_service(watched.name, self._scene.view.windows(watched.name, watched.match), self._scene)
         bound = label if label in CATALOG[watched.name].labels else ""
         return any(not bound or self._place.holds(bound, w.labels.get(bound)) for w in windows)
 
@@ -204,7 +204,7 @@ class _Case:
         counted = CATALOG[name].kind is MetricKind.COUNTER and "service" in CATALOG[name].labels
         if not counted or self._test.divide_by or not window.values.size or window.values[0] != 0:
             return window
-        watched = _of_service(name, self._scene.view.windows(name), self._scene)
+        watched = within_service(name, self._scene.view.windows(name), self._scene)
         since_s = min(float(each.at_s[0]) for each in watched if each.at_s.size)
         before = np.arange(since_s, float(window.at_s[0]) - 1.0, _BEAT_S)
         return Window(window.labels, np.append(before, window.at_s), np.append(np.zeros(before.size), window.values))
@@ -338,7 +338,7 @@ def _number(numbered: tuple[float, _Reading]) -> float:
 
 def _seen(test: MetricTest, scene: Scene) -> list[_Seen]:
     bound = test.bound_by
-    return [_Seen(w, w.labels.get(bound), SeriesRef(test.name, w.labels)) for w in _windows(test, scene)]
+    return [_Seen(w, w.labels.get(bound), SeriesRef(test.name, w.labels)) for w in tested_series(test, scene)]
 
 
 def _ratio(reading: _Reading) -> float:
@@ -347,66 +347,6 @@ def _ratio(reading: _Reading) -> float:
 
 def _rise(reading: _Reading) -> float:
     return reading.value - reading.baseline
-
-
-def _windows(test: MetricTest, scene: Scene) -> Sequence[Window]:
-    windows = _of_service(test.name, scene.view.windows(test.name, test.match), scene)
-    if test.up_to is not None:
-        windows = [_measured(window, test.up_to) for window in windows]
-    if test.minus is not None:
-        return differences(windows, test.bound_by, _subtracted(test.minus, scene), test.minus_bound_by)
-    return _quotients(test.name, test.divide_by, scene, windows) if test.divide_by else windows
-
-
-def _measured(window: Window, up_to: float) -> Window:
-    """*window* without what was given up: that says how long somebody waited, not how long it would have taken."""
-    told = window.values <= up_to
-    return Window(window.labels, window.at_s[told], window.values[told])
-
-
-def _subtracted(other: Subtracted, scene: Scene) -> Sequence[Window]:
-    windows = scene.view.windows(other.name)
-    return _quotients(other.name, other.divide_by, scene, windows) if other.divide_by else windows
-
-
-def _of_service(metric: str, windows: Sequence[Window], scene: Scene) -> Sequence[Window]:
-    if "service" not in CATALOG[metric].labels:
-        return windows
-    return [w for w in windows if w.labels.get("service") == scene.context.service]
-
-
-def _quotients(name: str, divide_by: str, scene: Scene, windows: Iterable[Window]) -> list[Window]:
-    """Each series over the divisor that shares its labels."""
-    names = [label for label in CATALOG[divide_by].labels if label in CATALOG[name].labels]
-    divisors = {w.labels.only(names): w for w in scene.view.windows(divide_by)}
-    counters = MetricKind.COUNTER is CATALOG[name].kind is CATALOG[divide_by].kind
-    quotient = _of_gains if counters else _of_readings
-    return [
-        found
-        for window in windows
-        if (divisor := divisors.get(window.labels.only(names))) is not None
-        and (found := quotient(window, divisor)) is not None
-    ]
-
-
-def _of_readings(window: Window, divisor: Window) -> Window | None:
-    """A reading over another of the same time; where that is 0 there is nothing to share it by."""
-    by = np.interp(window.at_s, divisor.at_s, divisor.values)
-    some = by > 0
-    return Window(window.labels, window.at_s[some], window.values[some] / by[some]) if some.any() else None
-
-
-def _of_gains(window: Window, divisor: Window) -> Window | None:
-    """What one counter gained over what the other did, from reading to reading: seconds a request, hits a query."""
-    at_s, mine, others = window.at_s, window.values, divisor.values
-    if not np.array_equal(at_s, divisor.at_s):  # seldom: mostly both stand on one page
-        at_s, here, there = np.intersect1d(at_s, divisor.at_s, return_indices=True)
-        mine, others = mine[here], others[there]
-    if at_s.size < 2:
-        return None
-    gained, by = steps(mine), steps(others)
-    moved = by > 0
-    return Window(window.labels, at_s[1:][moved], gained[moved] / by[moved]) if moved.any() else None
 
 
 def _earliest(onsets: Iterable[Onset | None]) -> Onset | None:
