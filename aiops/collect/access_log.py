@@ -6,8 +6,8 @@ request body is kept. Health checks and scrapers are left out. How nginx writes 
 any other format is known by its lines. What a log does not say (a combined format has neither durations nor upstreams)
 is named as a blind spot with the format that would say it.
 
-An answer is `truncated` when its status is good but nginx says the request did not complete, and `stalled` when it is
-good but took longer than `stall`.
+An answer is `truncated` when its status is good but nginx says the request did not complete, here or in its error log
+(`access_broken`), and `stalled` when it is good but took longer than `stall`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiops.collect.access_broken import BrokenAnswers, broken_of
 from aiops.collect.access_entry import Entry
 from aiops.collect.access_format import SUGGESTED_FORMAT, Format, Parser, check_form, is_probe
 from aiops.collect.access_layout import DefinitionError
 from aiops.collect.access_service import Service, outcome_of
 from aiops.collect.addresses import read_addresses
 from aiops.collect.container_format import Unwrapper, Wrapping
+from aiops.collect.error_log import ErrorLogs
 from aiops.collect.file_names import expand, reading_hint
 from aiops.collect.known_servers import note_upstreams
 from aiops.collect.losses import Losses
@@ -85,7 +87,11 @@ class Config:
         ),
     )
     discover: bool = field(
-        default=True, metadata=doc("find gateways' logs in nginx's configuration and in their usual places too")
+        default=True,
+        metadata=doc(
+            "find gateways' logs in nginx's configuration and in their usual places too, and nginx's error logs, which "
+            "alone tell of answers that broke off"
+        ),
     )
     nginx_conf: tuple[str, ...] = field(
         default=_CONFS, metadata=doc("nginx's configuration; the first that can be read tells logs and their formats")
@@ -171,6 +177,8 @@ class AccessLog:
         self._probes = frozenset(config.probes)
         self._logs: dict[str, _Log] = {}
         self._services: dict[str, Service] = {}
+        self._broken = BrokenAnswers()
+        self._errors = ErrorLogs(world.checkpoints)
         self._named = frozenset(path for path in config.paths if not glob.has_magic(path))
         self._left: dict[str, float] = {}
         """Logs given up, and when they had changed last: they come back when they change."""
@@ -182,8 +190,12 @@ class AccessLog:
     def collect(self, now_s: float) -> Iterator[Observation]:
         if self._looked_s is None or not 0.0 <= now_s - self._looked_s < _DISCOVER_S:
             yield from self._look(now_s)
+        yield from self._errors.read(self._broken, now_s)
         for log in self._logs.values():
             yield from self._read(log, now_s)
+        for name, broken, at_s in self._broken.overdue(now_s):
+            if name in self._services and broken.path not in self._probes:
+                self._services[name].take_broken(broken, at_s)
         for service in self._services.values():
             logs = [log for log in self._logs.values() if log.service is service]
             whole = not any(log.follower.problem for log in logs)
@@ -197,6 +209,7 @@ class AccessLog:
     def acknowledge(self, now_s: float) -> None:
         for log in self._logs.values():
             log.follower.save()
+        self._errors.save()
 
     # --- finding logs -----------------------------------------------------------------------------------------------
 
@@ -221,6 +234,9 @@ class AccessLog:
             if os.path.realpath(path) not in known and self._has_room(now_s):
                 known.add(os.path.realpath(path))
                 self._follow(path, now_s, is_new=not first, is_configured=path in configured)
+        if self._config.discover:
+            followed = {path: log.service.name for path, log in self._logs.items()}
+            self._errors.look(followed, self._conf.error_logs, is_new=not first)
         yield from self._blind_spots(frozenset(closed))
 
     def _found(self, pattern: str) -> list[str]:
@@ -288,6 +304,8 @@ class AccessLog:
                 yield from self._take(log, entry, entry.at_s or written_s, now_s)
             elif not log.is_mixed:
                 log.losses.counts["malformed"] += 1
+            elif (broken := broken_of(line)) is not None:  # nginx in a container writes both to one
+                self._broken.add(broken, log.service.name, now_s, is_dated=log.follower.behind_since_s is None)
         if log.follower.skipped_bytes != log.backlog_bytes:
             log.backlog_bytes = log.follower.skipped_bytes
             log.losses.counts["backlog"] += 1
@@ -312,6 +330,7 @@ class AccessLog:
             yield from self._limits(log, entry)
         log.understood = True
         if not is_probe(entry, self._probes):
+            entry = self._broken.met(entry)
             log.service.take(entry, now_s - max(age_s, 0.0), outcome_of(entry, self._config.stall).value)
 
     def _state(self, log: _Log) -> Iterator[Sight]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from aiops.collect.access_broken import Broken
 from aiops.collect.access_entry import Entry
 from aiops.collect.access_refusal import Refusal
 from aiops.collect.access_route import OTHER, Routes
@@ -125,6 +126,12 @@ class Service:
             self.first_byte.add(upstream, by_route, entry.first_byte_s)
         if entry.duration_s is not None:
             self.duration.add(upstream, by_route, entry.duration_s)
+
+    def take_broken(self, broken: Broken, at_s: float) -> None:
+        """Count an answer that broke off and that no access log tells of; when it arrived nobody knows."""
+        upstream = self._upstream(broken.upstream, at_s)
+        self.requests.add(self._outcome(Outcome.TRUNCATED, True, upstream), at_s)
+        self.refusals.add(self._refusal(broken.refusal, upstream), at_s)
 
     def watch(self, start_s: float) -> None:
         """Arrivals from *start_s* on are all seen."""

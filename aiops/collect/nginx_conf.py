@@ -1,9 +1,9 @@
 """
-What nginx's configuration says about its access logs: which files, and the format each is written in.
+What nginx's configuration says about its logs: which files, and the format each access log is written in.
 
-Only ``log_format``, ``access_log`` and ``include`` are looked at; a configuration that cannot be read, or says nothing,
-is none. Logs that go to a terminal, to syslog or to a name with variables in it cannot be followed and are left out. Two
-logs of one block hold the same requests: the one that says less is a double of the other.
+Only ``log_format``, ``access_log``, ``error_log`` and ``include`` are looked at; a configuration that cannot be read, or
+says nothing, is none. Logs that go to a terminal, to syslog or to a name with variables in it cannot be followed and are
+left out. Two logs of one block hold the same requests: the one that says less is a double of the other.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class _Found:
     formats: dict[str, str] = field(default_factory=dict)
     logs: list[tuple[str, str, int]] = field(default_factory=list)
     """File, name of its format, and the block it stands in."""
+    errors: list[str] = field(default_factory=list)
+    """Error logs."""
     blocks: int = 0
     reads: int = 0
     """A file may be included by several blocks."""
@@ -46,7 +48,7 @@ class _Found:
 
 class NginxConf:
     """
-    Knows the access logs of an nginx on this machine.
+    Knows the logs of an nginx on this machine.
 
     Args:
         root: Where the file system begins.
@@ -59,6 +61,8 @@ class NginxConf:
         self._files: dict[Path, float] | None = None
         self.logs: Mapping[str, tuple[str, ...]] = {}
         """Path of each log, and the definitions of its formats; none for the combined format."""
+        self.error_logs: Sequence[str] = ()
+        """Paths of error logs."""
         self.doubles: frozenset[str] = frozenset()
         """Logs, by their real paths, whose every request stands in another one that says more."""
 
@@ -73,6 +77,9 @@ class NginxConf:
                 break
         self._files = found.files or {place: changed_s(place) for place in self._places}
         self.logs = self._resolved(found)
+        main = next(iter(found.files), None)
+        paths = (self._path(name, main) for name in found.errors if main is not None)
+        self.error_logs = tuple(dict.fromkeys(path for path in paths if path))
         return True
 
     def definitions(self, path: str) -> tuple[str, ...]:
@@ -156,6 +163,8 @@ def _take(words: Sequence[str], block: int, found: _Found) -> None:
     elif words[:1] == ["access_log"] and len(words) > 1 and _can_be_followed(words[1]):
         form = words[2] if len(words) > 2 and "=" not in words[2] else _COMBINED
         found.logs.append((words[1], form, block))
+    elif words[:1] == ["error_log"] and len(words) > 1 and words[1] != "stderr" and _can_be_followed(words[1]):
+        found.errors.append(words[1])
 
 
 def _included(pattern: str, base: Path, root: Path) -> list[Path]:

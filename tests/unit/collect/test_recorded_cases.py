@@ -152,7 +152,7 @@ def read_tree(build: Callable[[World], Collector], case: Path, tmp: Path) -> Ite
 
 def read_access_log(case: Path, tmp: Path) -> Iterator[Observation]:
     """
-    Each file in turn is what was added to one log; times count from the first reading.
+    Each file in turn is what was added to one log, and to the error log beside it; times count from the first reading.
 
     Zeros of counters and rates are left out: every series begins with one.
     """
@@ -161,6 +161,7 @@ def read_access_log(case: Path, tmp: Path) -> Iterator[Observation]:
     for folder in (log.parent, root / "etc/nginx"):
         folder.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
+    log.with_name("error.log").write_bytes(b"")
     if (case / "nginx.conf").exists():
         (root / "etc/nginx/nginx.conf").write_bytes((case / "nginx.conf").read_bytes())
     settings = json.loads((case / "settings.json").read_text()) if (case / "settings.json").exists() else {}
@@ -169,6 +170,9 @@ def read_access_log(case: Path, tmp: Path) -> Iterator[Observation]:
     for number, added in enumerate(sorted(case.glob("[0-9].log")), 1):
         with log.open("ab") as file:
             file.write(added.read_bytes())
+        if (errors := added.with_suffix(".err")).exists():
+            with log.with_name("error.log").open("ab") as file:
+                file.write(errors.read_bytes())
         for seen in collector.collect(LOG_BEGIN_S + 6.0 * number):
             if isinstance(seen, Sample):
                 if seen.value or not seen.metric.endswith(("_total", "_rate")):

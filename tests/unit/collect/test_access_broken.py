@@ -1,0 +1,191 @@
+"""Answers that broke off, by nginx's error log: which of its lines tell of one, and that each counts once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiops.collect.access_broken import Broken, BrokenAnswers, broken_of
+from aiops.collect.access_entry import Entry
+from aiops.collect.access_log import Config, build
+from aiops.collect.access_refusal import Refusal
+from aiops.model import NOBODY, Sight
+from tests.worlds import make_world
+
+NOW_S = 1_800_000_000.0
+"""At a full minute."""
+CLOSED = "upstream prematurely closed connection"
+
+
+def line(
+    what: str = CLOSED,
+    doing: str = "reading upstream",
+    *,
+    request: str = "POST /v1/completions HTTP/1.1",
+    upstream: str = "http://10.0.0.5:8001/v1/completions",
+    beside: str = "",
+) -> bytes:
+    text = (
+        f"2027/01/15 08:00:02 [error] 12#12: *34 {what} while {doing}, client: 10.9.8.7, server: _, "
+        f'request: "{request}"{beside}, upstream: "{upstream}", host: "chat"'
+    )
+    return text.encode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    ("written", "upstream", "path", "refusal"),
+    [
+        (line(), "10.0.0.5:8001", "/v1/completions", Refusal.RESET),
+        (line("recv() failed (104: Connection reset by peer)"), "10.0.0.5:8001", "/v1/completions", Refusal.RESET),
+        (line("readv() failed (104: Connection reset by peer)"), "10.0.0.5:8001", "/v1/completions", Refusal.RESET),
+        (line("upstream timed out (110: Connection timed out)"), "10.0.0.5:8001", "/v1/completions", Refusal.TIMEOUT),
+        (line("upstream timed out (110: Operation timed out)"), "10.0.0.5:8001", "/v1/completions", Refusal.TIMEOUT),
+        (line("upstream sent invalid chunked response"), "10.0.0.5:8001", "/v1/completions", Refusal.RESET),
+        (
+            line("SSL_read() failed (SSL: error:0A000126:SSL routines::unexpected eof while reading)"),
+            "10.0.0.5:8001", "/v1/completions", Refusal.RESET,
+        ),
+        (line(doing="sending to client"), "10.0.0.5:8001", "/v1/completions", Refusal.RESET),
+        (line(request="GET /a?key=secret HTTP/2.0"), "10.0.0.5:8001", "/a", Refusal.RESET),
+        (line(upstream="https://[fd00::5]:8001/v1"), "[fd00::5]:8001", "/v1/completions", Refusal.RESET),
+        (line(upstream="http://unix:/run/a.sock:/v1"), "unix:/run/a.sock", "/v1/completions", Refusal.RESET),
+        (
+            line(request='GET /",upstream:"http://1.2.3.4:5/ HTTP/1.1'),
+            "10.0.0.5:8001", '/",upstream:"http://1.2.3.4:5/', Refusal.RESET,
+        ),
+    ],
+)  # fmt: skip
+def test_a_line_about_an_answer_that_had_begun_is_one(written: bytes, upstream: str, path: str, refusal: Refusal):
+    """Users hold half an answer, and the access log says 200."""
+    assert broken_of(written) == Broken(upstream, path, refusal, 2)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        line(doing="reading response header from upstream"),
+        line("connect() failed (111: Connection refused)", "connecting to upstream"),
+        line("recv() failed (104: Connection reset by peer)", "sending to client"),
+        line("recv() failed (104: Connection reset by peer)", "proxying upgraded connection"),
+        line("an upstream response is buffered to a temporary file /tmp/1"),
+        line('upstream sent more data than specified in "Content-Length" header'),
+        line(beside=', subrequest: "/mirror"'),
+        line(request=f"GET /{'a' * 2_048} HTTP/1.1"),
+        line(upstream=f"http://{'a' * 300}/"),
+        line(upstream="http://10.0.0.5:8001\x1b[31m/"),
+        line("open() failed (2: No such file)", "opening", request=f"GET /{CLOSED} while reading upstream, HTTP/1.1"),
+        b" while reading upstream, ",
+        line()[:180],
+    ],
+)  # fmt: skip
+def test_no_other_line_is(written: bytes):
+    """A 502 is in the access log; a client chooses what it asks for; what a mirror answers reaches nobody."""
+    assert broken_of(written) is None
+
+
+@given(st.binary(max_size=300), st.integers(0, 200))
+def test_whatever_stands_in_a_line_nothing_breaks(rubbish: bytes, place: int):
+    """Disks fill up amid a line."""
+    written = line()
+    found = broken_of(written[:place] + rubbish + written[place:])
+
+    assert found is None or len(found.upstream) <= 256
+
+
+def entry(upstream: str = "10.0.0.5:8001", at_s: float = NOW_S + 2.5, **values: object) -> Entry:
+    told = {"status": 200, "by_upstream": True, "path": "/v1/completions", "completed": True} | values
+    return Entry(
+        at_s=at_s, duration_s=1.0, first_byte_s=0.1, upstream=upstream, agent="", retry=0, refusal=None, model="",
+        request_id="", **told,
+    )  # fmt: skip
+
+
+BROKEN = Broken("10.0.0.5:8001", "/v1/completions", Refusal.RESET, 2)
+
+
+def met(each: Entry) -> bool:
+    """Whether a waiting broken answer is taken for *each*."""
+    waiting = BrokenAnswers()
+    waiting.add(BROKEN, "chat", NOW_S + 3.0)
+    found = waiting.met(each)
+    left = list(waiting.overdue(NOW_S + 9.0))
+    assert (found.refusal is not None) == (not left)
+    assert not list(waiting.overdue(NOW_S + 9.0))
+    return not left
+
+
+@pytest.mark.parametrize(
+    ("each", "is_it"),
+    [
+        (entry(), True),
+        (entry(completed=False), True),
+        (entry(at_s=NOW_S + 9.0), True),  # the client took its time with what there was
+        (entry(at_s=NOW_S + 1.9), False),
+        (entry("10.0.0.5:8002"), False),
+        (entry(status=502), False),
+        (entry(NOBODY, by_upstream=None), True),
+        (entry(NOBODY, by_upstream=None, path="/style.css"), False),
+        (entry(NOBODY, by_upstream=False), False),
+    ],
+)
+def test_the_access_logs_line_of_the_same_answer_is_taken_for_it(each: Entry, is_it: bool):
+    """Then the line does not count again; where none comes it counts by itself."""
+    assert met(each) is is_it
+
+
+def test_an_answer_that_is_met_is_cut_off_by_its_upstream():
+    """Also in a log that names no upstream."""
+    waiting = BrokenAnswers()
+    waiting.add(BROKEN, "chat", NOW_S + 3.0)
+
+    found = waiting.met(entry(NOBODY, by_upstream=None))
+
+    assert (found.upstream, found.by_upstream, found.completed) == ("10.0.0.5:8001", True, False)
+    assert waiting.met(entry()) == entry()
+
+
+def test_what_was_written_while_nobody_looked_does_not_count_as_of_now():
+    """A restart would show a spike that was long ago."""
+    waiting = BrokenAnswers()
+    waiting.add(BROKEN, "chat", NOW_S, is_dated=False)
+
+    assert list(waiting.overdue(NOW_S + 9.0)) == []
+
+
+def test_in_a_flood_the_oldest_count_at_once_and_no_more_is_held():
+    """A gateway writes tens of thousands of such lines a second when all of its upstreams are gone."""
+    waiting = BrokenAnswers()
+    for number in range(10_000):
+        waiting.add(Broken(f"10.0.0.5:{number}", f"/{number}", Refusal.RESET, 2), "chat", NOW_S)
+
+    assert len(list(waiting.overdue(NOW_S + 1.0))) == 10_000 - 4_096
+    assert len(list(waiting.overdue(NOW_S + 9.0))) == 4_096
+    assert waiting._by_key == {}
+
+
+def test_error_logs_are_found_beside_access_logs_and_by_the_configuration(tmp_path: Path):
+    """Nobody names them."""
+    folder = tmp_path / "var/log/nginx"
+    folder.mkdir(parents=True)
+    for name in ("chat-access.log", "chat-error.log", "error.log", "named.log", "other.log"):
+        (folder / name).touch()
+    (tmp_path / "etc/nginx").mkdir(parents=True)
+    (tmp_path / "etc/nginx/nginx.conf").write_text(
+        "error_log stderr; error_log /dev/null; error_log syslog:server=10.0.0.1;\n"
+        "http { error_log /var/log/nginx/named.log warn; server { error_log /var/log/nginx/none.log; } }"
+    )
+
+    collector = build(Config(), make_world(root=tmp_path))
+    sights = [seen.subject for seen in collector.collect(NOW_S) if isinstance(seen, Sight)]
+
+    assert sorted(subject for subject in sights if subject.startswith("error log")) == [
+        f"error log {folder}/{name}" for name in ("chat-error.log", "error.log", "named.log")
+    ]
+    assert not [
+        seen
+        for seen in build(Config(discover=False), make_world(root=tmp_path)).collect(NOW_S)
+        if isinstance(seen, Sight) and seen.subject.startswith("error log")
+    ]
