@@ -13,7 +13,7 @@ from aiops.collect.process_coming import coming, other_port
 from aiops.collect.process_names import program
 from aiops.collect.process_table import Process
 
-CASES = json.loads((Path(__file__).parents[2] / "cases/collect/process/coming.json").read_text())
+CASES = json.loads((Path(__file__).parents[2] / "cases/collect/process_coming.json").read_text())
 
 
 def words(line: str) -> tuple[str, ...]:
