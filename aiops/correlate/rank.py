@@ -18,6 +18,7 @@ from aiops.correlate.topology import Place
 from aiops.correlate.ways import spare, untold
 from aiops.model import CauseLevel, Evidence, EvidenceState, Onset
 from aiops.rulebook.causes import ANY_SYMPTOM, CauseRule
+from aiops.rulebook.clauses import MetricTest
 from aiops.rulebook.priors import MAX_SHOWN
 
 MIN_TESTED = 0.6
@@ -123,16 +124,23 @@ def weigh(rule: CauseRule, scene: Scene, place: Place, most_shown: float = MAX_S
 
 
 def _unread(rule: CauseRule, scene: Scene, place: Place) -> bool:
-    """Whether a series that must be read again was not, since users are hurt: what it said before says nothing of now."""
+    """
+    Whether a series that must be read again was not, since users are hurt: what it said before says nothing of now.
+
+    Nor does it speak for a replica that has none yet while others have: one that was just put into service.
+    """
     if scene.now_s - scene.context.opened_at_s > _REREAD_S:
         return False
     tests = [clause.metric for clause in rule.evidence if clause.metric is not None and clause.metric.reread]
-    return any(
-        window.at_s.size and window.at_s[-1] <= scene.context.onset.by_s
-        for test in tests
-        for window in scene.view.windows(test.name, test.match)
-        if place.covers(test.bound_by, window.labels)
-    )
+    return any(_unread_by(test, scene, place) for test in tests)
+
+
+def _unread_by(test: MetricTest, scene: Scene, place: Place) -> bool:
+    windows = [w for w in scene.view.windows(test.name, test.match) if place.covers(test.bound_by, w.labels)]
+    if any(window.at_s.size and window.at_s[-1] <= scene.context.onset.by_s for window in windows):
+        return True
+    read = {window.labels.get(test.bound_by) for window in windows}
+    return bool(read) and not (place.inside(test.bound_by) or frozenset()) <= read
 
 
 def share_tested(rule: CauseRule, evidence: Sequence[Evidence]) -> float:

@@ -556,6 +556,21 @@ def test_every_time_out_people_commonly_set_is_round(timeout_s: float):
     assert past_round(timeout_s + 0.03) == pytest.approx(0.03)
 
 
+@pytest.mark.parametrize(("now_s", "waits"), [(4.0, True), (14.0, False)], ids=["a moment", "nobody reads it"])
+def test_a_replica_that_nobody_has_read_yet_is_waited_for_a_moment(now_s: float, waits: bool):
+    """One that was just put into service is not ready because the others are."""
+    node = Node(replicas=2)
+    node.series.put("gen_ai_server_ready", Labels.of(instance="r0"), {BAD_S - 8: 1.0, BAD_S + 3.5: 1.0})
+    test = MetricTest("gen_ai_server_ready", over=60.0, reduce=Reduce.MIN, above=0.5, reread=True)
+    rule = a_rule(Clause("ready", "ready", Odds(1.3, 0.1), "", ClauseText("", ""), metric=test))
+    scene = Scene(
+        IncidentContext("chat", (), BAD_S, BAD_S + 3), node.series, FakeEvents([], feed=None), FakeTemplates([]),
+        BAD_S + now_s,
+    )  # fmt: skip
+
+    assert weigh(rule, scene, scene.whole(Scope.SERVICE)).waits is waits
+
+
 @pytest.mark.parametrize(
     ("read_s", "now_s", "waits"),
     [(-3.0, 4.0, True), (3.5, 4.0, False), (-3.0, 14.0, False)],
