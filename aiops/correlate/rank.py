@@ -24,6 +24,8 @@ from aiops.rulebook.priors import MAX_SHOWN
 MIN_TESTED = 0.6
 MIN_FAMILIES = 2
 MIN_PROBABILITY = 0.5
+_SPEAKS = math.log(1.5)
+"""Least weight of a clause that counts as a kind of evidence of its own."""
 _ORDER = math.log(3.0)
 _REREAD_S = 10.0
 """After the incident opened: by then collectors, which hurry, have read every page again that can be read."""
@@ -61,8 +63,8 @@ class Weighed:
 
     @property
     def families(self) -> int:
-        """Families with a present clause that speaks for the cause."""
-        return len({e.family for e in self.evidence if e.state is EvidenceState.PRESENT and e.log_odds > 0})
+        """Families with a present clause that speaks for the cause; what is hardly ever otherwise says nothing."""
+        return len({e.family for e in self.evidence if e.state is EvidenceState.PRESENT and e.log_odds >= _SPEAKS})
 
     @property
     def specific(self) -> bool:

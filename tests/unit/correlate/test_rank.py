@@ -147,6 +147,15 @@ def replace_one(**change) -> Weighed:
     return replace(item, evidence=(*item.evidence, unknown))
 
 
+def test_what_is_hardly_ever_otherwise_is_no_kind_of_evidence():
+    """ "The caches are as large as before" is true nearly always, and nobody's second witness."""
+    first, second = weighed("x").evidence
+    told, roots = judge(replace(weighed("x"), evidence=(first, replace(second, log_odds=math.log(1.05)))))
+
+    assert roots == []
+    assert "Only one kind of evidence" in told["x"].reason
+
+
 def test_ruled_out_needs_a_necessary_clause_that_was_tested():
     """ "Not testable here" and "ruled out" are different answers."""
     assert judge(weighed("x", first=EvidenceState.ABSENT))[0]["x"].verdict is Verdict.RULED_OUT
