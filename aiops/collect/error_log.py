@@ -15,11 +15,14 @@ from pathlib import Path
 from aiops.collect.access_broken import BrokenAnswers, broken_of
 from aiops.collect.file_names import reading_hint
 from aiops.collect.requests_window import HORIZON_S
+from aiops.collect.sampling import Ration
 from aiops.collect.tail import Follower
 from aiops.model import Sight
 from aiops.ports import Checkpoints
 
 _MAX_LOGS = 16
+_ROUND_BYTES = 4 * 2**20
+"""Read of all of them together in one round, or a flood in each would be held at once; what is left comes next time."""
 
 
 class _ErrorLog:
@@ -42,7 +45,7 @@ class ErrorLogs:
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self._logs: dict[str, _ErrorLog] = {}
-        """By real path."""
+        """By path."""
 
     def look(self, access_logs: Mapping[str, str], named: Sequence[str], *, is_new: bool) -> None:
         """
@@ -57,9 +60,11 @@ class ErrorLogs:
         if access_logs:
             first = next(iter(access_logs.values()))
             found |= {path: first for path in named if path not in found}
+        known = {os.path.realpath(path) for path in self._logs}  # of a link that points elsewhere now, the new one
         for path, service in found.items():
             real = os.path.realpath(path)
-            if real not in self._logs and len(self._logs) < _MAX_LOGS and Path(path).is_file():
+            if real not in known and len(self._logs) < _MAX_LOGS and Path(path).is_file():
+                known.add(real)
                 follower = Follower(
                     path,
                     self._checkpoints,
@@ -67,12 +72,12 @@ class ErrorLogs:
                     max_away_s=float(HORIZON_S),
                     from_start=is_new,
                 )
-                self._logs[real] = _ErrorLog(follower, service)
+                self._logs[path] = _ErrorLog(follower, service)
 
     def read(self, broken: BrokenAnswers, now_s: float) -> Iterator[Sight]:
         """What is new in all of them goes to *broken*; whether each can be read is told."""
         for log in self._logs.values():
-            for line in log.follower.lines(now_s):
+            for line in log.follower.lines(now_s, Ration(scan_bytes=_ROUND_BYTES // len(self._logs))):
                 if (found := broken_of(line)) is not None:
                     is_dated = log.follower.behind_since_s is None
                     broken.add(found, log.service, now_s, is_dated=is_dated)

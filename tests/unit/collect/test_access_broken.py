@@ -12,6 +12,7 @@ from aiops.collect.access_broken import Broken, BrokenAnswers, broken_of
 from aiops.collect.access_entry import Entry
 from aiops.collect.access_log import Config, build
 from aiops.collect.access_refusal import Refusal
+from aiops.collect.error_log import ErrorLogs
 from aiops.model import NOBODY, Sight
 from tests.worlds import make_world
 
@@ -189,3 +190,46 @@ def test_error_logs_are_found_beside_access_logs_and_by_the_configuration(tmp_pa
         for seen in build(Config(discover=False), make_world(root=tmp_path)).collect(NOW_S)
         if isinstance(seen, Sight) and seen.subject.startswith("error log")
     ]
+
+
+def test_a_link_that_points_to_another_error_log_now_is_followed_once(tmp_path: Path):
+    """cronolog begins a file a day behind one name; twice followed, each answer would count twice."""
+    (tmp_path / "access.log").touch()
+    for day in ("monday", "tuesday"):
+        (tmp_path / day).touch()
+    (tmp_path / "error.log").symlink_to(tmp_path / "monday")
+    logs, waiting = ErrorLogs(make_world().checkpoints), BrokenAnswers()
+    access_logs = {str(tmp_path / "access.log"): "chat"}
+    logs.look(access_logs, (), is_new=False)
+    list(logs.read(waiting, NOW_S))
+
+    (tmp_path / "error.log").unlink()
+    (tmp_path / "error.log").symlink_to(tmp_path / "tuesday")
+    logs.look(access_logs, (), is_new=True)
+    (tmp_path / "tuesday").write_bytes(line() + b"\n")
+    for seconds in range(1, 100, 10):
+        list(logs.read(waiting, NOW_S + seconds))
+
+    assert [broken for _, broken, _ in waiting.overdue(NOW_S + 200.0)] == [BROKEN]
+
+
+def test_a_flood_in_every_error_log_is_read_in_several_rounds(tmp_path: Path):
+    """What waits for the access log is held in memory."""
+    access_logs = {}
+    for number in range(8):
+        (tmp_path / f"{number}-error.log").touch()
+        access_logs[str(tmp_path / f"{number}-access.log")] = "chat"
+    logs, waiting = ErrorLogs(make_world().checkpoints), BrokenAnswers()
+    logs.look(access_logs, (), is_new=False)
+    list(logs.read(waiting, NOW_S))
+    count = 2_000_000 // len(line())
+    for number in range(8):
+        (tmp_path / f"{number}-error.log").write_bytes((line() + b"\n") * count)
+
+    list(logs.read(waiting, NOW_S + 1.0))
+    held = len(waiting._waiting)
+    for seconds in range(2, 10):
+        list(logs.read(waiting, NOW_S + seconds))
+
+    assert 0 < held * len(line()) <= 8 * 2**20
+    assert len(waiting._waiting) == 8 * count
