@@ -76,6 +76,7 @@ class StateSqlite:
         self._dirty: dict[str, bytes] = {}
         self._asked: dict[str, bytes | None] = {}
         """Small checkpoints that were read, so that asking again every few seconds costs the event loop no disk."""
+        self._puts = 0
         self._dirty_lock = threading.Lock()
         feed = bool(self._database.read(f"SELECT 1 FROM events WHERE {_PUSHED} LIMIT 1"))  # noqa: S608 (a constant)
         self._memory = EventMemory(has_change_feed=feed)
@@ -195,13 +196,17 @@ class StateSqlite:
                 return self._dirty[name]
             if name in self._asked:
                 return self._asked[name]
-            rows = self._database.read("SELECT value FROM checkpoints WHERE name = ?", (name,))
-            value = bytes(rows[0][0]) if rows else None
-            if value is None or len(value) <= _SMALL_BYTES:
-                if len(self._asked) >= _MAX_ASKED:
-                    self._asked.clear()
-                self._asked[name] = value
-            return value
+            puts = self._puts
+        # without the lock: the disk may be slow, and whoever puts something is the event loop
+        rows = self._database.read("SELECT value FROM checkpoints WHERE name = ?", (name,))
+        value = bytes(rows[0][0]) if rows else None
+        if value is None or len(value) <= _SMALL_BYTES:
+            with self._dirty_lock:
+                if self._puts == puts:  # or it may be old
+                    if len(self._asked) >= _MAX_ASKED:
+                        self._asked.clear()
+                    self._asked[name] = value
+        return value
 
     def put(self, name: str, value: bytes) -> None:
         if len(value) > _CHECKPOINT_MAX_BYTES:
@@ -209,6 +214,7 @@ class StateSqlite:
         with self._dirty_lock:
             self._dirty[name] = value
             self._asked.pop(name, None)
+            self._puts += 1
 
     def changed_checkpoints(self) -> Mapping[str, bytes]:
         """Those that were put and are not on the disk."""

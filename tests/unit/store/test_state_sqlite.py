@@ -297,6 +297,25 @@ def test_a_checkpoint_asked_for_again_costs_no_disk_and_is_still_the_last_one_pu
     assert (state.get("known"), state.get("other")) == (b"2", b"2")
 
 
+def test_what_is_put_while_another_thread_reads_neither_waits_nor_is_hidden_by_what_was_read(
+    state: StateSqlite, monkeypatch: pytest.MonkeyPatch
+):
+    """The event loop puts; a collector's thread may wait for a slow disk."""
+    read = state._database.read
+
+    def slow(query: str, parameters: tuple[str, ...]) -> list[tuple[object, ...]]:
+        rows = read(query, parameters)
+        state.put("known", b"2")
+        state.write_checkpoints(state.changed_checkpoints())
+        return rows
+
+    monkeypatch.setattr(state._database, "read", slow)
+    assert state.get("known") is None
+    monkeypatch.undo()
+
+    assert state.get("known") == b"2"
+
+
 def test_a_clean_stop_saves_checkpoints(state: StateSqlite, path: Path):
     """Otherwise every restart would read the last seconds of every log twice."""
     state.put("tail:a", b"\x00\xff")
