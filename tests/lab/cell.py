@@ -132,11 +132,12 @@ class Group:
         return int(self.read("cpuacct", "cpuacct.usage")) / 1e9
 
     def limit_cores(self, cores: float | None) -> None:
-        """How many cores the group may use on average; None takes the limit away."""
+        """How many cores the group may use on average, a hundredth at least; None takes the limit away."""
+        quota_us = None if cores is None else max(round(cores * 100_000), 1_000)  # the kernel refuses less
         if self.version == 2:
-            self.write("cpu", "cpu.max", "max" if cores is None else f"{round(cores * 100_000)} 100000")
+            self.write("cpu", "cpu.max", "max" if quota_us is None else f"{quota_us} 100000")
         else:
-            self.write("cpu", "cpu.cfs_quota_us", "-1" if cores is None else str(round(cores * 100_000)))
+            self.write("cpu", "cpu.cfs_quota_us", "-1" if quota_us is None else str(quota_us))
 
 
 @dataclass(slots=True)

@@ -46,7 +46,13 @@ def test_version_two_has_one_folder_for_all(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("cores", "one", "two"), [(0.5, "50000", "50000 100000"), (2.0, "200000", "200000 100000"), (None, "-1", "max")]
+    ("cores", "one", "two"),
+    [
+        (0.5, "50000", "50000 100000"),
+        (2.0, "200000", "200000 100000"),
+        (0.002, "1000", "1000 100000"),
+        (None, "-1", "max"),
+    ],
 )
 def test_a_limit_of_cores_is_written_as_each_version_has_it(tmp_path: Path, cores: float | None, one: str, two: str):
     (tmp_path / "cpu").mkdir()
