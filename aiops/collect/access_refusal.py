@@ -2,9 +2,9 @@
 Why a gateway refused: what tells its own limit from an upstream that cannot be reached, or one that hangs up.
 
 Envoy says it by response flags. Nginx says it between the lines: no upstream status means that nobody was asked (for a
-limit of its own, or because a page for maintenance is shown), a group's name in place of an address that none was alive, no connect time that none could be reached, a
-connect time without a header time that the connection broke before an answer. Refusals are 429 and 5xx. What a log
-does not say has no reason.
+limit of its own, or because a page for maintenance is shown), a group's name in place of an address that none was
+alive, no connect time that none could be reached, a connect time without a header time that the connection broke before
+an answer. Refusals are 429 and 5xx. What a log does not say has no reason.
 
 Source: Envoy documentation, access logging, %RESPONSE_FLAGS%; nginx documentation, ngx_http_upstream_module and
 ngx_http_limit_req_module, embedded variables.
