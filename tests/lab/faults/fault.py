@@ -47,6 +47,7 @@ class Fault(ABC):
     """Programs it runs, beyond those of any house; see `tests.lab.needs`."""
     dialects: ClassVar[tuple[str, ...]] = ("vllm", "sglang")
 
+    _victim: int | None = None
     each: tuple[dict[str, Any], ...] = ()
     """Of several at once, after their end: when each began, where, and its own bad answers."""
 
@@ -77,8 +78,7 @@ class Fault(ABC):
     @property
     def victim(self) -> int | None:
         """The index of the replica it happens to, where that is drawn in advance."""
-        found: int | None = getattr(self, "_victim", None)
-        return found
+        return self._victim
 
     def where(self, house: House) -> dict[str, str]:
         """The place that must be named: ``gpu`` or ``instance``; empty when it is everywhere. Asked after `begin`."""

@@ -122,9 +122,11 @@ class TwoFaults(Fault):
         ]
 
     async def end(self, house: House) -> None:
-        self.each = self._evidence(house) if self._began_s else ()
-        for fault in reversed(self._both):
-            await fault.end(house)
+        try:
+            self.each = self._evidence(house) if self._began_s else ()
+        finally:
+            for fault in reversed(self._both):
+                await fault.end(house)
 
     def _evidence(self, house: House) -> tuple[dict[str, Any], ...]:
         return tuple(
