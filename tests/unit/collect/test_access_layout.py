@@ -48,11 +48,12 @@ def test_a_list_without_quotes_is_one_value(addr: str, ust: str, upstream: str) 
     assert (entry.upstream, entry.by_upstream, entry.request_id) == (upstream, True, "r1")
 
 
-def test_nobody_asked_is_the_gateways_own_refusal() -> None:
-    """limit_req leaves a dash in every upstream field."""
-    entry = read(INGRESS, LINE.format(status=503, addr="-", ust="-"))
+@pytest.mark.parametrize(("status", "reason"), [(503, Refusal.UNEXPLAINED), (429, Refusal.RATE_LIMITED)])
+def test_nobody_asked_is_the_gateways_own_refusal(status: int, reason: Refusal) -> None:
+    """A limit leaves a dash in every upstream field, and so does a page that says 503 to all."""
+    entry = read(INGRESS, LINE.format(status=status, addr="-", ust="-"))
 
-    assert (entry.by_upstream, entry.refusal, entry.upstream) == (False, Refusal.RATE_LIMITED, "none")
+    assert (entry.by_upstream, entry.refusal, entry.upstream) == (False, reason, "none")
 
 
 @pytest.mark.parametrize(
