@@ -250,7 +250,7 @@ _METRICS = (
     Metric("http_gateway_connections", _G, "connections", (*_PROXY, "state"), "Client connections: active, and of those reading, writing, waiting.", "nginx stub_status"),
     Metric("http_gateway_connections_dropped_total", _C, "connections", _PROXY, "Connections accepted and not handled: worker_connections is used up.", "nginx stub_status"),
     # the gateway's access log
-    Metric("http_server_requests_total", _C, "requests", (*_GATEWAY, "outcome", "answered_by", "upstream"), "Answers by completion time; probes left out. outcome: ok, 4xx, 503, 5xx, 429, 499, truncated (nginx's error log may tell it alone), stalled; answered_by: gateway, upstream.", "access log; nginx's error log"),
+    Metric("http_server_requests_total", _C, "requests", (*_GATEWAY, "outcome", "answered_by", "upstream"), "Answers by completion time; probes left out. outcome: ok, 4xx, 503, 5xx, 429, 499, truncated, stalled; answered_by: gateway, upstream. That an answer was truncated nginx's error log may tell alone.", "access log; nginx's error log"),
     Metric("http_server_arrival_rate", _G, "requests", _GATEWAY, "First attempts that arrived in the one-second bucket starting at the sample's time; revised as long requests complete.", "access log"),
     Metric("http_server_retry_rate", _G, "requests", _GATEWAY, "Known retries that arrived in the one-second bucket; revised likewise.", "access log"),
     Metric("http_server_time_to_first_byte_seconds", _G, "seconds", (*_GATEWAY, "upstream", "quantile"), "Upstream header time of the last window's good answers; quantile 0.5, 0.95 or 0.99.", "access log"),
