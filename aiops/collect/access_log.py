@@ -194,8 +194,9 @@ class AccessLog:
         for log in self._logs.values():
             yield from self._read(log, now_s)
         for name, broken, at_s in self._broken.overdue(now_s):
-            if name in self._services and broken.path not in self._probes:
-                self._services[name].take_broken(broken, at_s)
+            service = self._services.get(name)
+            if service is not None and service.asks(broken.upstream) and broken.path not in self._probes:
+                service.take_broken(broken, at_s)
         for service in self._services.values():
             logs = [log for log in self._logs.values() if log.service is service]
             whole = not any(log.follower.problem for log in logs)

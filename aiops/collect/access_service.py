@@ -127,6 +127,10 @@ class Service:
         if entry.duration_s is not None:
             self.duration.add(upstream, by_route, entry.duration_s)
 
+    def asks(self, upstream: str) -> bool:
+        """Whether its log names *upstream*, or no upstream at all: an error log may be shared with others' sites."""
+        return upstream in self._upstreams or self._upstreams.keys() <= {NOBODY}
+
     def take_broken(self, broken: Broken, at_s: float) -> None:
         """Count an answer that broke off and that no access log tells of; when it arrived nobody knows."""
         upstream = self._upstream(broken.upstream, at_s)

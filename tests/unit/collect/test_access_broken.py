@@ -12,8 +12,10 @@ from aiops.collect.access_broken import Broken, BrokenAnswers, broken_of
 from aiops.collect.access_entry import Entry
 from aiops.collect.access_log import Config, build
 from aiops.collect.access_refusal import Refusal
+from aiops.collect.access_service import Service
+from aiops.collect.addresses import read_addresses
 from aiops.collect.error_log import ErrorLogs
-from aiops.model import NOBODY, Sight
+from aiops.model import NOBODY, Outcome, Sight
 from tests.worlds import make_world
 
 NOW_S = 1_800_000_000.0
@@ -165,6 +167,18 @@ def test_in_a_flood_the_oldest_count_at_once_and_no_more_is_held():
     assert len(list(waiting.overdue(NOW_S + 1.0))) == 10_000 - 4_096
     assert len(list(waiting.overdue(NOW_S + 9.0))) == 4_096
     assert waiting._by_key == {}
+
+
+@pytest.mark.parametrize(
+    ("named", "asks"), [((), True), ((NOBODY,), True), (("10.0.0.5:8001",), True), (("10.0.0.5:8002", NOBODY), False)]
+)
+def test_by_itself_an_answer_counts_for_those_who_ask_its_upstream(tmp_path: Path, named: tuple[str, ...], asks: bool):
+    """nginx writes one error log for all of its sites, and some have no access log: a dashboard's are not the chat's."""
+    service = Service("node", "chat", read_addresses(tmp_path, "node"))
+    for upstream in named:
+        service.take(entry(upstream), NOW_S, Outcome.OK)
+
+    assert service.asks(BROKEN.upstream) is asks
 
 
 def test_error_logs_are_found_beside_access_logs_and_by_the_configuration(tmp_path: Path):
