@@ -61,11 +61,7 @@ class Settler:
         if held.status is DiagnosisStatus.NAMED:
             if leading == _leaders(held):
                 return fresh
-            if (
-                set(leading) < set(_leaders(held))
-                or _falls_back(held, fresh)
-                or self._streak < self._needed(held, fresh)
-            ):
+            if _is_part(held, fresh) or _falls_back(held, fresh) or self._streak < self._needed(held, fresh):
                 return held
             self._replaced += not set(_leaders(held)) < set(leading)
             return fresh
@@ -81,6 +77,15 @@ class Settler:
             return _TO_REPLACE
         once = _TO_REPLACE_STANDING if _stands(held, fresh) else _TO_REPLACE
         return int(once * 2**self._replaced)
+
+
+def _is_part(held: Diagnosis, fresh: Diagnosis) -> bool:
+    """Whether *fresh* only names less than *held*, and nothing is wrong with the first of it."""
+    leading, first = set(_leaders(fresh)), held.roots[0]
+    if not leading < set(_leaders(held)):
+        return False
+    still = (first.cause, str(first.where)) in leading
+    return not leading or still or _stands(replace(held, hypotheses=(first,)), fresh)
 
 
 def _stands(held: Diagnosis, fresh: Diagnosis) -> bool:

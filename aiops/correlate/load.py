@@ -95,7 +95,7 @@ class LoadAccount:
     def risen(self, share: float) -> Mapping[Term, str]:
         """Terms that certainly hold the rise, alone or as one of two, with how it is told."""
         return {
-            term: _RISEN[term].format(math.exp(found.change or 0.0))
+            term: _RISEN[term].format(_times(found.change or 0.0))
             for term, found in self.terms.items()
             if self.holds(term, share)
         }
@@ -111,16 +111,22 @@ class LoadAccount:
         for term, found in self.terms.items():
             sign = -1.0 if term is Term.CAPACITY else 1.0
             known = found.change is not None
-            parts.append(f"{term} x{math.exp(sign * (found.change or 0.0)):.2g}" if known else f"{term} unknown")
+            parts.append(f"{term} {_times(sign * (found.change or 0.0))}" if known else f"{term} unknown")
         return ", ".join(parts)
 
 
 _RISEN = {
-    Term.ARRIVALS: "first attempts rose to x{:.2g}",
-    Term.WORK: "work a request grew to x{:.2g}",
-    Term.PACE: "the time a token rose to x{:.2g}",
-    Term.CAPACITY: "the load on what is ready rose to x{:.2g}",
+    Term.ARRIVALS: "first attempts rose to {}",
+    Term.WORK: "work a request grew to {}",
+    Term.PACE: "the time a token rose to {}",
+    Term.CAPACITY: "the load on what is ready rose to {}",
 }
+
+
+def _times(change: float) -> str:
+    """A change of a logarithm as a factor: x1.2, x0.01, x100."""
+    times = math.exp(change)
+    return f"x{times:.0f}" if times >= 10 else f"x{times:.2g}"
 
 
 def account(view: View, topology: Topology, paces: Mapping[str, Pace], first_bad_s: float) -> LoadAccount:

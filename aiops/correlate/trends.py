@@ -3,7 +3,8 @@ Leaks: a series that grows steadily while traffic is level.
 
 A leak is told from a step (a batch that became larger, another process that came) by its steadiness: cut into pieces
 of equal time, no single step between two of them makes up most of the growth, and hardly one of them goes back. A leak
-may begin at any time, so the last half of what is known is looked at, too, and the last half of that. What grows because more is asked for is none either, so a trend is only stated where arrivals are known.
+may begin at any time, so the last half of what is known is looked at, too, and the last half of that. What grows because
+more is asked for is none either, so a trend is only stated where arrivals are known.
 """
 
 from __future__ import annotations

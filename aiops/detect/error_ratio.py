@@ -20,7 +20,8 @@ Where time goes: as long as no window holds the minimum count, which is nearly a
 last two minutes are read.
 
 Source: exact binomial test, Clopper & Pearson, Biometrika 26 (1934); median of means, Nemirovsky & Yudin, Problem
-Complexity and Method Efficiency in Optimization (1983); dispersion, quasi-likelihood: McCullagh & Nelder, Generalized Linear Models (1989), 4.5.
+Complexity and Method Efficiency in Optimization (1983); dispersion, quasi-likelihood: McCullagh & Nelder, Generalized
+Linear Models (1989), 4.5.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 The tests of clauses: what a cause file may ask of the data, as YAML that is checked when it is read.
 
 A metric against a level, its own past, its peers, the whole, or growing at level traffic; lines of a log class, or
-of a kind never seen; an event; a term of the load accounting; the pace of replicas; what they hold as they refuse. How each is answered stands in `correlate`.
+of a kind never seen; an event; a term of the load accounting; the pace of replicas; what they hold as they refuse. How
+each is answered stands in `correlate`.
 """
 
 from __future__ import annotations

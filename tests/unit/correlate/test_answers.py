@@ -80,6 +80,14 @@ def test_a_second_cause_is_added_after_three_looks_and_stays():
     assert told(*[look("a")] * 2, *[both] * 3, *[look("a")] * 50) == [("a",), ("a", "b")]
 
 
+def test_of_two_the_first_that_was_ruled_out_gives_way_and_the_second_stays():
+    """Else a message that is known to be wrong stands for ever."""
+    two = [*[look("a")] * 2, *[look("a", "b")] * 3]
+
+    assert told(*two, *[look("b", beside={"a": GONE})] * 6)[-1] == ("b",)
+    assert told(*two, *[look("b", beside={"a": STANDS})] * 50)[-1] == ("a", "b")
+
+
 def test_a_state_never_replaces_what_led_to_it():
     """Queues stay full for a while after what filled them is gone."""
     full = look("queue", beside={"a": GONE}, level=CauseLevel.STATE)
