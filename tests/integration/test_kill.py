@@ -165,7 +165,7 @@ def while_the_resolve_waits(stage: Stage) -> None:
     stage.begin()
     stage.log.bad = True
     stage.wait_told("opened", 30.0)
-    time.sleep(1.0)
+    stage.wait_told("updated", 60.0)  # that the cause is undetermined: what waits before the end would be tried first
     stage.chat.answer = REFUSES
     stage.recover(90.0)
     stage.before = stage.daemon.incidents()
