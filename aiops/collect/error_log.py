@@ -60,6 +60,8 @@ class ErrorLogs:
         if access_logs:
             first = next(iter(access_logs.values()))
             found |= {path: first for path in named if path not in found}
+        for path in self._logs.keys() - found.keys():  # its access log went, as one with a date in its name does
+            self._logs.pop(path).follower.close()
         known = {os.path.realpath(path) for path in self._logs}  # of a link that points elsewhere now, the new one
         for path, service in found.items():
             real = os.path.realpath(path)

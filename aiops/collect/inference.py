@@ -9,6 +9,7 @@ means is told by engines.py; who listens here by discovery.py.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from aiops.ports import World
 _MAX_TARGETS = 64
 _FORGET_S = 900.0
 """How long a server that was found, and is gone, is still asked and reported as down."""
+_FORGET_UNREAD_S = 60.0
+"""… and one that was ended before its page could ever be read."""
 _PATIENCE_S = 1.0
 _SHORT_PATIENCE_S = 0.1
 _FIRST_LOOK_S = 2.0
@@ -119,6 +122,7 @@ class Inference:
         """Upstreams that a gateway names, and since when."""
         self._checkpoints = world.checkpoints
         self._noted: frozenset[str] | None = None
+        self._coming: frozenset[str] = frozenset()
         self._changes = ReplicaChanges(world.host)
         addresses = read_addresses(world.root, world.host)
         targets = [
@@ -149,7 +153,8 @@ class Inference:
         """A server that is being started beside others is down until it listens, and not unknown."""
         if self._discovery is None:
             return
-        for instance in sorted(coming_servers(self._checkpoints) - self._targets.keys()):
+        self._coming = coming_servers(self._checkpoints)
+        for instance in sorted(self._coming - self._targets.keys()):
             if len(self._targets) < _MAX_TARGETS:
                 self._targets[instance] = Target(f"http://{instance}/metrics", instance, self._host, fixed=False)
 
@@ -274,9 +279,15 @@ class Inference:
         yield Sample("gen_ai_server_ready", labels, target.asked_s, 0.0)
         yield Sample("gen_ai_server_page_timed_out", labels, target.asked_s, 1.0 if silent else 0.0)
         yield from self._say(target, reason, seen=False)
-        if not target.fixed and not 0.0 <= target.asked_s - target.down_since_s < _FORGET_S:
+        if not target.fixed and not 0.0 <= target.asked_s - target.down_since_s < self._keep_s(target):
             del self._targets[target.instance]
             target.close()
+
+    def _keep_s(self, target: Target) -> float:
+        """How long *target* is asked while it is down."""
+        if target.instance in self._coming:
+            return math.inf
+        return _FORGET_S if target.server is not None else _FORGET_UNREAD_S
 
     def _say(self, target: Target, detail: str, *, seen: bool, hint: str = "") -> Iterator[Sight]:
         if detail != target.said:

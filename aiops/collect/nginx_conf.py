@@ -79,7 +79,7 @@ class NginxConf:
         self.logs = self._resolved(found)
         main = next(iter(found.files), None)
         paths = (self._path(name, main) for name in found.errors if main is not None)
-        self.error_logs = tuple(dict.fromkeys(path for path in paths if path))
+        self.error_logs = tuple(dict.fromkeys(path for path in paths if path))[:_MAX_LOGS]
         return True
 
     def definitions(self, path: str) -> tuple[str, ...]:

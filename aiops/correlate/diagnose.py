@@ -56,28 +56,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         most_shown: The highest probability that may be shown.
     """
     scene = Scene(context, series, events, templates, now_s)
-
-    def weigh_rest(found: Rest) -> list[Weighed]:
-        alone = replace(context, first_bad_s=found.began_s, outcomes=frozenset(outcome for _, outcome in found.kinds))
-        return weigh_all(causes, Scene(alone, Only(series, found.kinds), events, templates, now_s), most_shown)
-
-    def weigh_without(found: Rest, w: Weighed) -> Weighed:
-        before = Scene(context, Only(series, found.explained), events, templates, now_s)
-        return weigh(w.rule, before, w.place, most_shown)
-
-    weighed = weigh_all(causes, scene, most_shown)
-    bench = Bench(
-        weighed=weighed,
-        leads=reachable(causes),
-        states_may_lead=now_s - context.opened_at_s >= (_STATES_WAIT_S if scene.load.waits else _STATES_AFTER_S),
-        sharers=_sharers(causes, weighed, scene.load),
-        risen=scene.load.risen(ROOT_SHARE),
-    )
-    firsts = bench.roots()
-    if context.named not in {"", *(w.cause for w in firsts)}:
-        firsts = stood(scene, bench.weighed, weigh_without) or firsts
-    if firsts:
-        bench = bench.beside(firsts, second_look(scene, firsts, bench.weighed, weigh_rest))
+    bench = _bench(scene, causes, most_shown)
     hypotheses = narrowed(bench.verdicts(scene.topology), causes, scene)
     named = any(h.verdict is Verdict.ROOT for h in hypotheses)
     found: tuple[LogTemplate, ...] = ()
@@ -95,6 +74,33 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
         impact=count_impact(series, context.service, context.first_bad_s, now_s),
         notes=(() if named else _unaccounted(scene.load)) + _notes(scene),
     )
+
+
+def _bench(scene: Scene, causes: Sequence[CauseRule], most_shown: float) -> Bench:
+    """All causes weighed, with what is beside the first of them."""
+    waited_s = scene.now_s - scene.context.opened_at_s
+    weighed = weigh_all(causes, scene, most_shown)
+    bench = Bench(
+        weighed=weighed,
+        leads=reachable(causes),
+        states_may_lead=waited_s >= (_STATES_WAIT_S if scene.load.waits else _STATES_AFTER_S),
+        sharers=_sharers(causes, weighed, scene.load),
+        risen=scene.load.risen(ROOT_SHARE),
+    )
+
+    def weigh_rest(found: Rest) -> list[Weighed]:
+        outcomes = frozenset(outcome for _, outcome in found.kinds)
+        opened_at_s = max(scene.context.opened_at_s, found.began_s)  # what must be read again, since then
+        alone = replace(scene.context, first_bad_s=found.began_s, opened_at_s=opened_at_s, outcomes=outcomes)
+        return weigh_all(causes, scene.asked(alone, Only(scene.view, found.kinds)), most_shown)
+
+    def weigh_without(found: Rest, w: Weighed) -> Weighed:
+        return weigh(w.rule, scene.asked(scene.context, Only(scene.view, found.explained)), w.place, most_shown)
+
+    firsts = bench.roots()
+    if scene.context.named not in {"", *(w.cause for w in firsts)}:
+        firsts = stood(scene, weighed, weigh_without) or firsts
+    return bench.beside(firsts, second_look(scene, firsts, weighed, weigh_rest)) if firsts else bench
 
 
 def _sharers(

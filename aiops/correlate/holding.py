@@ -60,9 +60,22 @@ class Holding:
         """Whether it refuses earlier than it used to."""
         if self.stands_still:
             return self.held <= _ENDED * self.just_before
-        holds_less = self.held < _LESS * self.held_before
-        runs_less = self.runs < _LESS * self.ran_before and self.held - self.runs >= 1.0
-        return holds_less or runs_less
+        return self._holds_less or self._runs_less
+
+    @property
+    def told(self) -> tuple[float, float]:
+        """What it holds and held, or runs and ran where only that is less."""
+        if not self.stands_still and self._runs_less and not self._holds_less:
+            return self.runs, self.ran_before
+        return self.held, self.just_before if self.stands_still else self.held_before
+
+    @property
+    def _holds_less(self) -> bool:
+        return self.held < _LESS * self.held_before
+
+    @property
+    def _runs_less(self) -> bool:
+        return self.runs < _LESS * self.ran_before and self.held - self.runs >= 1.0
 
 
 def holding_finding(test: HoldingTest, scene: Scene, place: Place) -> Finding:
@@ -75,14 +88,15 @@ def holding_finding(test: HoldingTest, scene: Scene, place: Place) -> Finding:
     limited = [one for one in found if one.limited]
     share = sum(one.refused for one in limited) / sum(one.refused for one in found)
     holds = share >= test.share
-    told = max(limited if holds else found, key=lambda one: one.refused)
+    first = max(limited if holds else found, key=lambda one: one.refused)
+    now, before = first.told
     words = {
-        "value": f"{told.held:.0f}",
-        "baseline": f"{told.held_before:.0f}",
+        "value": f"{now:.0f}",
+        "baseline": f"{before:.0f}",
         "share": f"{share * 100:.0f} %",
-        "who": clean(told.instance),
+        "who": clean(first.instance),
     }
-    return Finding(stated(holds=holds), words, onset=told.onset if holds else None, series=refs)
+    return Finding(stated(holds=holds), words, onset=first.onset if holds else None, series=refs)
 
 
 def _holding(running: Window, scene: Scene) -> Holding | None:

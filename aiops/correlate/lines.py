@@ -30,8 +30,8 @@ _GUARD_S = 10.0
 """Seconds before the first bad one that are no part of what is usual."""
 _LEARNED_S = 120.0
 """A log must have been followed for so long before what is asked about."""
-_NGINX_ERRORS = re.compile(r"^(?!.*access).*(?:nginx|openresty|error\.log)")
-"""Names of logs: /var/log/nginx/error.log, /usr/local/kong/logs/error.log, a container's of ingress-nginx."""
+_NGINX_ERRORS = re.compile(r"^(?!.*access).*(?:nginx|openresty|kong|apisix|gateway.*error\.log)")
+"""Names of logs: /var/log/nginx/error.log, /usr/local/kong/logs/error.log, a container's of ingress-nginx; no database's."""
 _BADNESS = {severity: rank for rank, severity in enumerate(LogSeverity)}
 
 

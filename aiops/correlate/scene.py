@@ -101,10 +101,15 @@ class Scene:
         self.first_bad_s = context.first_bad_s
         self.view = View(series, context.first_bad_s - SIGHT_S, now_s)
         self.topology: Topology = read_topology(self.view, context.service)
+        self._events = events
         self.events: Sequence[Event] = events.events(context.first_bad_s - _DAY_S, now_s)
         self._templates = templates
         self._changes_are_pushed = events.has_change_feed()
         self._known: dict[Hashable, Any] = {}
+
+    def asked(self, context: IncidentContext, series: SeriesReader) -> Scene:
+        """Another question of the same moment, asked of *series*."""
+        return Scene(context, series, self._events, self._templates, self.now_s)
 
     def once(self, key: Hashable, find: Callable[[], T]) -> T:
         """What *find* gives, worked out once a scene: a clause asks the same of the same series at every place."""

@@ -27,7 +27,7 @@ _BAD = {"outcome": "|".join(sorted(HURTFUL))}
 _BEFORE_S = 10
 """Looked at before the first bad answer."""
 _USUAL_S = 60.0
-"""Before that: some users always hang up."""
+"""So long before that is usual, or as long as is known: some users always hang up."""
 _MIN_BAD = 8.0
 """Fewer bad answers come by chance."""
 _SPELL_S = 8
@@ -207,8 +207,8 @@ def _by_kind(scene: Scene) -> dict[Kind, Floats]:
             continue
         seconds = np.clip(np.floor(at_s[1:] - start_s).astype(np.intp), 0, size - 1)
         counts: Floats = np.bincount(seconds, weights=steps(values), minlength=size).astype(np.float64)
-        before = cut(window, start_s - _USUAL_S, start_s).values
-        usual = increase(before) / _USUAL_S * size if before.size > 1 else 0.0
+        before = cut(window, start_s - _USUAL_S, start_s)
+        usual = increase(before.values) / float(np.ptp(before.at_s)) * size if before.at_s.size > 1 else 0.0
         if counts.sum() > max(_STANDS_OUT * usual, usual + (_MIN_BAD if usual else 0.0)):
             found.setdefault(_kind(window), np.zeros(size))
             found[_kind(window)] += counts

@@ -8,12 +8,40 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from aiops.collect.access_format import SUGGESTED_FORMAT
+from aiops.stats import increase
+from tests.fakes import FakeSeries
 from tests.integration.daemon import fetch, wait_for
+
+PREAMBLE = f"daemon off; pid nginx.pid; worker_processes 1; {'user root;' if os.geteuid() == 0 else ''}"
+SCRATCH = " ".join(f"{kind}_temp_path scratch;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+"""Of ``http``: nothing is written but in nginx's own folder."""
+
+
+def start(program: str, folder: Path) -> subprocess.Popen[bytes]:
+    """nginx with *folder*'s nginx.conf; what it says of its start goes to error.txt."""
+    command = [program, "-p", str(folder), "-c", "nginx.conf", "-e", "error.txt"]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+class Counts:
+    """What a collector counted until *now_s*."""
+
+    def __init__(self, series: FakeSeries, now_s: float) -> None:
+        self._series = series
+        self._now_s = now_s
+
+    def counted(self, metric: str, label: str, **match: str) -> Mapping[str, float]:
+        """Increases by the values of *label*, of series that *match*; those of 0 are left out."""
+        found: Counter[str] = Counter()
+        for window in self._series.window(metric, 0.0, self._now_s, match):
+            found[window.labels.get(label)] += increase(window.values)
+        return {name: count for name, count in found.items() if count}
 
 
 def free_ports(count: int) -> list[int]:
@@ -83,18 +111,14 @@ class Nginx:
             for name, port in self._ports.items()
         )
         members = " ".join(f"server {upstream.address};" for upstream in upstreams)
-        scratch = " ".join(
-            f"{kind}_temp_path scratch;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
         (folder / "nginx.conf").write_text(
-            f"daemon off; pid nginx.pid; worker_processes 1; {'user root;' if os.geteuid() == 0 else ''}\n"
+            f"{PREAMBLE}\n"
             f"events {{ worker_connections 256; }}\n"
-            f"http {{ {scratch}\n{SUGGESTED_FORMAT}\n"
+            f"http {{ {SCRATCH}\n{SUGGESTED_FORMAT}\n"
             f"limit_req_zone $server_port zone=tight:1m rate=20r/s;\n"
             f"upstream replicas {{ {members} }}\nupstream one {{ server {upstreams[0].address}; }}\n{blocks}\n}}\n"
         )
-        command = [program, "-p", str(folder), "-c", "nginx.conf", "-e", "error.txt"]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self._process = start(program, folder)
         try:
             wait_for(self._listens, 20.0, "nginx listens")
         except BaseException:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,11 +20,10 @@ import pytest
 from aiops.collect.access_format import SUGGESTED_FORMAT
 from aiops.collect.access_log import Config, build
 from aiops.model import Sample
-from aiops.stats import increase
 from tests.fakes import FakeSeries
 from tests.integration.conftest import require_program
 from tests.integration.daemon import wait_for
-from tests.integration.nginx import free_ports
+from tests.integration.nginx import PREAMBLE, SCRATCH, Counts, free_ports, start
 from tests.worlds import make_world
 
 pytestmark = [pytest.mark.external_service, pytest.mark.timeout(60)]
@@ -74,13 +71,12 @@ class Streams(threading.Thread):
 
 
 def conf(folder: Path, port: int, upstream: str) -> str:
-    scratch = " ".join(f"{kind}_temp_path scratch;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     return f"""
-daemon off; pid nginx.pid; worker_processes 1; {"user root;" if os.geteuid() == 0 else ""}
+{PREAMBLE}
 error_log {folder}/problems.txt warn;
 events {{ worker_connections 64; }}
 http {{
-  {scratch} {SUGGESTED_FORMAT}
+  {SCRATCH} {SUGGESTED_FORMAT}
   access_log {folder}/chat.log aiops;
   proxy_http_version 1.1; proxy_buffering off; proxy_read_timeout 1s;
   server {{
@@ -106,20 +102,13 @@ def ask(port: int, path: str) -> bool:
         return answer.status == 200
 
 
-class Told:
+class Told(Counts):
     """What the log says, what users felt, and what the collector counted."""
 
     def __init__(self, whole: Counter[str], log: Path, series: FakeSeries, now_s: float) -> None:
         self.whole = whole
         self.lines = [json.loads(line) for line in log.read_text().splitlines()]
-        self._series = series
-        self._now_s = now_s
-
-    def counted(self, metric: str, label: str, **match: str) -> Mapping[str, float]:
-        found: Counter[str] = Counter()
-        for window in self._series.window(metric, 0.0, self._now_s, match):
-            found[window.labels.get(label)] += increase(window.values)
-        return {name: count for name, count in found.items() if count}
+        super().__init__(series, now_s)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +120,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         stack.callback(upstream.stop)
         (port,) = free_ports(1)
         (folder / "nginx.conf").write_text(conf(folder, port, upstream.address))
-        process = subprocess.Popen([program, "-p", str(folder), "-c", "nginx.conf", "-e", "start.txt"])
+        process = start(program, folder)
         stack.callback(process.wait, 10.0)
         stack.callback(process.send_signal, signal.SIGTERM)
         wait_for((folder / "chat.log").exists, 20.0, "nginx has begun its logs")

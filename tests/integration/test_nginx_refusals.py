@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,11 +16,10 @@ import pytest
 from aiops.collect.access_format import SUGGESTED_FORMAT
 from aiops.collect.access_log import AccessLog, Config, build
 from aiops.model import Sample
-from aiops.stats import increase
 from tests.fakes import FakeSeries
 from tests.integration.conftest import require_program
 from tests.integration.daemon import fetch, wait_for
-from tests.integration.nginx import Upstream, free_ports
+from tests.integration.nginx import PREAMBLE, SCRATCH, Counts, Upstream, free_ports, start
 from tests.worlds import make_world
 
 pytestmark = [pytest.mark.external_service, pytest.mark.timeout(120)]
@@ -86,17 +82,16 @@ class Rude(threading.Thread):
 
 def conf(folder: Path, port: int, upstream: str, hangs_up: int, breaks: int, silent: int, nobody: int) -> str:
     logs = " ".join(f"access_log {folder}/{name}.log {name};" for name in LOGS)
-    scratch = " ".join(f"{kind}_temp_path scratch;" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     passed = {
         "ok": upstream, "down": f"127.0.0.1:{nobody}", "hangs_up": f"127.0.0.1:{hangs_up}",
         "breaks": f"127.0.0.1:{breaks}", "silent": f"127.0.0.1:{silent}", "dead": "dead",
     }  # fmt: skip
     places = "\n".join(f"location = /{name} {{ proxy_pass http://{to}; }}" for name, to in passed.items())
     return f"""
-daemon off; pid nginx.pid; worker_processes 1; {"user root;" if os.geteuid() == 0 else ""}
+{PREAMBLE}
 events {{ worker_connections 64; }}
 http {{
-  {scratch} include formats.conf; {SUGGESTED_FORMAT}
+  {SCRATCH} include formats.conf; {SUGGESTED_FORMAT}
   limit_req_zone $server_port zone=tight:1m rate=1r/m;
   upstream dead {{ server 127.0.0.1:{nobody} fail_timeout=60s; server 127.0.0.2:{nobody} fail_timeout=60s; }}
   server {{
@@ -110,20 +105,13 @@ http {{
 """
 
 
-class Told:
+class Told(Counts):
     """What the collector made of every log; their formats are known from nginx's configuration alone."""
 
     def __init__(self, collector: AccessLog, series: FakeSeries, folder: Path, now_s: float) -> None:
         self.collector = collector
         self.folder = folder
-        self._series = series
-        self._now_s = now_s
-
-    def counted(self, metric: str, label: str, **match: str) -> Mapping[str, float]:
-        found: Counter[str] = Counter()
-        for window in self._series.window(metric, 0.0, self._now_s, match):
-            found[window.labels.get(label)] += increase(window.values)
-        return {name: count for name, count in found.items() if count}
+        super().__init__(series, now_s)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +128,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         (folder / "formats.conf").write_text(FORMATS)
         text = conf(folder, port, upstream.address, *(each.port for each in rude), nobody)
         (folder / "nginx.conf").write_text(text)
-        process = subprocess.Popen([program, "-p", str(folder), "-c", "nginx.conf", "-e", "error.txt"])
+        process = start(program, folder)
         stack.callback(process.wait, 10.0)
         stack.callback(process.send_signal, signal.SIGTERM)
         wait_for((folder / "aiops.log").exists, 20.0, "nginx has begun its logs")

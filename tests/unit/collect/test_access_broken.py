@@ -206,6 +206,21 @@ def test_error_logs_are_found_beside_access_logs_and_by_the_configuration(tmp_pa
     ]
 
 
+def test_an_error_log_goes_with_its_access_log(tmp_path: Path):
+    """Names with a date in them would fill all places within weeks, and a new log would be read by nobody."""
+    logs, waiting = ErrorLogs(make_world().checkpoints), BrokenAnswers()
+    for day in range(20):
+        access, error = tmp_path / f"access-{day}.log", tmp_path / f"error-{day}.log"
+        access.touch()
+        error.touch()
+        logs.look({str(access): "chat"}, (), is_new=True)
+
+    error.write_bytes(line() + b"\n")
+    list(logs.read(waiting, NOW_S))
+
+    assert [broken for _, broken, _ in waiting.overdue(NOW_S + 9.0)] == [BROKEN]
+
+
 def test_a_link_that_points_to_another_error_log_now_is_followed_once(tmp_path: Path):
     """cronolog begins a file a day behind one name; twice followed, each answer would count twice."""
     (tmp_path / "access.log").touch()

@@ -463,6 +463,25 @@ def test_a_server_that_is_being_started_and_does_not_listen_yet_is_not_ready():
     asyncio.run(scene())
 
 
+def test_a_server_that_was_ended_before_it_listened_is_soon_forgotten():
+    """It is asked for as long as it starts, an hour with large weights, and not reported as down long after."""
+
+    async def scene() -> None:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            world = make_world(http=http)
+            collector = Inference(Config(), world, dialects(), FakeDiscovery())  # type: ignore[arg-type]
+            note_coming(world.checkpoints, {"127.0.0.1:9"})
+            for at_s in range(0, 3000, 100):
+                starting = await rested(collector, float(at_s))
+            note_coming(world.checkpoints, set())
+            ended = [await rested(collector, 3000.0 + at_s) for at_s in (0.0, 5.0, 70.0)]
+            collector.close()
+        assert ups(starting) == {"127.0.0.1:9": 0.0}
+        assert ups(ended[-1]) == {}
+
+    asyncio.run(scene())
+
+
 def test_an_upstream_that_is_not_found_is_looked_for_often_only_for_a_while():
     """Behind most gateways there are services of other kinds as well."""
 

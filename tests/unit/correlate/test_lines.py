@@ -184,6 +184,8 @@ def test_what_a_line_tells_of_may_have_lasted():
         ("/var/log/nginx/access.log", "", 0.0, UNKNOWN),  # not where it writes down what it refuses
         ("/var/log/gateway.err", "", 0.0, UNKNOWN),  # nobody knows what it would say
         ("/var/log/gateway.err", "", 3.0, PRESENT),
+        ("/usr/local/kong/logs/error.log", "", 0.0, ABSENT),
+        ("/var/log/mysql/error.log", "", 0.0, UNKNOWN),
         ("/var/log/vllm/error.log", "r0", 3.0, UNKNOWN),  # a replica's
     ],
 )
