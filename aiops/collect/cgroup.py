@@ -79,6 +79,7 @@ class Cgroup:
         """The process's own group, by controller."""
         self._listed_s = float("-inf")
         self._throttled = Since()
+        self._throttled_folder: str | None = None
         self._event_labels = {name: labels.merge(event=name) for name in _EVENTS}
         self._pressure = {
             (resource, share): (labels.merge(resource=resource, share=share.decode()), Since())
@@ -153,16 +154,19 @@ class Cgroup:
                 yield Sample("process_cgroup_memory_events_total", self._event_labels[name], now_s, float(count))
 
     def _cpu(self, uptime_s: float, now_s: float) -> Iterator[Sample]:
+        ratio = self.throttled(uptime_s)
         folder = self._tightest.get("cpu")
         if folder is None or (cores := _quietly(self._files.cpu_cores, folder)) is None:
-            return  # without a quota nothing is throttled
+            return
         yield Sample("process_cgroup_cpu_limit_cores", self._labels, now_s, cores)
-        if (ratio := self._throttled_ratio(folder, uptime_s)) is not None:
+        if ratio is not None:
             yield Sample("process_cgroup_cpu_throttled_ratio", self._labels, now_s, ratio)
 
     def throttled(self, uptime_s: float) -> float | None:
         """
         Share of its CPU periods since the last look that were cut short; None without a quota, or at the first look.
+
+        Counts are kept without a quota, too: one that is set on a running group tells at the next look.
 
         Raises:
             OSError, ValueError: as `read`.
@@ -171,9 +175,9 @@ class Cgroup:
             self._find()
             self._listed_s = uptime_s
         folder = self._tightest.get("cpu")
-        if folder is None or _quietly(self._files.cpu_cores, folder) is None:
-            return None
-        return self._throttled_ratio(folder, uptime_s)
+        if folder != self._throttled_folder:  # another group's counts
+            self._throttled_folder, self._throttled = folder, Since()
+        return None if folder is None else self._throttled_ratio(folder, uptime_s)
 
     def _throttled_ratio(self, folder: str, uptime_s: float) -> float | None:
         text = _text(f"{folder}/cpu.stat")

@@ -101,7 +101,7 @@ class Processes:
             yield from self._largest.read(processes.values(), uptime_s, now_s)
         else:
             for group in self._groups.values():
-                yield from group.memory(now_s)
+                yield from group.often(uptime_s, now_s)
 
     def _is_new_upstream(self) -> bool:
         """Whether a gateway names an upstream that it did not name before: that is looked for at once."""

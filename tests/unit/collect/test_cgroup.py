@@ -126,10 +126,61 @@ def test_a_child_that_is_throttled_in_a_group_of_its_own_throttles_the_server(ro
 def test_memory_is_read_between_two_readings_of_everything(root):
     """A leak of two percent a second is seen before the kernel ends it."""
     groups = ServerGroups(root, A)
-    assert groups.memory(0.0) == []
+    assert groups.often(0.0, 0.0) == []
     list(groups.read([7], 0.0, 1.0))
     write(root, "sys/fs/cgroup/pod/app/memory.current", "200\n")
-    assert [(each.metric, each.value) for each in groups.memory(5.0)] == [("process_cgroup_memory_usage_bytes", 200.0)]
+    seen = [(each.metric, each.value) for each in groups.often(5.0, 5.0)]
+    assert seen == [("process_cgroup_memory_usage_bytes", 200.0)]
+
+
+V2 = ("0::/pod/app\n", "pod/app", {"cpu.max": "25000 100000\n"}, "nr_periods {} \nnr_throttled {}\nthrottled_usec 9\n")
+V1 = (
+    "4:cpu,cpuacct:/pod/app\n1:memory:/pod/app\n",
+    "cpu/pod/app",
+    {"cpu.cfs_quota_us": "25000\n", "cpu.cfs_period_us": "100000\n"},
+    "nr_periods {}\nnr_throttled {}\nthrottled_time 9000\n",
+)
+
+
+@pytest.mark.parametrize(("membership", "folder", "quota", "counts"), [V1, V2], ids=["version 1", "version 2"])
+def test_throttling_is_read_between_two_readings_of_everything(tmp_path, membership, folder, quota, counts):
+    """A quota hurts users as soon as it is met; ten seconds later is too late to have come first."""
+    write(tmp_path, "proc/7/cgroup", membership)
+    write(tmp_path, "proc/self/cgroup", membership)
+    if folder == "pod/app":
+        write(tmp_path, "sys/fs/cgroup/cgroup.controllers", "cpu memory\n")
+    base = f"sys/fs/cgroup/{folder}"
+    for name, text in quota.items():
+        write(tmp_path, f"{base}/{name}", text)
+    groups = ServerGroups(tmp_path, A)
+    write(tmp_path, f"{base}/cpu.stat", counts.format(100, 0))
+    list(groups.read([7], 0.0, 0.0))
+    write(tmp_path, f"{base}/cpu.stat", counts.format(110, 6))
+    assert [(each.metric, each.at_s, each.value) for each in groups.often(1.0, 1.0)] == [
+        ("process_cgroup_cpu_throttled_ratio", 1.0, 0.6)
+    ]
+
+
+def test_a_quota_that_is_set_on_a_running_group_tells_at_the_next_look(root):
+    """Kubernetes resizes pods in place; what was counted before is what the next look is compared with."""
+    write(root, "sys/fs/cgroup/pod/app/cpu.max", "max 100000\n")
+    write(root, "sys/fs/cgroup/pod/app/cpu.stat", "nr_periods 0\nnr_throttled 0\n")
+    group = Cgroup(root, 7, A)
+    assert "process_cgroup_cpu_throttled_ratio" not in values(group, 0.0)
+    write(root, "sys/fs/cgroup/pod/app/cpu.max", "25000 100000\n")
+    write(root, "sys/fs/cgroup/pod/app/cpu.stat", "nr_periods 50\nnr_throttled 40\n")
+    assert values(group, 10.0)["process_cgroup_cpu_throttled_ratio"] == 0.8
+
+
+def test_counts_of_another_group_are_not_compared(root):
+    """A quota set on the pod moves the look from the container's counts to the pod's."""
+    write(root, "sys/fs/cgroup/pod/app/cpu.max", "max 100000\n")
+    write(root, "sys/fs/cgroup/pod/app/cpu.stat", "nr_periods 10\nnr_throttled 0\n")
+    group = Cgroup(root, 7, A)
+    values(group, 0.0)
+    write(root, "sys/fs/cgroup/pod/cpu.max", "25000 100000\n")
+    write(root, "sys/fs/cgroup/pod/cpu.stat", "nr_periods 900\nnr_throttled 800\n")
+    assert "process_cgroup_cpu_throttled_ratio" not in values(group, 10.0)
 
 
 def test_a_group_outside_of_our_namespace_is_a_blind_spot(root):
