@@ -91,6 +91,7 @@ _METRICS = (
     Metric("system_infiniband_utilization_ratio", _G, "ratio", (*_HOST, "device", "port"), "Busier direction over the port's rate (nic_saturation).", "/sys/class/infiniband rate"),
     Metric("system_infiniband_errors_total", _C, "errors", (*_HOST, "device", "port", "error_type"), "error_type: symbol, link_recovered, link_downed, receive, transmit_discarded.", "/sys/class/infiniband counters"),
     Metric("system_network_tcp_retransmit_ratio", _G, "ratio", _HOST, "Retransmitted over sent segments (network_retransmits); absent under 100 segments.", "/proc/net/snmp"),
+    Metric("system_network_tcp_retransmits_per_second", _G, "segments", _HOST, "Segments sent again a second, SYNs among them; less those, what got lost in connections (network_retransmits).", "/proc/net/snmp RetransSegs"),
     Metric("system_network_tcp_timeouts_per_second", _G, "segments", _HOST, "Segments a second, SYNs among them, whose time ran out before they were acknowledged.", "/proc/net/netstat TCPTimeouts"),
     Metric("system_network_tcp_syn_retransmits_per_second", _G, "segments", _HOST, "SYNs sent again a second: the other end does not answer connects (upstream_unreachable).", "/proc/net/netstat TCPSynRetrans"),
     Metric("system_network_tcp_lost_retransmits_per_second", _G, "segments", _HOST, "Retransmits lost again a second.", "/proc/net/netstat TCPLostRetransmit"),

@@ -4,7 +4,8 @@ all went well.
 
 Once a header was sent nginx ends such a request in good order: status 200, and `$request_completion` is OK. The error
 log's line comes first; here it waits for the access log's line of the same upstream, which then counts as cut off. Where
-none comes, because that log leaves it out, the line counts by itself. So each answer counts once, and where several of
+none comes, because that log leaves it out, the line counts by itself; the line of a log written through a buffer may come
+after that, and is then known by its time. So each answer counts once, and where several of
 one upstream end together it does not matter which line meets which. What broke before its header is a 502 or a 504 in
 the access log and needs no second witness, nor do subrequests (mirrors), whose answers go to no user. A line that nginx
 cut short before it named the upstream (at 2 KiB; its client chose the address) is not counted.
@@ -41,7 +42,11 @@ _MARK_SENDING = b"upstream prematurely closed connection while sending to client
 _MAX_BYTES = 2_048
 """nginx writes no longer lines."""
 _WAIT_S = 5.0
-"""How long the access log may take: `access_log` with a buffer is mostly flushed after some seconds."""
+"""How long the access log may take until the answer counts: `access_log` with a buffer is mostly flushed by then."""
+_AT_MOST_S = 2.0
+"""Between the access log's own time of an answer and ours of the error log's line."""
+_MAX_COUNTED = 256
+"""Of one upstream or path, and of these: answers that counted without the access log."""
 _BEFORE_S = 30
 """So many seconds after is half a minute before: minutes are not compared."""
 _MAX_WAITING = 4_096
@@ -91,6 +96,8 @@ class BrokenAnswers:
         self._waiting: deque[_Waiting] = deque()
         self._by_key: dict[str, deque[_Waiting]] = {}
         """Those not met yet, by upstream and by path."""
+        self._counted: dict[str, deque[float]] = {}
+        """When those broke that counted by themselves, by upstream and by path."""
 
     def add(self, broken: Broken, service: str, now_s: float, *, is_dated: bool = True) -> None:
         """
@@ -115,8 +122,7 @@ class BrokenAnswers:
         """
         if not self._waiting or entry.status not in _GOOD:
             return entry
-        names_none = entry.upstream == NOBODY and entry.by_upstream is None
-        queue = self._by_key.get(entry.path if names_none else entry.upstream)
+        queue = self._by_key.get(_key(entry))
         while queue:
             waiting = queue[0]
             broken = waiting.broken
@@ -130,6 +136,18 @@ class BrokenAnswers:
                 )
         return entry
 
+    def was_counted(self, entry: Entry, now_s: float) -> bool:
+        """Whether *entry*, which comes late, is of an answer that counted already."""
+        at_s = entry.at_s
+        if at_s is None or now_s - at_s < _WAIT_S - _AT_MOST_S or not self._counted or entry.status not in _GOOD:
+            return False
+        broke_s = self._counted.get(_key(entry), ())
+        found = next((broken_s for broken_s in broke_s if abs(broken_s - at_s) <= _AT_MOST_S), None)
+        if found is None:
+            return False
+        self._counted[_key(entry)].remove(found)
+        return True
+
     def overdue(self, now_s: float) -> Iterator[tuple[str, Broken, float]]:
         """Service, answer and time of those that no access log tells of."""
         while self._waiting:
@@ -139,7 +157,14 @@ class BrokenAnswers:
             self._waiting.popleft()
             self._forget(waiting)
             if not waiting.is_met and waiting.is_dated:
+                for key in (waiting.broken.upstream, waiting.broken.path):
+                    self._count(key, waiting.since_s)
                 yield waiting.service, waiting.broken, waiting.since_s
+
+    def _count(self, key: str, at_s: float) -> None:
+        if key not in self._counted and len(self._counted) >= _MAX_COUNTED:
+            del self._counted[next(iter(self._counted))]
+        self._counted.setdefault(key, deque(maxlen=_MAX_COUNTED)).append(at_s)
 
     def _forget(self, waiting: _Waiting) -> None:
         for key in (waiting.broken.upstream, waiting.broken.path):
@@ -148,3 +173,9 @@ class BrokenAnswers:
                 queue.popleft()
             if not queue:
                 self._by_key.pop(key, None)
+
+
+def _key(entry: Entry) -> str:
+    """What it shares with a line of the error log."""
+    names_none = entry.upstream == NOBODY and entry.by_upstream is None
+    return entry.path if names_none else entry.upstream

@@ -331,6 +331,9 @@ class AccessLog:
             yield from self._limits(log, entry)
         log.understood = True
         if not is_probe(entry, self._probes):
+            if self._broken.was_counted(entry, now_s):
+                log.service.arrived(entry, now_s - max(age_s, 0.0))
+                return
             entry = self._broken.met(entry)
             log.service.take(entry, now_s - max(age_s, 0.0), outcome_of(entry, self._config.stall).value)
 

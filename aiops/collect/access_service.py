@@ -117,7 +117,7 @@ class Service:
         (self.retries if again else self.arrivals).add(at_s - (entry.duration_s or 0.0))
         if entry.refusal is not None:
             self.refusals.add(self._refusal(entry.refusal, upstream), at_s)
-        if outcome in HURTFUL and entry.duration_s is not None:
+        if outcome in HURTFUL and entry.duration_s is not None and entry.refusal is not Refusal.NO_HEALTHY_UPSTREAM:
             self.piles.add(outcome, at_s, entry.duration_s)
         if outcome != Outcome.OK:
             return
@@ -126,6 +126,10 @@ class Service:
             self.first_byte.add(upstream, by_route, entry.first_byte_s)
         if entry.duration_s is not None:
             self.duration.add(upstream, by_route, entry.duration_s)
+
+    def arrived(self, entry: Entry, ended_s: float) -> None:
+        """Count only that *entry* came: how it ended counted before."""
+        self.arrivals.add(ended_s - (entry.duration_s or 0.0))
 
     def asks(self, upstream: str) -> bool:
         """Whether its log names *upstream*, or no upstream at all: an error log may be shared with others' sites."""

@@ -76,7 +76,8 @@ class Tcp:
         snmp = read_file(self._snmp)
         change = self._sent.advance(now_s, self._sent_table.values(snmp))
         if change and len(change[1]) == 2:
-            segments, again = change[1]
+            elapsed_s, (segments, again) = change
+            yield Sample("system_network_tcp_retransmits_per_second", self._labels, now_s, again / elapsed_s)
             if segments >= _MIN_SEGMENTS:
                 yield Sample("system_network_tcp_retransmit_ratio", self._labels, now_s, min(again / segments, 1.0))
         for path, table, since in self._rates:

@@ -62,6 +62,7 @@ _RATES: Final = (
     ("system_paging_operations_per_second", "vmstat_pswpout", "out"),
     ("system_network_tcp_listen_drops_per_second", "netstat_TcpExt_ListenDrops", ""),
     ("system_network_tcp_listen_overflows_per_second", "netstat_TcpExt_ListenOverflows", ""),
+    ("system_network_tcp_retransmits_per_second", "netstat_Tcp_RetransSegs", ""),
     ("system_network_tcp_timeouts_per_second", "netstat_TcpExt_TCPTimeouts", ""),
     ("system_network_tcp_syn_retransmits_per_second", "netstat_TcpExt_TCPSynRetrans", ""),
     ("system_network_tcp_resets_per_second", "netstat_Tcp_OutRsts", "transmit"),

@@ -256,6 +256,9 @@ class Piles:
     """
     Whether failures of one service all took the same time: a time-out shows as a pile of durations at one value.
 
+    For whoever found no upstream alive, nothing was waited for: a gateway that gives servers up after their time-outs
+    refuses many more at once, and hides the value.
+
     Args:
         labels: The service's; the label ``outcome`` is added.
     """

@@ -150,6 +150,32 @@ def test_an_answer_that_is_met_is_cut_off_by_its_upstream():
     assert waiting.met(entry()) == entry()
 
 
+def test_a_line_that_comes_after_its_answer_counted_does_not_count_again():
+    """An access log with a buffer is written when that is full: at one request a second, minutes later."""
+    waiting = BrokenAnswers()
+    waiting.add(BROKEN, "chat", NOW_S + 3.0)
+    counted = [broken for _, broken, _ in waiting.overdue(NOW_S + 9.0)]
+    later_s = NOW_S + 70.0
+
+    assert counted == [BROKEN]
+    assert not waiting.was_counted(entry("10.0.0.5:8002"), later_s)
+    assert not waiting.was_counted(entry(at_s=NOW_S + 60.0), later_s)
+    assert not waiting.was_counted(entry(status=502), later_s)
+    assert waiting.was_counted(entry(), later_s)
+    assert not waiting.was_counted(entry(), later_s)
+
+
+def test_what_counted_by_itself_is_remembered_within_bounds():
+    """Clients choose the paths."""
+    waiting = BrokenAnswers()
+    for number in range(5_000):
+        waiting.add(Broken("10.0.0.5:8001", f"/{number}", Refusal.RESET, 2), "chat", NOW_S)
+    assert len(list(waiting.overdue(NOW_S + 9.0))) == 5_000
+
+    assert len(waiting._counted) <= 256
+    assert max(map(len, waiting._counted.values())) <= 256
+
+
 def test_what_was_written_while_nobody_looked_does_not_count_as_of_now():
     """A restart would show a spike that was long ago."""
     waiting = BrokenAnswers()

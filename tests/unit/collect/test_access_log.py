@@ -437,6 +437,26 @@ def test_a_timeout_shows_as_a_pile_of_durations(gateway: Gateway) -> None:
     assert value.value == pytest.approx(60.0, abs=0.01)
 
 
+def test_refusals_for_want_of_a_live_upstream_hide_no_time_out(gateway: Gateway) -> None:
+    """nginx takes a server out after a time-out, and with all of them out refuses dozens at once."""
+    gateway.read(300.0)
+    gateway.write(
+        *(request(gateway.now_s + 0.1, st=504, ust="504", uht="-", uct="0.001", rt=1.5 + n / 1000) for n in range(6))
+    )
+    gateway.write(
+        *(
+            request(gateway.now_s + 0.1, st=502, ust="502", ua="engines", uht="-", uct="-", urt="0.000", rt=0.0)
+            for _ in range(60)
+        )
+    )
+    gateway.read(6.0)
+
+    (share,) = gateway.series.latest("http_server_failed_duration_pile_ratio", gateway.now_s)
+    (value,) = gateway.series.latest("http_server_failed_duration_pile_seconds", gateway.now_s)
+    assert share.value == 1.0
+    assert value.value == pytest.approx(1.5, abs=0.01)
+
+
 def test_a_pile_of_a_minute_ago_is_forgotten(gateway: Gateway) -> None:
     """And its memory with it."""
     gateway.write(*(request(st=504, rt=60.0) for _ in range(1000)))
