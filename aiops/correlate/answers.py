@@ -23,6 +23,7 @@ _TO_REPLACE = 3
 _TO_REPLACE_STANDING = 6
 _STANDS = 0.5
 """Probability from which on a cause that no longer leads still stands."""
+_CONFIRMED = "It leads, and is being confirmed."
 
 Answer = tuple[DiagnosisStatus, tuple[tuple[str, str], ...]]
 """Status, and cause and place of each root: when this changes, people are told."""
@@ -62,14 +63,14 @@ class Settler:
             if leading == _leaders(held):
                 return fresh
             if _is_part(held, fresh) or _falls_back(held, fresh) or self._streak < self._needed(held, fresh):
-                return held
+                return _kept(held, fresh)
             self._replaced += not set(_leaders(held)) < set(leading)
             return fresh
         if leading and self._streak >= _TO_NAME:
             return fresh
         given_up = held.status is DiagnosisStatus.UNDETERMINED or waited_s >= self.give_up_s
         status = DiagnosisStatus.UNDETERMINED if given_up else DiagnosisStatus.PENDING
-        return replace(fresh, status=status, hypotheses=tuple(_unnamed(h) for h in fresh.hypotheses))
+        return replace(fresh, status=status, hypotheses=tuple(_unnamed(h, _CONFIRMED) for h in fresh.hypotheses))
 
     def _needed(self, held: Diagnosis, fresh: Diagnosis) -> int:
         """Looks in a row that another must lead to replace what is *held*, or lead beside it."""
@@ -77,6 +78,20 @@ class Settler:
             return _TO_REPLACE
         once = _TO_REPLACE_STANDING if _stands(held, fresh) else _TO_REPLACE
         return int(once * 2**self._replaced)
+
+
+def _kept(held: Diagnosis, fresh: Diagnosis) -> Diagnosis:
+    """What is *held* as it was named, and beside it all others as they are now: one of them may be at work as well."""
+    roots = held.roots
+    named = {h.cause for h in roots}
+    others = (_unnamed(h, "It leads now, and has yet to last.") for h in fresh.hypotheses if h.cause not in named)
+    return replace(
+        held,
+        at_s=fresh.at_s,
+        hypotheses=(*roots, *others),
+        movers=fresh.movers,
+        templates=fresh.templates,
+    )
 
 
 def _is_part(held: Diagnosis, fresh: Diagnosis) -> bool:
@@ -103,10 +118,8 @@ def _falls_back(held: Diagnosis, fresh: Diagnosis) -> bool:
     return not was_state and all(h.level is CauseLevel.STATE for h in fresh.roots)
 
 
-def _unnamed(hypothesis: Hypothesis) -> Hypothesis:
-    """A root that has led once is a candidate until it leads again."""
+def _unnamed(hypothesis: Hypothesis, reason: str) -> Hypothesis:
+    """What leads is a candidate until it has led for long enough."""
     if hypothesis.verdict is not Verdict.ROOT:
         return hypothesis
-    return replace(
-        hypothesis, verdict=Verdict.CANDIDATE, reason="It leads, and is being confirmed.", leads_to=(), beside=()
-    )
+    return replace(hypothesis, verdict=Verdict.CANDIDATE, reason=reason, leads_to=(), beside=())

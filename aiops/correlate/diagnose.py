@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from aiops.correlate.charts import draw
@@ -12,7 +12,7 @@ from aiops.correlate.load import LoadAccount
 from aiops.correlate.movers import find_movers
 from aiops.correlate.narrowing import narrowed
 from aiops.correlate.news import with_news
-from aiops.correlate.rank import Weighed, weigh, weigh_all
+from aiops.correlate.rank import Weighed, weigh, weigh_all, weigh_possible
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.correlate.second import Only, Rest, second_look, stood
 from aiops.correlate.verdicts import Bench, stood_for
@@ -88,11 +88,12 @@ def _bench(scene: Scene, causes: Sequence[CauseRule], most_shown: float) -> Benc
         risen=scene.load.risen(ROOT_SHARE),
     )
 
-    def weigh_rest(found: Rest) -> list[Weighed]:
+    def weigh_rest(found: Rest, asked: Callable[[CauseRule], bool]) -> list[Weighed]:
         outcomes = frozenset(outcome for _, outcome in found.kinds)
         opened_at_s = max(scene.context.opened_at_s, found.began_s)  # what must be read again, since then
         alone = replace(scene.context, first_bad_s=found.began_s, opened_at_s=opened_at_s, outcomes=outcomes)
-        return weigh_all(causes, scene.asked(alone, Only(scene.view, found.kinds)), most_shown)
+        part = scene.asked(alone, Only(scene.view, found.kinds, found.taken))
+        return weigh_possible(filter(asked, causes), part, most_shown)
 
     def weigh_without(found: Rest, w: Weighed) -> Weighed:
         return weigh(w.rule, scene.asked(scene.context, Only(scene.view, found.explained)), w.place, most_shown)

@@ -9,8 +9,9 @@ others is decided in `verdicts`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from aiops.correlate.evidence import examine
 from aiops.correlate.scene import Scene
@@ -103,19 +104,48 @@ class Weighed:
 
 def weigh_all(causes: Iterable[CauseRule], scene: Scene, most_shown: float = MAX_SHOWN) -> list[Weighed]:
     """Every cause that can explain the symptoms, at every place it could be at; most likely first."""
+    weighed = [weigh(rule, scene, place, most_shown) for rule, place in _asked(causes, scene)]
+    return sorted(weighed, key=lambda w: -w.score)
+
+
+def _asked(causes: Iterable[CauseRule], scene: Scene) -> Iterator[tuple[CauseRule, Place]]:
     explained = scene.context.explained_by | {ANY_SYMPTOM}
+    for rule in causes:
+        if explained & set(rule.explains):
+            yield from ((rule, place) for place in scene.places(rule.scope))
+
+
+def weigh_possible(causes: Iterable[CauseRule], scene: Scene, most_shown: float = MAX_SHOWN) -> list[Weighed]:
+    """As `weigh_all`, less what a single necessary clause rules out: the first that does is the last that is tested."""
     weighed = [
-        weigh(rule, scene, place, most_shown)
-        for rule in causes
-        if explained & set(rule.explains)
-        for place in scene.places(rule.scope)
+        weigh(rule, scene, place, most_shown, known)
+        for rule, place in _asked(causes, scene)
+        if (known := _needed(rule, scene, place)) is not None
     ]
     return sorted(weighed, key=lambda w: -w.score)
 
 
-def weigh(rule: CauseRule, scene: Scene, place: Place, most_shown: float = MAX_SHOWN) -> Weighed:
-    """Test every clause of *rule* at *place* and add up."""
-    tested = [examine(clause, rule, scene, place) for clause in rule.evidence]
+def _needed(rule: CauseRule, scene: Scene, place: Place) -> dict[str, Evidence] | None:
+    """What the clauses give without which it cannot be; None if it cannot."""
+    joined = frozenset[str]().union(*rule.ways)  # of several ways the silence of one rules out nothing
+    known: dict[str, Evidence] = {}
+    for clause in rule.evidence:
+        if clause.necessary and clause.id not in joined:
+            known[clause.id] = examine(clause, rule, scene, place)
+            if known[clause.id].state is EvidenceState.ABSENT:
+                return None
+    return known
+
+
+def weigh(
+    rule: CauseRule,
+    scene: Scene,
+    place: Place,
+    most_shown: float = MAX_SHOWN,
+    known: Mapping[str, Evidence] = MappingProxyType({}),
+) -> Weighed:
+    """Test every clause of *rule* at *place*, less what is *known* of it, and add up."""
+    tested = [known.get(clause.id) or examine(clause, rule, scene, place) for clause in rule.evidence]
     late = late_ones(rule, tested, scene.context.onset)
     tested = [replace(e, log_odds=0.0) if e.id in late else e for e in tested]
     evidence, votes = vote(spare(rule, tested))

@@ -8,7 +8,7 @@ all there is: when did it begin, and which cause that does not follow from what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,19 @@ from aiops.correlate.topology import Place
 from aiops.correlate.view import cut
 from aiops.model import HURTFUL, NOBODY, CauseLevel, EventKind, EvidenceState, Sample
 from aiops.ports import SeriesReader, Window
+from aiops.rulebook.causes import CauseRule
 from aiops.rulebook.clauses import EventTest
 from aiops.stats import Floats, increase, steps
 
 _REQUESTS = "http_server_requests_total"
+_OF_ANSWERS = frozenset(
+    {
+        "http_server_refusals_total",
+        "http_server_request_duration_seconds",
+        "http_server_time_to_first_byte_seconds",
+    }
+)
+"""What else the gateway tells of the answers of each replica."""
 _BAD = {"outcome": "|".join(sorted(HURTFUL))}
 _BEFORE_S = 10
 """Looked at before the first bad answer."""
@@ -92,7 +101,10 @@ def rest(scene: Scene, roots: Sequence[Weighed]) -> Rest | None:
 
 
 def second_look(
-    scene: Scene, roots: Sequence[Weighed], weighed: Sequence[Weighed], weigh: Callable[[Rest], Sequence[Weighed]]
+    scene: Scene,
+    roots: Sequence[Weighed],
+    weighed: Sequence[Weighed],
+    weigh: Callable[[Rest, Callable[[CauseRule], bool]], Sequence[Weighed]],
 ) -> list[Weighed]:
     """
     What could be at work beside *roots*, weighed on the bad answers they leave unexplained, most likely first.
@@ -104,7 +116,7 @@ def second_look(
         scene: What is looked at.
         roots: What is named.
         weighed: All, on all bad answers.
-        weigh: Weighs all on the rest.
+        weigh: Weighs on the rest what it is asked to: that is as dear as the first look.
     """
     found = rest(scene, roots)
     if found is None:
@@ -112,15 +124,13 @@ def second_look(
     replicas = frozenset(scene.topology.instances)
     named = frozenset(w.cause for w in roots)
     later = is_later(found, scene)
-    out = named | _following(named, weighed)
-    return [
-        w
-        for w in weigh(found)
-        if w.cause not in out
-        and (later or named.isdisjoint(_following({w.cause}, weighed)))
-        and w.rule.level is not CauseLevel.STATE
-        and found.fits(w.place, replicas)
-    ]
+    out = named | _following((w.rule for w in roots), weighed)
+
+    def asked(rule: CauseRule) -> bool:
+        fits = rule.level is not CauseLevel.STATE and rule.cause not in out
+        return fits and (later or named.isdisjoint(_following([rule], weighed)))
+
+    return [w for w in weigh(found, asked) if found.fits(w.place, replicas)]
 
 
 def is_later(found: Rest, scene: Scene) -> bool:
@@ -145,12 +155,12 @@ def stood(scene: Scene, weighed: Sequence[Weighed], weigh: Callable[[Rest, Weigh
     return [again] if again.may_be_root else []
 
 
-def _following(causes: Collection[str], weighed: Sequence[Weighed]) -> frozenset[str]:
+def _following(causes: Iterable[CauseRule], weighed: Sequence[Weighed]) -> frozenset[str]:
     """What follows from *causes*: at once, or over others of which something is seen."""
     rules = {w.cause: w.rule for w in weighed}
     seen = {w.cause for w in weighed if w.seen and not w.ruled_out}
     found: set[str] = set()
-    ahead = [rules[cause] for cause in causes if cause in rules]
+    ahead = list(causes)
     while ahead:
         for follower in ahead.pop().leads_to:
             if follower not in found:
@@ -166,16 +176,19 @@ class Only:
     Args:
         series: All.
         kinds: The bad answers that are known.
+        taken: Replicas of whose answers nothing else is known either: that they are late, or refused, is explained.
     """
 
-    def __init__(self, series: SeriesReader, kinds: frozenset[Kind]) -> None:
-        self._series, self._kinds = series, kinds
+    def __init__(self, series: SeriesReader, kinds: frozenset[Kind], taken: frozenset[str] = frozenset()) -> None:
+        self._series, self._kinds, self._taken = series, kinds, taken
 
     def window(
         self, metric: str, start_s: float, end_s: float, match: Mapping[str, str] | None = None
     ) -> Iterator[Window]:
         """As of `SeriesReader`."""
         found = self._series.window(metric, start_s, end_s, match)
+        if metric in _OF_ANSWERS:
+            return (w for w in found if w.labels.get("upstream") not in self._taken)
         if metric != _REQUESTS:
             return found
         return (w for w in found if w.labels.get("outcome") not in HURTFUL or _kind(w) in self._kinds)

@@ -95,6 +95,17 @@ def test_a_state_never_replaces_what_led_to_it():
     assert told(*[look("a")] * 2, *[full] * 100) == [("a",)]
 
 
+def test_beside_what_stays_named_others_are_told_as_they_are_now():
+    """A second fault that nothing tells from the first yet must be there to read, not the list of the first minute."""
+    settler, held = Settler(45.0), PENDING
+    for fresh in [*[look("a", beside={"b": GONE})] * 2, look(beside={"c": STANDS, "a": GONE, "b": GONE}), look("c")]:
+        held = settler.settle(held, fresh, 1.0)
+
+    told = [(h.cause, h.verdict) for h in held.hypotheses]
+    assert told == [("a", Verdict.ROOT), ("c", Verdict.CANDIDATE)]
+    assert held.hypotheses[0].probability == 0.9
+
+
 @given(st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=300), st.sampled_from([STANDS, GONE]))
 def test_however_the_looks_come_an_answer_changes_a_handful_of_times(leading: list[str], others: float):
     """After n changes the next takes 3 x 2^n looks: in the ten minutes an incident is looked at there is room for five."""

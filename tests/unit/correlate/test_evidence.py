@@ -12,7 +12,7 @@ import pytest
 from aiops.correlate.evidence import event_finding, examine
 from aiops.correlate.levels import metric_finding
 from aiops.correlate.lines import log_finding
-from aiops.correlate.rank import weigh, weigh_all
+from aiops.correlate.rank import weigh, weigh_all, weigh_possible
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, LogTemplate, Onset, from_json, to_json
@@ -621,3 +621,19 @@ def test_a_share_of_nothing_is_no_reading():
     scene, place = node.at(Scope.SERVICE, 0)
 
     assert metric_finding(test, scene, place).state is PRESENT
+
+
+def test_what_is_possible_is_weighed_as_all_are():
+    """The second look leaves out what is ruled out, and must not see the rest any other way."""
+    node = Node()
+    for index in range(3):
+        follow(node, f"r{index}")
+    lines(node, 1.0, instance="r1", gpu="")
+    node.gauge("gen_ai_server_requests_waiting", 0.0, then=20.0, instance="r1")
+    causes = load_causes([shipped_rules()])
+
+    everything, possible = weigh_all(causes, node.scene()), weigh_possible(causes, node.scene())
+    left_out = [w for w in everything if w not in possible]
+    assert possible == [w for w in everything if w not in left_out]
+    assert left_out
+    assert all(w.ruled_out for w in left_out)

@@ -116,10 +116,27 @@ def test_of_bad_answers_only_the_rest_is_seen():
     assert list(only.window("gen_ai_server_up", 0.0, BAD_S + 20))
 
 
+def test_how_late_the_first_ones_answers_are_is_not_seen():
+    """Clients that hang up on others do so whether or not its answers take long."""
+    found = Node()
+    for name in REPLICAS:
+        found.gauge("http_server_time_to_first_byte_seconds", 0.1, service="chat", upstream=name, quantile="0.5")
+        found.counter("http_server_refusals_total", 1.0, service="chat", upstream=name, reason="timeout")
+    only = Only(found.series, frozenset({("r1", "503")}), frozenset({"r0"}))
+
+    for metric in ("http_server_time_to_first_byte_seconds", "http_server_refusals_total"):
+        assert {w.labels.get("upstream") for w in only.window(metric, 0.0, BAD_S + 20)} == {"r1", "r2"}
+
+
 def look(root: Weighed, other: Weighed, *others: Weighed, after_s: float = 10.0) -> list[str]:
     """What is held against one another for r1's bad answers, which began so long after the first."""
     scene = node((root.place.text if root is CRASH else "r0", "5xx", 4.0, 0), ("r1", "503", 4.0, after_s)).scene()
-    return [w.cause for w in second_look(scene, [root], [root, other, *others], lambda _: [other])]
+    return [
+        w.cause
+        for w in second_look(
+            scene, [root], [root, other, *others], lambda _, asked: [other] if asked(other.rule) else []
+        )
+    ]
 
 
 def test_what_happens_at_another_replica_is_looked_at():
