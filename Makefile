@@ -57,15 +57,21 @@ $(LAB_STAMP): requirements/lab.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lab.txt
 	@touch $@
 
-# real faults on this machine, two minutes each, recorded with their truth; needs root
+# real faults on this machine, two minutes each, recorded with their truth; needs root, and says so before it installs anything
 LAB ?= lab-runs
 LAB_SEED ?= 1
 LAB_RUNS ?= 4
 LAB_JOBS ?= 4
-lab: $(LAB_STAMP)
-	@mkdir -p $(LAB)
-	$(BIN)/python -m tests.lab plan --seed $(LAB_SEED) --runs-per-cause $(LAB_RUNS) > $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS)
-	$(BIN)/python -m tests.lab campaign $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS) --out $(LAB) --jobs $(LAB_JOBS) $(if $(LAB_TRAFFIC),--traffic $(LAB_TRAFFIC))
+LAB_PLAN ?= $(LAB)/plan-$(LAB_SEED)-$(LAB_RUNS)
+lab:
+	@[ "$$(id -u)" = 0 ] || { echo "make lab needs root: it makes network namespaces, control groups and mounts" >&2; exit 1; }
+	@$(MAKE) --no-print-directory $(LAB_STAMP) $(LAB_PLAN)
+	$(BIN)/python -m tests.lab campaign $(LAB_PLAN) --out $(LAB) --jobs $(LAB_JOBS) $(if $(LAB_TRAFFIC),--traffic $(LAB_TRAFFIC))
+
+# drawn once, so that a campaign that goes on another day goes on with its own plan
+$(LAB_PLAN): | $(LAB_STAMP)
+	@mkdir -p $(@D)
+	$(BIN)/python -m tests.lab plan --seed $(LAB_SEED) --runs-per-cause $(LAB_RUNS) > $@.new && mv $@.new $@
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

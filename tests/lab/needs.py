@@ -14,7 +14,7 @@ from tests.lab.jobs import Job
 _EVERYWHERE = ("unshare", "mount", "setpriv", "ip", "openssl", "gcc")
 _DATABASE = ("postgres", "initdb", "psql")
 _PACKAGES = {
-    "unshare": "util-linux", "mount": "mount", "setpriv": "util-linux", "choom": "util-linux", "ip": "iproute2",
+    "unshare": "util-linux", "mount": "mount", "setpriv": "util-linux", "choom": "util-linux", "ip": "iproute2", "tc": "iproute2",
     "openssl": "openssl", "gcc": "gcc", "nginx": "nginx", "postgres": "postgresql", "initdb": "postgresql",
     "psql": "postgresql", "nft": "nftables", "sysctl": "procps", "ethtool": "ethtool", "fio": "fio", "mkfs.ext4": "e2fsprogs",
 }  # fmt: skip

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from tests.lab.edge import GATEWAY, Edge
 from tests.lab.faults.fault import Fault
+from tests.lab.loss import Loss
 
 if TYPE_CHECKING:
     from aiops.demo.processes import Process
     from tests.lab.house import House
     from tests.lab.plan import Plan
 
-_TABLE = "loss"
 _COPY_PORT = 9000
 
 
@@ -25,19 +25,19 @@ class NetworkRetransmits(Fault):
     """
     Packets are lost at random: of all that the host receives, between gateway and replicas, or on the way to one replica.
 
-    Dropped by nftables on arrival, so that TCP sends them again; sch_netem is not in every kernel. The gateway opens a
-    connection a request, as nginx does unless told otherwise, and gives up connecting after a second or two.
+    The gateway opens a connection a request, as nginx does unless told otherwise, and gives up connecting after a second
+    or two. What loses the packets (`tests.lab.loss`) depends on the kernel, and is the magnitude ``tool``.
     """
 
     name = cause = "network_retransmits"
-    needs = ("nft",)
+    needs = ("nft", "tc")
     wait_s = 90.0
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.magnitudes |= {
             "variant": rng.choice(("host", "replicas", "one replica")), "loss": round(rng.uniform(0.03, 0.15), 3),
-            "connect_s": rng.choice((1.0, 1.0, 2.0)), "tool": "nft",
+            "connect_s": rng.choice((1.0, 1.0, 2.0)),
         }  # fmt: skip
         self._victim = rng.randrange(3) if self.magnitudes["variant"] == "one replica" else None
 
@@ -49,20 +49,12 @@ class NetworkRetransmits(Fault):
         ports = [replica.port for replica in house.replicas]
         if self._victim is not None:
             ports = [ports[self._victim]]
-        named = "{ " + ", ".join(map(str, ports)) + " }"
-        lost = f"numgen random mod 1000 < {round(float(self.magnitudes['loss']) * 1000)} counter drop"
-        rules = (
-            [f"meta l4proto tcp {lost}"]
-            if self.magnitudes["variant"] == "host"
-            else [f"tcp dport {named} {lost}", f"tcp sport {named} {lost}"]
-        )
-        house.cell.run("nft", "add", "table", "inet", _TABLE)
-        house.cell.run("nft", f"add chain inet {_TABLE} in {{ type filter hook input priority 0 ; }}")
-        for rule in rules:
-            house.cell.run("nft", f"add rule inet {_TABLE} in {rule}")
+        elif self.magnitudes["variant"] == "host":
+            ports = []
+        self.magnitudes["tool"] = Loss(house.cell.run).begin(float(self.magnitudes["loss"]), ports)
 
     async def end(self, house: House) -> None:
-        house.cell.run("nft", "delete", "table", "inet", _TABLE, check=False)
+        Loss(house.cell.run).end()
 
     def where(self, house: House) -> dict[str, str]:
         return {"instance": house.replicas[self._victim].address} if self._victim is not None else {}

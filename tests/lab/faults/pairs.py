@@ -50,7 +50,7 @@ class TwoFaults(Fault):
     """Two that have nothing to do with one another, drawn from all that are possible in this house."""
 
     name, cause, kind = "two_faults", None, "two"
-    needs = ("nft", "sysctl", "mkfs.ext4")  # whatever is drawn
+    needs = ("nft", "tc", "sysctl", "mkfs.ext4")  # whatever is drawn
     hurt_s = 40.0
     """From when both have hurt."""
     _both: tuple[Fault, ...] = ()
