@@ -7,11 +7,13 @@ mass would part like from like. The Brier score is held against that of somebody
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from shares import wilson
 
 BINS = 10
+_DRAWS, _SEED = 400, 7
 _LEFT, _TOP, _SIDE, _COUNTS = 56, 16, 320, 56
 _STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #333 } .axis { stroke: #555 } .grid { stroke: #8884 }
@@ -59,11 +61,22 @@ def judged(pairs: Sequence[tuple[float, bool]]) -> dict:
     return {
         "of": len(pairs),
         "right_share": round(base, 4),
-        "ece": round(sum(b["of"] * abs(b["said"] - b["right"]) for b in bins) / len(pairs), 4),
+        "ece": round(_ece(pairs), 4),
+        "ece_by_chance": round(_ece_by_chance([p for p, _ in pairs]), 4),
         "brier": round(brier, 4),
         "brier_skill": round(1.0 - brier / constant, 4) if constant else None,
         "bins": bins,
     }
+
+
+def _ece(pairs: Sequence[tuple[float, bool]]) -> float:
+    return sum(b["of"] * abs(b["said"] - b["right"]) for b in binned(pairs)) / len(pairs)
+
+
+def _ece_by_chance(said: Sequence[float]) -> float:
+    """What the error would be in the mean if each probability were exactly true: few answers scatter."""
+    draw = random.Random(_SEED)
+    return sum(_ece([(p, draw.random() < p) for p in said]) for _ in range(_DRAWS)) / _DRAWS
 
 
 def binned(pairs: Sequence[tuple[float, bool]]) -> list[dict]:

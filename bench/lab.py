@@ -13,15 +13,18 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import calibration
+import lab_judged
 import lab_play
 import lab_runs
 import lab_scores
 import machine
 import tables_lab
+
+from aiops.correlate import NOTHING_SAID
 
 PLOT = Path(__file__).parent.parent / "docs" / "reliability.svg"
 KEPT = (
@@ -34,7 +37,7 @@ KEPT = (
 def score(runs: Sequence[lab_runs.Run], jobs: int, *, quick: bool) -> tuple[dict, list[dict], list[dict]]:
     """The numbers, the rows of runs, and those with a cause file missing."""
     truths = [dataclasses.asdict(run.truth) for run in runs]
-    played = lab_play.play_all([(run.recording, "") for run in runs], jobs)
+    played = lab_play.play_all([(run.recording, "", NOTHING_SAID) for run in runs], jobs)
     rows = [
         lab_scores.row_of(run.name, truth, one, run.messages(), lab_play.today())
         for run, truth, one in zip(runs, truths, played, strict=True)
@@ -44,7 +47,7 @@ def score(runs: Sequence[lab_runs.Run], jobs: int, *, quick: bool) -> tuple[dict
         (run, truth) for run, truth in zip(runs, truths, strict=True)
         if not quick and truth["kind"] == "fault" and truth["causes"][0] in leads
     ]  # fmt: skip
-    without = lab_play.play_all([(run.recording, truth["causes"][0]) for run, truth in missing], jobs)
+    without = lab_play.play_all([(run.recording, truth["causes"][0], NOTHING_SAID) for run, truth in missing], jobs)
     left_out = [
         lab_scores.left_out_row(run.name, truth, one, leads)
         for (run, truth), one in zip(missing, without, strict=True)
@@ -54,9 +57,22 @@ def score(runs: Sequence[lab_runs.Run], jobs: int, *, quick: bool) -> tuple[dict
     summary["calibration"] = {
         "first": calibration.judged(calibration.first_answers(rows)),
         "first_five": calibration.judged(calibration.all_answers(rows, leads)),
+        "first_after": calibration.judged(calibration.first_answers([] if quick else after(runs, truths, rows, jobs))),
     }
     summary["cpu_s_a_run"] = sum(one.get("cpu_s", 0.0) for one in played) / max(len(played), 1)
     return summary, rows, left_out
+
+
+def after(runs: Sequence[lab_runs.Run], truths: Sequence[Mapping], rows: Sequence[Mapping], jobs: int) -> list[dict]:
+    """The rows on a node where people have judged answers; none where *rows* are too few to learn from."""
+    said = lab_judged.tallies(rows)
+    if said is None:
+        return []
+    again = lab_play.play_all([(run.recording, "", said[place % 2]) for place, run in enumerate(runs)], jobs)
+    return [
+        lab_scores.row_of(run.name, truth, one, None, lab_play.today())
+        for run, truth, one in zip(runs, truths, again, strict=True)
+    ]
 
 
 def explain(runs: Sequence[lab_runs.Run], name: str, without: str) -> str:

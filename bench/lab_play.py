@@ -8,6 +8,7 @@ fingerprint of the recording, the rules and the program. Several are played at o
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import hashlib
 import json
@@ -24,8 +25,9 @@ import structlog
 
 import aiops
 from aiops import correlate
+from aiops.correlate import NOTHING_SAID
 from aiops.errors import AiopsError
-from aiops.model import Hypothesis, Incident, Notification
+from aiops.model import Hypothesis, Incident, Notification, Tally
 from aiops.notify.webhook import payload
 from aiops.replay import playing
 from aiops.replay.reading import Recording
@@ -94,33 +96,36 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def play_all(wanted: Sequence[tuple[Path, str]], jobs: int) -> list[dict]:
-    """What came of each recording, without the cause that stands beside it where one does."""
+def play_all(wanted: Sequence[tuple[Path, str, Tally]], jobs: int) -> list[dict]:
+    """What came of each recording, without the cause that stands beside it where one does, after what people have said."""
     with ProcessPoolExecutor(jobs) as pool:
         return list(pool.map(played, *zip(*wanted, strict=True))) if wanted else []
 
 
-def played(recording: Path, without: str = "") -> dict:
+def played(recording: Path, without: str = "", said: Tally = NOTHING_SAID) -> dict:
     """What came of it; read back where it was played before."""
-    digest = hashlib.blake2b(f"{code()} {today()} {without}".encode(), digest_size=12)
+    spoken = "" if said == NOTHING_SAID else repr(said)
+    digest = hashlib.blake2b(f"{code()} {today()} {without}{spoken}".encode(), digest_size=12)
     for path in sorted(recording.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
     kept = _made(KEPT) / f"{digest.hexdigest()}.json"
     if kept.exists():
         return json.loads(kept.read_text())
-    found = _play(recording, without)
+    found = _play(recording, without, said)
     beside = kept.with_suffix(f".{time.monotonic_ns()}")
     beside.write_text(json.dumps(found))
     beside.replace(kept)
     return found
 
 
-def _play(folder: Path, without: str) -> dict:
+def _play(folder: Path, without: str, said: Tally) -> dict:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     began_s = time.process_time()
     try:
         recording = Recording(folder)
-        outcome = asyncio.run(_outcome(recording, without))
+        if said != NOTHING_SAID:
+            recording.beginning = dataclasses.replace(recording.beginning, tally=said)
+        outcome = asyncio.run(_outcome(recording, without, quick=bool(without) or said != NOTHING_SAID))
     except AiopsError as error:
         return {"damaged": str(error)}
     incidents = sorted(outcome.incidents.values(), key=lambda one: (one.opened_at_s, one.id))
@@ -136,15 +141,16 @@ def _play(folder: Path, without: str) -> dict:
     }
 
 
-async def _outcome(recording: Recording, without: str) -> playing.Outcome:
-    if not without:
-        return await playing.play(recording, [shipped_rules()])
+async def _outcome(recording: Recording, without: str, *, quick: bool) -> playing.Outcome:
+    rules = [rules_without(without) if without else shipped_rules()]
+    if not quick:
+        return await playing.play(recording, rules)
     # without movers and charts, which change no answer, it takes half the time
     build, correlate.build = correlate.build, functools.partial(
         correlate.build, tempo=correlate.Tempo(thorough_every_s=float("inf"))
     )  # fmt: skip
     try:
-        return await playing.play(recording, [rules_without(without)])
+        return await playing.play(recording, rules)
     finally:
         correlate.build = build
 

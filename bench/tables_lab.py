@@ -10,6 +10,7 @@ GOALS = {
     "first": 0.92, "three": 0.98, "place": 0.95, "kept": 0.9, "nginx_first": 0.85, "left_out": 0.9, "harmless": 0.95,
     "two": 0.9, "ece": 0.05, "brier_skill": 0.2, "answer_30": 1.0, "final_60": 0.9,
 }  # fmt: skip
+_CAPPED = 0.9
 _TIMES = {
     "message": "the first message", "answer": 'the first answer (a cause or "undetermined")',
     "named": "the first message that names a cause", "final": "the final answer",
@@ -67,6 +68,14 @@ def reached(found: Mapping) -> dict[str, dict]:
     if calibrated["of"] and calibrated["brier_skill"] is not None:
         ece, skill = calibrated["ece"], calibrated["brier_skill"]
         rows["calibration error (ECE)"] = {"goal": "<= .05", "value": f"{ece:.3f}", "reached": ece <= GOALS["ece"]}
+        judged = found["calibration"].get("first_after", {})
+        if judged.get("of"):
+            ece = judged["ece"]
+            rows["calibration error (ECE), after people judged answers"] = {
+                "goal": "<= .05",
+                "value": f"{ece:.3f}",
+                "reached": ece <= GOALS["ece"],
+            }
         rows["Brier skill"] = {"goal": ">= .2", "value": f"{skill:.2f}", "reached": skill >= GOALS["brier_skill"]}
     return rows
 
@@ -127,6 +136,10 @@ def _times(held: Mapping) -> Iterator[str]:
     yield from table(["from the first bad answer to", "median", "P90", "slowest", "within 30 s", "within 60 s"], rows)
 
 
+def _fine(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f} s"
 
@@ -150,11 +163,15 @@ def _others(found: Mapping) -> Iterator[str]:
 
 
 def _calibration(found: Mapping) -> Iterator[str]:
-    names = {"first": "the first answer of each run", "first_five": "the causes among the first five hypotheses"}
+    names = {
+        "first": "the first answer of each run",
+        "first_after": "the same, where people have judged the answers of every other run",
+        "first_five": "the causes among the first five hypotheses",
+    }
     rows = [
-        [names[key], str(row["of"]), _number(row["right_share"]), f"{row['ece']:.3f}", f"{row['brier']:.3f}",
+        [names[key], str(row["of"]), _number(row["right_share"]), *(_fine(row.get(part)) for part in ("ece", "ece_by_chance", "brier")),
          "–" if row["brier_skill"] is None else f"{row['brier_skill']:.2f}"]
-        for key, row in found.items() if row["of"]
+        for key in names if (row := found.get(key, {})).get("of")
     ]  # fmt: skip
     yield from table(
         [
@@ -162,11 +179,20 @@ def _calibration(found: Mapping) -> Iterator[str]:
             "number",
             "right",
             "ECE, ten equal widths",
+            "if each were exactly true",
             "Brier score",
             "Brier skill over the constant",
         ],
         rows,
     )
+    top = next((b for b in found["first"].get("bins", ()) if b["from"] >= _CAPPED), None)
+    if top:
+        cost = (top["hits"] - top["of"] * top["said"]) / found["first"]["of"]
+        yield (
+            f"- a fresh daemon shows nothing above .9, and of its answers at .9 {top['hits']} of {top['of']} are right:"
+            f" this rule alone makes {max(cost, 0.0):.3f} of its ECE"
+        )
+        yield ""
 
 
 def ranked(result: Mapping) -> Iterator[str]:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aiops.model import Labels
+from aiops.model import Labels, Tally
 from aiops.offline.columns import read_columns
 from aiops.offline.explain import service_of
 from aiops.replay.reading import Heard, Noted, Recording
 from aiops.rulebook.causes import load_causes, reachable
 from aiops.rulebook.places import shipped_rules
+from aiops.rulebook.priors import MAX_SHOWN
 from tests.recorded import live, observations
 from tests.scenarios.scenario import HERE, START_S, read
 
@@ -235,3 +236,15 @@ def test_a_fault_without_its_file_is_played_without_it(run: lab_runs.Run):
 
     assert without["incidents"]
     assert all(h["cause"] != "vram_exhaustion" for one in without["incidents"] for h in one["hypotheses"])
+
+
+def test_an_answer_sounds_surer_once_people_confirmed_others(run: lab_runs.Run):
+    """The second figure of calibration must be of what such a node would show."""
+    said = Tally(confirmed=98, known=98, was={"vram_exhaustion": 98})
+    fresh, after = (
+        one["incidents"][0]["hypotheses"][0]
+        for one in (lab_play.played(run.recording), lab_play.played(run.recording, said=said))
+    )
+
+    assert fresh["cause"] == after["cause"] == "vram_exhaustion"
+    assert fresh["probability"] <= MAX_SHOWN < after["probability"] <= 0.99

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "bench"))
 
 import calibration
+import lab_judged
 import lab_scores
 import shares
 
@@ -221,6 +222,50 @@ def test_calibration_of_a_sound_forecaster_and_of_a_boaster():
     assert sound["brier_skill"] == pytest.approx(1 - 0.09 / 0.25, abs=1e-3)
     assert boast["ece"] == pytest.approx(0.5)
     assert boast["brier_skill"] == pytest.approx(-1.0)
+
+
+def test_the_error_of_few_answers_is_held_against_what_chance_makes_of_them():
+    """Three answers at .9 that are all right err by .1, and a perfect forecaster's would err by more."""
+    few = calibration.judged([(0.9, True)] * 3)
+    many = calibration.judged([(0.9, True)] * 900 + [(0.9, False)] * 100)
+
+    assert few["ece"] == pytest.approx(0.1)
+    assert few["ece_by_chance"] > few["ece"]
+    assert many["ece_by_chance"] < 0.01
+
+
+def judged_row(answer: str | None, *causes: str, status: str | None = "named") -> dict:
+    return {"status": status, "answer": answer, "causes": list(causes), "right": answer in causes}
+
+
+def test_people_who_know_the_truth_confirm_what_is_right_and_tell_what_it_was():
+    """Each run is judged as a person would on the page; where nothing was told there is nothing to judge."""
+    words = [
+        lab_judged.judgement(row)
+        for row in (
+            judged_row("slow_node", "slow_node"), judged_row("slow_node", "disk_full"), judged_row("slow_node"),
+            judged_row(None, "disk_full", status="undetermined"), judged_row(None, status="undetermined"),
+            judged_row(None, "disk_full", status=None),
+        )
+    ]  # fmt: skip
+
+    assert [word and (word.word.value, word.named, word.causes) for word in words] == [
+        ("confirmed", ("slow_node",), ("slow_node",)),
+        ("rejected", ("slow_node",), ("disk_full",)),
+        ("rejected", ("slow_node",), ()),
+        ("told", (), ("disk_full",)),
+        None,
+        None,
+    ]
+
+
+def test_no_run_is_played_after_a_word_on_itself():
+    """The first of two causes is known from the other half alone."""
+    rows = [judged_row("slow_node", "slow_node"), judged_row("disk_full", "disk_full")] * 30
+    first, second = lab_judged.tallies(rows)
+
+    assert (first.was, second.was) == ({"disk_full": 30}, {"slow_node": 30})
+    assert lab_judged.tallies(rows[:-2]) is None, "29 confirmed are too few"
 
 
 def test_what_the_true_cause_leads_to_is_not_judged():
