@@ -120,9 +120,9 @@ class Recording:
 
     def _step(self, number: int, tick: list[Any], samples: _Samples, events: _Lines, logs: _Lines) -> Iterator[Step]:
         match tick:
-            case ["minute", int(count)]:
+            case ["minute", int(count)] if count >= 0:
                 samples.read(count)
-            case ["held", int(count)]:
+            case ["held", int(count)] if count >= 0:
                 for chunk in samples.held(count):
                     yield Held(chunk)
             case ["event"]:
@@ -184,6 +184,8 @@ def _read_meta(path: Path) -> _Meta:
 
 def _check_format(path: Path, document: Any) -> None:
     """Before anything else is asked of it: what a later version writes may look different all over."""
+    if isinstance(document, dict) and "format" not in document:
+        raise RecordingError(f"{path}:1: format: missing")
     given = document.get("format") if isinstance(document, dict) else None
     if isinstance(given, int) and given not in READABLE:
         raise RecordingError(f"{path}:1: format {given}; this program reads up to {FORMAT}")
@@ -193,6 +195,8 @@ def _document(path: Path, text: str) -> tuple[Any, bool]:
     """What is written, and whether it is there to its end."""
     try:
         return json.loads(text), True
+    except RecursionError as error:
+        raise RecordingError(f"{path}:1: damaged: nested too deeply") from error
     except ValueError as error:
         if not text.endswith("}\n"):
             try:  # cut within the ticks, which come last and one a line

@@ -30,6 +30,8 @@ _MAX_SHOWN_AGE_S = 300.0
 """Prometheus takes a series for stale after five minutes too."""
 _MAX_AHEAD_S = 5.0
 """Samples further in the future were stamped by a clock that has since been set back."""
+_MOST = 1e150
+"""A value as large as this is no reading. Sums and squares of what is smaller are finite, so that nobody else need ask."""
 _MAX_MATCHES = 512
 """Choices of series remembered; there are some hundred rules."""
 
@@ -71,7 +73,7 @@ class Rings:
         with self._lock:
             for sample in batch:
                 at_s, value = sample.at_s, sample.value
-                if not (isfinite(value) and isfinite(at_s)):
+                if not (-_MOST < value < _MOST and isfinite(at_s)):
                     not_finite += 1
                     continue
                 by_labels = self._held.get(sample.metric)

@@ -83,7 +83,11 @@ def test_a_recorder_that_was_killed_leaves_whole_minutes(copy: Path):
         (META, b'"format": 2', b'"format": 3', "format 3; this program reads up to 2"),
         (META, b'"format": 2', b'"format": 3, "receivers": {"a": 1}', "format 3; this program reads up to 2"),
         (META, b'"format": 2', b'"format": 0', "format 0; this program reads up to 2"),
+        (META, b'"format": 2,', b"", "format: missing"),
         (META, b'"receivers": [', b'"receivers": [7, ', "is not what a recording says of itself"),
+        (META, b'["minute", ', b'["minute", -', "is no tick of a recording"),
+        (META, b'["held", ', b'["held", -', "is no tick of a recording"),
+        (META, b"{", b"[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_line(copy: Path, name: str, old: bytes, new: bytes, complaint: str):
