@@ -86,7 +86,8 @@ def _metric_test(test: MetricTest) -> str:
         held = f"{_limit(test.share, 'ratio')} of the whole"
     else:
         held = _limit(test.limit, test.unit)
-    return f"{how}{_measured(test)} {held}, since {format_duration(test.over)} before"
+    until = f", until {format_duration(test.until)} after" if test.until else ""
+    return f"{how}{_measured(test)} {held}, since {format_duration(test.over)} before{until}"
 
 
 def _measured(test: MetricTest) -> str:
@@ -99,7 +100,7 @@ def _measured(test: MetricTest) -> str:
     if test.minus:
         over = f" over `{test.minus.divide_by}`" if test.minus.divide_by else ""
         what += f" less `{test.minus.name}`{over}"
-    return what
+    return f"1 less {what}" if test.rest else what
 
 
 def _limit(limit: Limit, unit: str) -> str:

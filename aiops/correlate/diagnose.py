@@ -86,6 +86,7 @@ def _bench(scene: Scene, causes: Sequence[CauseRule], most_shown: float) -> Benc
         states_may_lead=waited_s >= (_STATES_WAIT_S if scene.load.waits else _STATES_AFTER_S),
         sharers=_sharers(causes, weighed, scene.load),
         risen=scene.load.risen(ROOT_SHARE),
+        risen_at={term: found.onset for term, found in scene.load.terms.items() if found.onset is not None},
     )
 
     def weigh_rest(found: Rest, asked: Callable[[CauseRule], bool]) -> list[Weighed]:

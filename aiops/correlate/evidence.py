@@ -16,10 +16,10 @@ from aiops.correlate.levels import metric_finding
 from aiops.correlate.lines import log_finding, template_finding
 from aiops.correlate.pace import against_peers, gone_at_equal_clock
 from aiops.correlate.rollout import AFTER_S, LOOK_AFTER_S, Rollout, rollout, version_of
-from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts
+from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts, spelled
 from aiops.correlate.topology import ON_CARDS, Place
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
-from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause
+from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause, Scope
 from aiops.rulebook.clauses import (
     Against,
     EventTest,
@@ -110,7 +110,8 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
 
     What a replica's own page shows of a rollout that was reported, too, is left out: the report names its beginning.
     What is seen of it after the first bad answer is what became of the replica: a crashed server that is started anew
-    with other settings was changed by no rollout, and this host's clock is the one that says so.
+    with other settings was changed by no rollout, and this host's clock is the one that says so. A version that several
+    replicas came to tell is a rollout, and its first replica refuses from the moment it is told to end.
     """
     start_s, end_s = scene.first_bad_s - (test.within or rule.lead), min(scene.first_bad_s + AFTER_S, scene.now_s)
     found = [
@@ -119,11 +120,28 @@ def matching_events(test: EventTest, rule: CauseRule, scene: Scene, place: Place
         if event.kind is test.kind
         and (not test.action or event.action in test.action)
         and start_s <= event.at_s <= end_s
-        and not (event.labels.get("seen_by") == SEEN_BY_REPLICAS and scene.context.onset.by_s < event.at_s)
+        and not (_seen_late(event, scene) and not _reached_several(event, scene))
         and concerns(event, scene, place)
     ]
     reported = [event for event in found if event.labels.get("seen_by") != SEEN_BY_REPLICAS]
     return [event for event in found if event in reported or not any(is_of(event, each) for each in reported)]
+
+
+def _seen_late(event: Event, scene: Scene) -> bool:
+    return event.labels.get("seen_by") == SEEN_BY_REPLICAS and scene.context.onset.by_s < event.at_s
+
+
+def _reached_several(event: Event, scene: Scene) -> bool:
+    """Whether two replicas or more came to tell the version that *event* is about."""
+    version = spelled(event.labels.get("version"))
+    told = {
+        other.labels.get("instance")
+        for other in scene.events
+        if other.labels.get("seen_by") == SEEN_BY_REPLICAS
+        and spelled(other.labels.get("version")) == version
+        and is_of(other, event)
+    }
+    return bool(version) and len(told) > 1
 
 
 def concerns(event: Event, scene: Scene, place: Place) -> bool:
@@ -256,20 +274,27 @@ def _at_equal_clock(
 
 
 def _since_change(test: PaceTest, rule: CauseRule, scene: Scene, place: Place, refs: tuple[SeriesRef, ...]) -> Finding:
-    """Replicas that a change covers against themselves before it, and against those it does not cover."""
+    """
+    Replicas that a change covers against themselves before it, and against those it does not cover.
+
+    All replicas are asked, whatever the place: what a change covers it explains where it covers the place, too.
+    """
     if not scene.sees_changes(rule.lead):
         return unknown("no deploy feed", refs)
     wanted = next((c.event for c in rule.evidence if c.event is not None), EventTest(EventKind.CHANGE))
-    events = matching_events(wanted, rule, scene, place)
-    rollouts = [r for name in {version_of(e) for e in events} if (r := rollout(name, events, scene, place)) is not None]
-    if events and not rollouts:
+    service = scene.whole(Scope.SERVICE)
+    events = matching_events(wanted, rule, scene, service)
+    versions = {version_of(e) for e in events}
+    found = [r for name in versions if (r := rollout(name, events, scene, service)) is not None]
+    if events and not found:
         return unknown("too little of the pace before and after the change", refs)
-    worst = max(rollouts, key=lambda r: r.residual, default=Rollout(0.0, len(place.instances)))
+    here = [r for r in found if r.covered & place.instances]
+    worst = max(here, key=lambda r: r.residual, default=Rollout(0.0, place.instances))
     holds = worst.residual >= math.log(test.above)
     words = {
         "ratio": factor(math.exp(max(worst.residual, 0.0))),
         "limit": factor(test.above),
-        "who": f"{worst.covered} of {len(place.instances)} replicas",
+        "who": f"{len(worst.covered)} of {len(service.instances)} replicas",
         "clocks": _clocks_told(scene, place),
     }
     return Finding(stated(holds=holds), words, onset=worst.onset if holds else None, series=refs)

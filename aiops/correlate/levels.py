@@ -101,7 +101,7 @@ class _Case:
         self._own = [seen.window for seen in own]
         self._refs = tuple([seen.ref for seen in own])
         self._start_s = scene.first_bad_s - test.over
-        self._end_s = min(scene.now_s, scene.first_bad_s + _MAX_AGE_S)
+        self._end_s = min(scene.now_s, scene.first_bad_s + (test.until or _MAX_AGE_S))
 
     def none_there(self) -> Finding:
         """What it means that the place has none of the series: 0 where somebody counts, else unknown."""
@@ -296,7 +296,7 @@ class _Case:
     # --- common -----------------------------------------------------------------------------------------------------
 
     def _reduced(self, window: Window) -> float | None:
-        key = (id(window), self._start_s, self._test.reduce)
+        key = (id(window), self._start_s, self._end_s, self._test.reduce)
         return self._scene.once(key, lambda: self._one_number(window))
 
     def _one_number(self, window: Window) -> float | None:
@@ -307,7 +307,9 @@ class _Case:
             added = increase(part.values)
             return added if self._test.reduce is Reduce.INCREASE else added / float(np.ptp(part.at_s))
         part = cut(window, self._start_s, self._end_s)
-        return _REDUCERS[self._test.reduce](part.values) if part.values.size else None
+        if not part.values.size or (self._test.until and part.at_s[-1] < self._scene.first_bad_s):
+            return None  # what it was by then was not read
+        return _REDUCERS[self._test.reduce](part.values)
 
     def _loudest(self, readings: Sequence[_Reading], number: Callable[[_Reading], float], missing: str) -> Finding:
         """The reading that speaks most for the clause, told."""

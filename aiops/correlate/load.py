@@ -25,12 +25,15 @@ from aiops.correlate.topology import Topology
 from aiops.correlate.view import View
 from aiops.model import SeriesRef
 from aiops.rulebook.clauses import Term
-from aiops.stats import Floats, median
+from aiops.stats import Floats, median, robust_scale
 
 _SETTLE_S = 60.0
 """Work and pace are read this long after the first refusal: refusing changes neither."""
 _STEP_S = 5.0
 """Between readings of work: shorter steps hold too few requests."""
+_EARLY_S = 20.0
+"""Until so long after the first refusal a rise of work may not have shown in two readings yet."""
+_FEW_READINGS = 3
 _MATERIAL = math.log(1.15)
 """A smaller change of a term is no cause of an overload."""
 _FULL = 0.9
@@ -162,7 +165,20 @@ def work_change(view: View, topology: Topology, first_bad_s: float) -> TermChang
     if first_bad_s - at_s[0] < MIN_BASELINE_S:
         return TermChange(None, missing=f"less than {MIN_BASELINE_S:.0f} s of history", series=refs)
     seen = at_s <= first_bad_s + _SETTLE_S
-    return _term(_log_step(at_s[seen], tokens[seen], first_bad_s, floor=0.05), refs)
+    step = _log_step(at_s[seen], tokens[seen], first_bad_s, floor=0.05)
+    if view.now_s < first_bad_s + _EARLY_S and _seems_to_rise(at_s, tokens, first_bad_s, step):
+        return TermChange(None, missing="too few requests ended since then", series=refs, waits=True)
+    return _term(step, refs)
+
+
+def _seems_to_rise(at_s: Floats, tokens: Floats, first_bad_s: float, step: Step | None) -> bool:
+    """Whether a reading since shortly before the first refusal stands out, though too few are there to make a level."""
+    old = at_s < (first_bad_s - _STEP_S if step is None else step.onset.by_s)
+    past, last = np.log(tokens[old]), np.log(tokens[~old])
+    if past.size < _FEW_READINGS or not last.size or (step is not None and last.size >= _FEW_READINGS):
+        return False
+    level = median(past) if step is None else step.after
+    return float(last.max()) - level > max(2.0 * robust_scale(past, 0.05), _MATERIAL)
 
 
 def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
@@ -188,10 +204,12 @@ def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
         for w in of_service(view, topology, "gen_ai_server_prompt_tokens_cached_total")
     ]
     finished, growth = np.diff(sums["requests_finished_total"]), np.diff(sums["requests_running"])
-    prompt = np.diff(sums["prompt_tokens_total"] - sum(cached, np.zeros(1)))
+    asked, found_cached = np.diff(sums["prompt_tokens_total"]), np.diff(sum(cached, np.zeros(edges.size)))
+    prompt = np.maximum(asked - found_cached, 0.0)  # what is found is counted as a request begins, what it asks later
     generated = np.diff(sums["generation_tokens_total"])
     begun, between = finished + np.maximum(growth, 0.0), finished + np.maximum(growth, 0.0) / 2
-    good = (finished >= 5) & (begun >= 5) & (prompt >= 0) & (generated >= 0) & (prompt + generated > 0)
+    whole = (asked >= 0) & (found_cached >= 0) & (generated >= 0)  # no counter began anew
+    good = whole & (finished >= 5) & (begun >= 5) & (prompt + generated > 0)
     return edges[1:][good], prompt[good] / begun[good] + generated[good] / between[good]
 
 

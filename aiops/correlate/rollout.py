@@ -33,7 +33,7 @@ class Rollout:
 
     residual: float
     """ln of how much slower the covered replicas became, less what the others became."""
-    covered: int
+    covered: frozenset[str]
     onset: Onset | None = None
 
 
@@ -58,7 +58,7 @@ def rollout(version: str, events: Iterable[Event], scene: Scene, place: Place) -
     onsets = [slow[1] for slow in found.values() if slow[1] is not None]
     return Rollout(
         residual - (max(median(rest), 0.0) if rest else 0.0),
-        len(since),
+        frozenset(since),
         min(onsets, key=lambda onset: onset.by_s, default=None),
     )
 

@@ -21,7 +21,13 @@ def tested_series(test: MetricTest, scene: Scene) -> Sequence[Window]:
         windows = [_measured(window, test.up_to) for window in windows]
     if test.minus is not None:
         return differences(windows, test.bound_by, _subtracted(test.minus, scene), test.minus_bound_by)
-    return _quotients(test.name, test.divide_by, scene, windows) if test.divide_by else windows
+    windows = _quotients(test.name, test.divide_by, scene, windows) if test.divide_by else windows
+    return [_rest(window) for window in windows] if test.rest else windows
+
+
+def _rest(window: Window) -> Window:
+    """What a share leaves of the whole; one counted a moment before what it is a share of may be above 1 for a reading."""
+    return Window(window.labels, window.at_s, np.maximum(1.0 - window.values, 0.0))
 
 
 def _measured(window: Window, up_to: float) -> Window:

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from aiops.correlate.rank import MIN_FAMILIES, MIN_PROBABILITY, MIN_TESTED, Weighed
+from aiops.correlate.rank import LATE_S, MIN_FAMILIES, MIN_PROBABILITY, MIN_TESTED, Weighed
 from aiops.correlate.topology import Place, Topology
-from aiops.model import CauseLevel, EvidenceState, Hypothesis, Verdict
+from aiops.model import CauseLevel, Evidence, EvidenceState, Hypothesis, Onset, Verdict
 from aiops.rulebook.causes import Scope
 from aiops.rulebook.clauses import Term
 
@@ -52,6 +52,8 @@ class Bench:
     states_may_lead: bool
     sharers: Mapping[str, frozenset[str]] = field(default_factory=dict)
     risen: Mapping[Term, str] = field(default_factory=dict)
+    risen_at: Mapping[Term, Onset] = field(default_factory=dict)
+    """When those terms rose, as far as it is known: what was there certainly before follows from none of them."""
     firsts: Sequence[Weighed] = ()
     """Roots, where others were looked for beside them."""
     seconds: Sequence[Weighed] = ()
@@ -104,7 +106,7 @@ class Bench:
             w
             for w in self.weighed
             if w.cause not in together
-            and not (w.cause in following and first.place.touches(w.place))
+            and not (w.cause in following and first.place.touches(w.place) and not _before(w, first))
             and w.specific
             and not w.ruled_out
         ]
@@ -119,7 +121,9 @@ class Bench:
         """What rose before a state that stands for none of it: the state follows from that."""
         if w.rule.level is not CauseLevel.STATE or stood_for(w) & self.risen.keys():
             return ()
-        return tuple(self.risen.values())
+        there = _there(w)
+        later = {term for term, at in self.risen_at.items() if there is not None and _certainly_before(there, at)}
+        return tuple(told for term, told in self.risen.items() if term not in later)
 
     def _origin(self, w: Weighed) -> Weighed | None:
         """The most likely present hypothesis that leads to *w*."""
@@ -132,6 +136,7 @@ class Bench:
                 and self._counts(other, w)
                 and other.place.touches(w.place)
                 and not self._shares(other, w)
+                and not _before(w, other)
             ),
             None,
         )
@@ -212,6 +217,32 @@ class Bench:
         if not w.specific and not w.waits and (needed or w.tested < MIN_TESTED):
             return Verdict.NOT_TESTABLE, (needed or missing)[0]
         return Verdict.CANDIDATE, _shortcoming(w, missing)
+
+
+def _deciding(w: Weighed) -> list[Evidence]:
+    """What shows *w*, and what it needs, as far as that is there."""
+    return [e for e in w.evidence if e.state is EvidenceState.PRESENT and (e.specific or (e.necessary and e.onset))]
+
+
+def _there(w: Weighed) -> Onset | None:
+    """When the last of what shows *w* was there; None where that is not known."""
+    onsets = [e.onset for e in _deciding(w)]
+    known = [onset for onset in onsets if onset is not None]
+    return max(known, key=lambda onset: onset.by_s) if known and len(known) == len(onsets) else None
+
+
+def _before(w: Weighed, other: Weighed) -> bool:
+    """Whether *w*, a state, was there certainly before the first of what shows *other*: then it does not follow from it."""
+    there = _there(w) if w.rule.level is CauseLevel.STATE else None
+    onsets = [e.onset for e in _deciding(other)]
+    known = [onset for onset in onsets if onset is not None]
+    if there is None or not known or len(known) < len(onsets):
+        return False
+    return all(_certainly_before(there, onset) for onset in known)
+
+
+def _certainly_before(one: Onset, other: Onset) -> bool:
+    return one.by_s + LATE_S < other.after_s
 
 
 def stood_for(w: Weighed) -> frozenset[Term]:

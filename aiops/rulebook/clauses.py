@@ -112,6 +112,7 @@ class MetricTest:
     by: str = field(default="", metadata=doc("label that binds a series to the place; default from the catalogue"))
     reduce: Reduce = Reduce.LAST
     divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
+    rest: bool = field(default=False, metadata=doc("what is left of 1: the share that the ratio leaves"))
     minus: Subtracted | None = field(default=None, metadata=doc("taken away from it where both bind to one place"))
     up_to: Quantity | None = field(default=None, metadata=doc("readings above it do not count: given up, not measured"))
     above: Quantity | None = None
@@ -124,6 +125,9 @@ class MetricTest:
     trend: Limit | None = field(default=None, metadata=doc("steady growth over the window, while traffic was level"))
     joined: Limit | None = field(default=None, metadata=doc("series that began in the window, less those that ended"))
     watched_by: Watched | None = field(default=None, metadata=doc("where this is seen, no series means 0"))
+    until: Duration = field(
+        default=0.0, metadata=doc("how long after the first bad second readings count, one at least; 0: until now")
+    )
     reread: bool = field(default=False, metadata=doc("too early to tell until it was read since the first bad second"))
 
     def __post_init__(self) -> None:
@@ -138,6 +142,8 @@ class MetricTest:
             )
         if self.past_round is not None and CATALOG[self.name].unit != "seconds":
             raise FieldError("past_round", f"expected a metric in seconds, {self.name} is in {CATALOG[self.name].unit}")
+        if self.rest and self.unit != "ratio":
+            raise FieldError("rest", f"is for ratios, and {self.name} here is in {self.unit}")
         self._check_minus()
         if self.counts and (self.divide_by or CATALOG[self.name].kind is not MetricKind.COUNTER):
             raise FieldError("reduce", f"{self.reduce.value} is for counters, and {self.name} here is none")

@@ -15,6 +15,7 @@ from aiops.correlate.lines import log_finding
 from aiops.correlate.rank import weigh, weigh_all, weigh_possible
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import IncidentContext, Scene
+from aiops.document import FieldError
 from aiops.model import CauseLevel, Event, EventKind, EvidenceState, Labels, LogTemplate, Onset, from_json, to_json
 from aiops.rulebook.causes import CauseRule, Clause, ClauseText, Odds, Scope, load_causes
 from aiops.rulebook.clauses import Against, EventTest, Limit, LogTest, MetricTest, PaceTest, Subtracted, Watched
@@ -203,6 +204,36 @@ def test_without_a_report_what_a_page_shows_counts():
     assert examine(clause, a_rule(clause), *node.at(Scope.SERVICE, 0)).text == "deploy of version 2.0"
 
 
+@pytest.mark.parametrize(("second", "state"), [("2.0", PRESENT), ("1.9", ABSENT), ("", ABSENT)])
+def test_a_rollout_whose_first_replica_refuses_as_it_ends_counts_though_pages_show_it_later(second, state):
+    """One replica that tells another version after the first bad answer may have been started anew after a crash."""
+    node = Node()
+    node.feed = True
+    node.events = [deploy(BAD_S + 2.5, instance="r0", version="2.0", seen_by="replicas")]
+    if second:
+        node.events.append(deploy(BAD_S + 11.0, instance="r1", version=second, seen_by="replicas"))
+
+    assert event_finding(DEPLOY, a_rule(), *node.at(Scope.SERVICE, 0)).state is state
+
+
+@pytest.mark.parametrize(("slow", "states"), [((0,), [PRESENT, ABSENT, ABSENT]), ((0, 1), [PRESENT, PRESENT, ABSENT])])
+def test_a_replica_is_slow_because_of_a_change_only_where_the_change_reached_it(slow, states):
+    """The first replicas of a rollout are slow beside their peers, and no bad nodes; the others are asked about as well."""
+    node = Node()
+    node.events = [deploy(BAD_S - 60.0, instance=f"r{i}", version="2.0") for i in slow]
+    times = np.arange(BAD_S - 120, BAD_S + 16, 5.0)
+    for index in range(3):
+        labels = Labels.of(instance=f"r{index}", model=f"m{index}")
+        spent = np.cumsum([0.08 if index in slow and t > BAD_S - 60 else 0.04 for t in times]) * 100
+        node.series.put("gen_ai_server_time_per_output_token_seconds_sum", labels, dict(zip(times, spent, strict=True)))
+        counted = {float(t): 100.0 * n for n, t in enumerate(times, start=1)}
+        node.series.put("gen_ai_server_time_per_output_token_seconds_count", labels, counted)
+    clause = Clause("c", "pace", Odds(5, 0.1), "", ClauseText("{who}", ""), pace=PaceTest(Against.CHANGE, above=1.2))
+    rule = a_rule(clause, scope=Scope.INSTANCE)
+
+    assert [examine(clause, rule, *node.at(Scope.INSTANCE, i)).state for i in range(3)] == states
+
+
 def test_where_changes_are_frequent_one_more_says_little():
     """A node with a deploy every five minutes always has one before the incident."""
     quiet, busy = Node(), Node()
@@ -254,6 +285,53 @@ def test_what_was_never_seen_normal_began_before_all_and_can_be_kept():
     assert found.onset is not None
     assert Onset(BAD_S - 600, BAD_S - 300).before(found.onset) is False
     assert from_json(to_json(found.onset), Onset) == found.onset
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "state"), [(0.8, 0.5, PRESENT), (0.8, 0.1, PRESENT), (0.22, 0.11, ABSENT), (0.8, 0.78, ABSENT)]
+)
+def test_what_a_share_leaves_can_be_asked_for(before, then, state):
+    """A cache that holds half of the prompts instead of 80 % leaves 2.5 times the work; 11 % instead of 22 % hardly more."""
+    node, times = Node(), np.arange(BAD_S - 120, BAD_S + 16, 5.0)
+    labels = Labels.of(instance="r0", model="m0")
+    found = np.cumsum([1000 * (before if t < BAD_S - 20 else then) for t in times])
+    asked = {float(t): 1000.0 * n for n, t in enumerate(times, start=1)}
+    node.series.put("gen_ai_server_prompt_tokens_total", labels, asked)
+    node.series.put("gen_ai_server_prompt_tokens_cached_total", labels, dict(zip(times, found, strict=True)))
+    test = MetricTest(
+        "gen_ai_server_prompt_tokens_cached_total", 60.0, divide_by="gen_ai_server_prompt_tokens_total",
+        rest=True, ratio_to_baseline=Limit(above=1.4),
+    )  # fmt: skip
+
+    assert metric_finding(test, *node.at(Scope.SERVICE, 0)).state is state
+
+
+def test_what_a_share_leaves_is_asked_of_shares_only():
+    """One less 40 requests is nothing."""
+    with pytest.raises(FieldError, match="is for ratios"):
+        MetricTest("gen_ai_server_requests_waiting", 60.0, rest=True, above=3)
+
+
+@pytest.mark.parametrize(
+    ("waits_at_s", "until", "state"), [(2.0, 10.0, PRESENT), (12.0, 10.0, ABSENT), (12.0, 0.0, PRESENT)]
+)
+def test_readings_count_until_shortly_after_the_first_bad_answer_where_a_clause_says_so(waits_at_s, until, state):
+    """What waits in the engines only later did not hurt by then."""
+    node = Node()
+    node.gauge("gen_ai_server_requests_waiting", 0.0, then=20.0, at_s=BAD_S + waits_at_s, instance="r0", model="m0")
+    test = MetricTest("gen_ai_server_requests_waiting", 60.0, until=until, reduce=Reduce.MAX, above=3)
+
+    assert metric_finding(test, *node.at(Scope.SERVICE, 0)).state is state
+
+
+def test_a_series_that_was_not_read_since_is_unknown_where_a_clause_asks_until_when():
+    """A page read every half minute may have missed it."""
+    node = Node()
+    labels = Labels.of(instance="r0", model="m0")
+    node.series.put("gen_ai_server_requests_waiting", labels, {BAD_S - 33.0: 0.0, BAD_S - 3.0: 0.0})
+    test = MetricTest("gen_ai_server_requests_waiting", 60.0, until=2.0, reduce=Reduce.MAX, above=3)
+
+    assert metric_finding(test, *node.at(Scope.SERVICE, 0)).state is UNKNOWN
 
 
 def test_a_metric_nobody_reports_is_unknown():

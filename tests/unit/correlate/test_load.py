@@ -446,3 +446,47 @@ def test_a_cache_that_became_smaller_is_capacity_gone_where_it_is_full(used, cha
         service.series.put("gen_ai_server_kv_cache_utilization_ratio", labels, dict.fromkeys(blocks, used))
 
     assert service.account().terms[Term.CAPACITY].change == pytest.approx(change)
+
+
+def cached(service: Service, share: float, then: float) -> None:
+    """The prefix cache holds *share* of each prompt, since the onset *then*; found is counted a reading before asked."""
+    for labels, asked in list(service.series.held["gen_ai_server_prompt_tokens_total"].items()):
+        times, total = sorted(asked), 0.0
+        for before, at in itertools.pairwise(times):
+            total += (asked[at] - asked[before]) * (share if at < service.onset_s else then)
+            service.series.put("gen_ai_server_prompt_tokens_cached_total", labels, {before: total})
+
+
+@pytest.mark.parametrize(("share", "then", "factor"), [(0.97, 0.0, 150 / 53), (0.8, 0.1, 2.0), (0.22, 0.11, 1.09)])
+def test_what_the_cache_no_longer_holds_is_work(share, then, factor):
+    """Also where nearly all was found, and readings show more found than asked now and then."""
+    service = Service()
+    cached(service, share, then)
+    found = service.account().terms[Term.WORK]
+
+    assert found.change == pytest.approx(math.log(factor), abs=0.1)
+
+
+@pytest.mark.parametrize(("looked_after_s", "waits"), [(3.0, True), (9.0, False), (26.0, False)])
+def test_a_rise_of_work_that_only_begins_to_show_is_waited_for(looked_after_s, waits):
+    """Traffic that had doubled before without hurting anybody is not named before work that hurts can be read."""
+    service = Service(arrivals=2.0)
+    service.onset_s = FIRST_BAD_S + 5.0  # of the cache; what is found is counted a reading early
+    cached(service, 0.9, 0.0)
+    view = View(service.series, START_S, FIRST_BAD_S + looked_after_s)
+    topology = read_topology(view, "chat")
+    found = account(view, topology, read_paces(view, topology), FIRST_BAD_S)
+
+    assert found.terms[Term.WORK].waits is waits
+    assert found.holds(Term.WORK, 0.6) is (None if waits else True)
+
+
+def test_level_work_is_not_waited_for():
+    """A surge is named as soon as it is certain."""
+    service = Service(arrivals=3.0)
+    view = View(service.series, START_S, FIRST_BAD_S + 6.0)
+    topology = read_topology(view, "chat")
+    found = account(view, topology, read_paces(view, topology), FIRST_BAD_S)
+
+    assert not found.waits
+    assert found.holds(Term.ARRIVALS, 0.6)

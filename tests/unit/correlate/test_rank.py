@@ -111,9 +111,10 @@ def weighed(
     )
 
 
-def judge(*items: Weighed, leads=None, states_may_lead=True, sharers=None, risen=None):
+def judge(*items: Weighed, leads=None, states_may_lead=True, sharers=None, risen=None, risen_at=None):
     ordered = sorted(items, key=lambda w: -w.score)
-    told = Bench(ordered, leads or {}, states_may_lead, sharers or {}, risen or {}).verdicts(Topology("s", "h", ()))
+    bench = Bench(ordered, leads or {}, states_may_lead, sharers or {}, risen or {}, risen_at or {})
+    told = bench.verdicts(Topology("s", "h", ()))
     return {h.cause: h for h in told}, [h.cause for h in told if h.verdict is Verdict.ROOT]
 
 
@@ -326,6 +327,28 @@ def test_a_state_with_a_part_of_its_own_is_named_beside_what_leads_to_it():
 
     assert judge(burst, kv, leads=leads, risen=risen, sharers=parts)[1] == ["burst", "kv"]
     assert judge(burst, kv, leads=leads, risen={Term.ARRIVALS: "first attempts rose"})[1] == ["burst"]
+
+
+def since(w: Weighed, at_s: float) -> Weighed:
+    return replace(w, evidence=tuple(replace(e, onset=Onset(at_s - 1.0, at_s)) for e in w.evidence))
+
+
+@pytest.mark.parametrize(("full_since_s", "roots"), [(60.0, []), (92.0, ["burst"]), (101.0, ["burst"])])
+def test_a_state_that_was_there_before_a_trigger_is_no_consequence_of_it(full_since_s: float, roots: list[str]):
+    """A link that a copy filled half a minute before the surge was not filled by the surge."""
+    burst, nic = since(weighed("burst", 4.0), 95.0), since(weighed("nic", 4.5, level=CauseLevel.STATE), full_since_s)
+    rose = {"risen": {Term.ARRIVALS: "first attempts rose"}, "risen_at": {Term.ARRIVALS: Onset(94.0, 95.0)}}
+
+    assert judge(burst, nic, leads={"burst": ("nic",)}, **rose)[1] == roots
+
+
+def test_a_state_that_was_there_before_what_rose_may_be_the_root():
+    """What is full for a minute when demand begins to rise was not filled by that."""
+    nic, rose = since(weighed("nic", level=CauseLevel.STATE), 60.0), {Term.ARRIVALS: "first attempts rose"}
+
+    assert judge(nic, risen=rose, risen_at={Term.ARRIVALS: Onset(94.0, 95.0)})[1] == ["nic"]
+    assert judge(nic, risen=rose, risen_at={Term.ARRIVALS: Onset(61.0, 62.0)})[1] == []
+    assert judge(nic, risen=rose)[1] == []
 
 
 def test_a_fault_is_named_whatever_rose():
