@@ -41,21 +41,22 @@ def _leaders(diagnosis: Diagnosis) -> tuple[tuple[str, str], ...]:
 
 @dataclass(slots=True)
 class Settler:
-    """
-    The memory between diagnoses of one incident.
+    """The memory between diagnoses of one incident."""
 
-    Args:
-        give_up_s: After this long without a clear lead the answer is "undetermined"; it may still be named later.
-    """
-
-    give_up_s: float
     _leading: tuple[tuple[str, str], ...] = ()
     _streak: int = 0
     _replaced: int = 0
     """Answers that gave way to another."""
 
-    def settle(self, held: Diagnosis, fresh: Diagnosis, waited_s: float) -> Diagnosis:
-        """The diagnosis to show after *fresh* came in beside the *held* one."""
+    def settle(self, held: Diagnosis, fresh: Diagnosis, *, give_up: bool) -> Diagnosis:
+        """
+        The diagnosis to show after *fresh* came in beside the *held* one.
+
+        Args:
+            held: What is shown.
+            fresh: What was found now.
+            give_up: Without a clear lead the answer is "undetermined" from now on; it may still be named later.
+        """
         leading = _leaders(fresh)
         self._streak = self._streak + 1 if leading and leading == self._leading else 1
         self._leading = leading
@@ -68,7 +69,7 @@ class Settler:
             return fresh
         if leading and self._streak >= _TO_NAME:
             return fresh
-        given_up = held.status is DiagnosisStatus.UNDETERMINED or waited_s >= self.give_up_s
+        given_up = held.status is DiagnosisStatus.UNDETERMINED or give_up
         status = DiagnosisStatus.UNDETERMINED if given_up else DiagnosisStatus.PENDING
         return replace(fresh, status=status, hypotheses=tuple(_unnamed(h, _CONFIRMED) for h in fresh.hypotheses))
 

@@ -229,8 +229,7 @@ class IncidentDesk:
         return self._case(incident)
 
     def _case(self, incident: Incident) -> _Case:
-        settler = Settler(self._tempo.give_up_s)
-        return _Case(incident, settler, incident.first_bad_s, incident.opened_at_s, counted_to_s=incident.first_bad_s)
+        return _Case(incident, Settler(), incident.first_bad_s, incident.opened_at_s, counted_to_s=incident.first_bad_s)
 
     def _advance(
         self, case: _Case, symptoms: tuple[Alert, ...], others: tuple[Alert, ...], now_s: float
@@ -310,8 +309,8 @@ class IncidentDesk:
         else:
             fresh = replace(fresh, charts=held.charts, templates=held.templates)
         # what users no longer feel is told as undetermined when it is resolved
-        waited_s = now_s - case.began_s if case.quiet_since_s is None else 0.0
-        settled = case.settler.settle(held, fresh, waited_s)
+        give_up = case.quiet_since_s is None and self._tempo.gives_up(now_s - case.began_s, now_s - case.anchor_s)
+        settled = case.settler.settle(held, fresh, give_up=give_up)
         named_now = settled.status is DiagnosisStatus.NAMED and held.status is not DiagnosisStatus.NAMED
         if named_now and not thorough:
             case.thorough_s = float("-inf")  # its charts come with the next look

@@ -11,6 +11,10 @@ class Tempo:
 
     give_up_s: float = 22.0
     """Without a clear lead for this long, the answer is "undetermined"; what is found later still replaces it."""
+    owed_s: float = 28.0
+    """… or so long after the first bad answer, where that was noticed late,"""
+    least_s: float = 14.0
+    """and causes were sought for this long: states may be named by then."""
     hold_s: float = 2.0
     """A first message waits this long for a cause: one message that names it beats two a second apart."""
     resolve_after_s: float = 20.0
@@ -32,3 +36,13 @@ class Tempo:
     """Without a new failure for this long the fault is ending, and its traces with it: a named cause stands."""
     commit_every_s: float = 15.0
     """An open incident is saved at least this often."""
+
+    def gives_up(self, sought_s: float, hurt_s: float) -> bool:
+        """
+        Whether "undetermined" is said now.
+
+        Args:
+            sought_s: How long a cause has been sought.
+            hurt_s: How long users have been hurt.
+        """
+        return sought_s >= self.give_up_s or (sought_s >= self.least_s and hurt_s >= self.owed_s)

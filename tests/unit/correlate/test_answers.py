@@ -26,12 +26,12 @@ def look(*leading: str, beside: dict[str, float] | None = None, level: CauseLeve
     return Diagnosis(status, 0.0, (*roots, *others))
 
 
-def told(*looks: Diagnosis, give_up_s: float = 45.0) -> list[tuple[str, ...]]:
+def told(*looks: Diagnosis) -> list[tuple[str, ...]]:
     """What is named, each time it changes."""
-    settler, held = Settler(give_up_s), PENDING
+    settler, held = Settler(), PENDING
     changes: list[tuple[str, ...]] = []
     for number, fresh in enumerate(looks):
-        before, held = held, settler.settle(held, fresh, float(number))
+        before, held = held, settler.settle(held, fresh, give_up=number >= 45)
         if answer_of(held) != answer_of(before) and held.status is DiagnosisStatus.NAMED:
             changes.append(tuple(h.cause for h in held.roots))
     return changes
@@ -97,9 +97,9 @@ def test_a_state_never_replaces_what_led_to_it():
 
 def test_beside_what_stays_named_others_are_told_as_they_are_now():
     """A second fault that nothing tells from the first yet must be there to read, not the list of the first minute."""
-    settler, held = Settler(45.0), PENDING
+    settler, held = Settler(), PENDING
     for fresh in [*[look("a", beside={"b": GONE})] * 2, look(beside={"c": STANDS, "a": GONE, "b": GONE}), look("c")]:
-        held = settler.settle(held, fresh, 1.0)
+        held = settler.settle(held, fresh, give_up=False)
 
     told = [(h.cause, h.verdict) for h in held.hypotheses]
     assert told == [("a", Verdict.ROOT), ("c", Verdict.CANDIDATE)]

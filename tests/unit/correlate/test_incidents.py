@@ -176,6 +176,18 @@ def test_without_a_clear_lead_it_ends_undetermined_and_may_be_named_later():
     assert stage.titles(later) == ["updated slow_node"]
 
 
+def test_a_spike_that_was_noticed_late_is_answered_in_time_all_the_same():
+    """Few bad answers take long to be noticed, and whoever is paged counts from when users were hurt."""
+    late, soon = Stage(), Stage()
+    before = late.run(14, symptom(since_s=T0 - 14))
+    given_up = late.run(1, symptom(since_s=T0 - 14))
+
+    assert late.titles(before) == ["opened pending"]
+    assert late.titles(given_up) == ["updated undetermined"]
+    assert late.now_s - 1 - (T0 - 14) == 28
+    assert soon.titles(soon.run(13, symptom(since_s=T0 - 60))) == ["opened pending"], "causes are sought for a while"
+
+
 def test_it_is_resolved_once_after_the_symptoms_stayed_away():
     """Green too early and red again is worse than green a little later."""
     stage = Stage()
