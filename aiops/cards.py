@@ -4,7 +4,8 @@ What the collectors of one machine tell one another about its GPUs.
 NVML, a dcgm-exporter page and the kernel log speak of the same cards and see the same faults. So NVML notes which cards
 it shows, a page leaves those cards to it, and the kernel log, which knows a bus address only, learns which card is
 there. What happened to a card is told by whoever sees it first: the same thing from another witness within a minute, or
-from the same one within ten seconds, is that event again.
+from the same one within ten seconds, is that event again. Whose process is on a card NVML does not know; where no port
+shows it, who follows the processes of servers does.
 
 Collectors run in several threads, so every method holds a lock; none does more than look into a dictionary.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiops.model import Event, EventKind, Labels, Observation, Sample
@@ -69,6 +70,8 @@ class CardBook:
         self._told: dict[tuple[str, str], tuple[float, str]] = {}
         self._totals: dict[Labels, dict[str, int]] = {}
         self._repeated_s = -math.inf
+        self._portless: Mapping[int, tuple[Labels, ...]] = {}
+        self._served: frozenset[int] = frozenset()
 
     # --- who shows which card ---------------------------------------------------------------------------------------
 
@@ -106,6 +109,28 @@ class CardBook:
         with self._lock:
             if labels in self._totals or len(self._totals) < _MAX_CARDS:
                 self._totals.setdefault(labels, {}).setdefault(_OFF_THE_BUS, 0)
+
+    # --- whose processes are on them --------------------------------------------------------------------------------
+
+    def leave(self, portless: Mapping[int, tuple[Labels, ...]]) -> None:
+        """NVML lists processes, by id with their cards, of which no port shows: another user's, a container's, a worker's."""
+        with self._lock:
+            self._portless = portless
+
+    def cards_of(self, pid: int) -> tuple[Labels, ...]:
+        """Cards whose memory process *pid* holds, where no port shows whose process it is."""
+        with self._lock:
+            return self._portless.get(pid, ())
+
+    def serve(self, pids: Collection[int]) -> None:
+        """These processes are known to be an inference server's."""
+        with self._lock:
+            self._served = frozenset(pids)
+
+    def served(self) -> frozenset[int]:
+        """Processes that are known to be an inference server's."""
+        with self._lock:
+            return self._served
 
     # --- what happened ----------------------------------------------------------------------------------------------
 

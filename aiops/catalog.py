@@ -150,6 +150,7 @@ _METRICS = (
     Metric("hw_gpu_memory_utilization_ratio", _G, "ratio", _GPU, "VRAM used over limit.", "NVML memory v2"),
     Metric("hw_gpu_process_memory_usage_bytes", _G, "bytes", (*_GPU, "pid", "process"), "VRAM one process holds.", "NVML compute processes"),
     Metric("hw_gpu_process_port", _G, "info", (*_GPU, "port"), "1; a TCP port on which a process that holds VRAM of the card listens, or one it descends from.", "NVML compute processes, /proc"),
+    Metric("hw_gpu_process_instance", _G, "info", (*_GPU, "instance"), "1; a server one of whose processes holds VRAM of the card, where no port shows it: in a container's network, of another user, a worker of Ray.", "NVML compute processes, /proc"),
     Metric("hw_gpu_mig_enabled", _G, "bool", _GPU, "1 while the card is cut into MIG instances; its utilisation is then absent.", "NVML MIG mode"),
     Metric("hw_gpu_instance_memory_usage_bytes", _G, "bytes", (*_GPU, "gpu_instance"), "VRAM in use of a MIG instance.", "NVML memory v2"),
     Metric("hw_gpu_instance_memory_limit_bytes", _G, "bytes", (*_GPU, "gpu_instance"), "VRAM usable of a MIG instance.", "NVML memory v2"),

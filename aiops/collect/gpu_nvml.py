@@ -211,6 +211,8 @@ class GpuNvml:
                 yield Sample("hw_gpu_up", known.labels, now_s, 1.0)
                 yield from known.read(self._with_memory(card), self._tenants, now_s)
         self._book.show(shown, now_s)
+        if any("processes" in card for card in answer.get("cards") or ()):  # asked every ten seconds
+            self._book.leave(self._portless(answer, at_number))
         yield from self._xids(answer, at_number, now_s)
         for key, known in self._cards.items():
             if key not in listed:
@@ -219,6 +221,16 @@ class GpuNvml:
         yield from self._count(now_s)
         yield from self._tell(up, str(answer.get("driver", "")))
         yield from self._tell_hidden(len(up))
+
+    def _portless(self, answer: Mapping[str, Any], cards: Mapping[int, KnownCard]) -> dict[int, tuple[Labels, ...]]:
+        """Processes that hold memory of a card and of which no port shows, with their cards."""
+        found: dict[int, tuple[Labels, ...]] = {}
+        for card in answer.get("cards") or ():
+            known = cards.get(int(card["index"]))
+            for pid, _ in card.get("processes", ())[:MAX_PROCESSES]:
+                if known is not None and not self._tenants.ports.get(int(pid)):
+                    found[int(pid)] = (*found.get(int(pid), ()), known.labels)
+        return found
 
     def _xids(self, answer: Mapping[str, Any], cards: Mapping[int, KnownCard], now_s: float) -> Iterator[Observation]:
         for watched in cards.values() if answer.get("watching") else ():
@@ -260,10 +272,10 @@ class GpuNvml:
 
     def _tell_hidden(self, cards: int) -> Iterator[Sight]:
         """Where there are several cards, one must know whose they are."""
-        hidden = len(self._pids - self._tenants.ports.keys()) if cards > 1 else 0
+        hidden = len(self._pids - self._tenants.ports.keys() - self._book.served()) if cards > 1 else 0
         if bool(hidden) != self._hidden:
             self._hidden = bool(hidden)
-            detail = f"{hidden} processes do not show us which ports they serve" if hidden else "their ports are known"
+            detail = f"{hidden} processes do not show us which server they are" if hidden else "their servers are known"
             hint = "tell a server's card in collect.inference.targets" if hidden else ""
             yield Sight("gpu_nvml", "processes on GPUs", seen=not hidden, detail=detail, hint=hint)
 

@@ -63,6 +63,7 @@ class Processes:
         self._servers = Servers(world.root)
         self._ports = frozenset(config.ports)
         self._checkpoints = world.checkpoints
+        self._cards = world.cards
         self._files = OpenFiles(str(world.root / "proc"))
         self._slots = Slots(self._host)
         self._largest = Largest(world.root / "proc", self._host)
@@ -185,7 +186,9 @@ class Processes:
             instance = followed.member.instance
             hidden[instance] |= followed.hidden
             pids[instance].append(followed.member.process.pid)  # the server itself comes first
+        self._cards.serve([pid for members in pids.values() for pid in members])
         for instance, labels in self._labels.items():
+            yield from self._on_cards(instance, pids[instance], now_s)
             try:
                 if pids[instance]:
                     yield from self._group(instance).read(pids[instance], uptime_s, now_s)
@@ -199,6 +202,11 @@ class Processes:
                 self._hidden[instance] = what
                 detail = f"cannot be read: {what}" if what else "readable"
                 yield Sight(_NAME, f"insides of {instance}", seen=not what, detail=detail, hint=_RIGHTS if what else "")
+
+    def _on_cards(self, instance: str, pids: Collection[int], now_s: float) -> Iterator[Sample]:
+        """Cards that a server's processes hold memory of, where no port says so."""
+        for card in dict.fromkeys(card for pid in pids for card in self._cards.cards_of(pid)):
+            yield Sample("hw_gpu_process_instance", card.merge(instance=instance), now_s, 1.0)
 
     def _group(self, instance: str) -> ServerGroups:
         known = self._groups.get(instance)

@@ -3,7 +3,8 @@ What belongs to what: process -> GPU -> replica -> model -> service, and links -
 
 Edges come from labels that series share, and from the access log, whose ``upstream`` is spelled as ``instance``. The
 card of a replica is what the settings say (`gen_ai_server_gpu`), otherwise the card whose memory is held by the process
-that listens on the replica's port (`hw_gpu_process_port`), if the replica is on this machine. Where an edge is unknown
+that listens on the replica's port (`hw_gpu_process_port`), if the replica is on this machine, or by a process that is
+known to be the replica's without a port (`hw_gpu_process_instance`: containers, control groups). Where an edge is unknown
 nothing is assumed: a clause that needs it is unknown.
 """
 
@@ -187,13 +188,13 @@ def _holders(view: View) -> tuple[Labels, ...]:
 
 
 def _cards_of(view: View, instances: Iterable[str], host: str) -> dict[str, set[str]]:
-    """Replica to cards: as the settings say, otherwise as processes on the cards listen."""
+    """Replica to cards: as the settings say, otherwise as processes on the cards listen, or are known to be its own."""
     by_port = _cards_by(view, "hw_gpu_process_port", "port")
-    found = {}
+    found = _cards_by(view, "hw_gpu_process_instance", "instance")
     for instance in instances:
         name, _, port = instance.rpartition(":")
         if port in by_port and (name in {"localhost", "[::1]", host} or name.startswith("127.")):
-            found[instance] = by_port[port]
+            found[instance] = by_port[port] | found.get(instance, set())
     return found | _cards_by(view, "gen_ai_server_gpu", "instance")
 
 

@@ -556,6 +556,19 @@ def test_processes_we_may_not_look_at_are_a_blind_spot_where_there_are_several_c
     )
 
 
+def test_processes_that_show_no_port_are_left_to_who_knows_servers(machine: Machine) -> None:
+    """A container's engine listens in another network; that it is one shows in its command line."""
+    machine.set("count=2", "proc.0=50:1000", "proc.1=51:1000")
+    serve(machine.root, 50, 8001)
+    machine.cards.serve([51])
+
+    seen = machine.gather()
+
+    assert [card.get("gpu") for card in machine.cards.cards_of(51)] == ["1"]
+    assert machine.cards.cards_of(50) == ()
+    assert "processes on GPUs" not in {sight.subject for sight in sights(seen)}
+
+
 # --- lost cards -----------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from aiops.collect.process_files import OpenFiles, Stat
 from aiops.collect.process_servers import MAX_PROCESSES
 from aiops.collect.process_table import ProcessTable
 from aiops.errors import SourceUnavailable
-from aiops.model import Event, EventKind, Observation, Sample, Sight
+from aiops.model import Event, EventKind, Labels, Observation, Sample, Sight
 from tests.fakes import FakeCheckpoints
 from tests.worlds import make_world
 
@@ -258,6 +258,27 @@ def test_ray_s_workers_belong_to_the_server_whose_container_they_share(machine, 
     for pid in (100, 50):
         machine.write(f"{pid}/cgroup", "0::/docker/a\n")
     assert {instance for instance, _ in followed(look())} == {"127.0.0.1:8001"}
+
+
+def test_a_server_is_on_the_cards_of_its_processes_that_show_no_port(machine):
+    """Ray's worker holds the card, another container listens, and the program beside it is nobody's."""
+    world = make_world(root=machine.root)
+    one, two = Labels.of(gpu="0", hw_id="GPU-a"), Labels.of(gpu="1", hw_id="GPU-b")
+    world.cards.leave({51: (one, two), 100: (one,), 70: (two,)})
+    collector = process.build(process.Config(), world)
+    machine.start(100, "vllm serve x --port 8001")
+    machine.start(51, "ray::RayWorkerWrapper", 50)
+    machine.start(70, "python train.py")
+    for pid in (100, 51):
+        machine.write(f"{pid}/cgroup", "0::/docker/a\n")
+
+    seen = collector.collect(1e9 + machine.uptime_s)
+
+    found = [o.labels for o in seen if isinstance(o, Sample) and o.metric == "hw_gpu_process_instance"]
+    assert [(labels.get("instance"), labels.get("gpu")) for labels in found] == [
+        ("127.0.0.1:8001", "0"), ("127.0.0.1:8001", "1"),
+    ]  # fmt: skip
+    assert world.cards.served() == {100, 51}
 
 
 def test_a_restart_is_an_end_a_start_and_one_more(machine, look):

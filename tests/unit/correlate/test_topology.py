@@ -62,6 +62,18 @@ def test_a_port_of_another_machine_says_nothing_about_our_cards():
     assert node.topology().gpus_of == {"127.0.0.1:8001": frozenset({"1"})}
 
 
+def test_a_server_in_a_container_is_on_the_cards_its_processes_hold():
+    """Its port is one of another network, and its address no other machine's."""
+    node = Node(["10.1.2.3:8000", "127.0.0.1:8000"], cards=3)
+    node.put("hw_gpu_process_instance", gpu="2", instance="10.1.2.3:8000")
+    node.put("hw_gpu_process_instance", gpu="1", instance="127.0.0.1:8000")  # a worker of Ray
+    node.process(0, 8000)
+
+    assert node.topology().gpus_of == {
+        "10.1.2.3:8000": frozenset({"2"}), "127.0.0.1:8000": frozenset({"0", "1"}),
+    }  # fmt: skip
+
+
 def test_what_the_settings_say_goes_before_what_processes_show():
     """Somebody knew better: a proxy on the port, a container whose processes are not the engine's."""
     node = Node(["127.0.0.1:8000", "127.0.0.1:8001"], cards=2)
