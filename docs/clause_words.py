@@ -75,7 +75,8 @@ def _metric_test(test: MetricTest) -> str:
     elif test.rise:
         held = f"{_limit(test.rise, test.unit)} more than before"
     elif test.ratio_to_baseline:
-        held = f"{_limit(test.ratio_to_baseline, 'times')} its level before"
+        least = f" (at least {format_quantity(test.floor, test.unit)})" if test.floor is not None else ""
+        held = f"{_limit(test.ratio_to_baseline, 'times')} its level before{least}"
     elif test.ratio_to_peers:
         held = f"{_limit(test.ratio_to_peers, 'times')} the median of its peers"
     elif test.trend:
@@ -95,6 +96,8 @@ def _measured(test: MetricTest) -> str:
     what = f"`{test.name}`" + (f" {{{labels}}}" if labels else "")
     if test.divide_by:
         what += f" over `{test.divide_by}`"
+    if test.out_of is not None:
+        what += f" as a share of `{test.out_of.name}` of the same upstream"
     if test.up_to is not None:
         what += f" (readings up to {format_quantity(test.up_to, test.unit)})"
     if test.minus:

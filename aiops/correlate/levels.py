@@ -27,7 +27,7 @@ from aiops.correlate.view import cut, cut_with_reference
 from aiops.model import NOBODY, Labels, Onset, SeriesRef
 from aiops.model.times import LONG_AGO_S
 from aiops.ports import Window
-from aiops.rulebook.clauses import MetricTest
+from aiops.rulebook.clauses import MetricTest, Watched
 from aiops.rulebook.reduce import Reduce
 from aiops.stats import Floats, increase, median, rate_points
 from aiops.units import format_duration, format_quantity
@@ -39,6 +39,8 @@ _BEAT_S = 5.0
 """How often a count that does not change is written."""
 _MIN_WHOLE = 5.0
 """A share of fewer things than this says nothing."""
+_MIN_PART = 3.0
+"""So few things may have been by chance, whatever they are a share of."""
 _MAX_RATIO = 1000.0
 _MAX_AGE_S = 600.0
 """Evidence is sought until this long after the first bad second; later the world has moved on."""
@@ -68,13 +70,16 @@ class _Reading(NamedTuple):
     baseline: float = math.nan
     onset: Onset | None = None
     growth: float = 0.0
+    least: float = 0.0
+    """What a baseline below it counts as."""
 
     @property
     def ratio(self) -> float:
         """Value over baseline, bounded."""
-        if self.baseline <= 0:
+        before = max(self.baseline, self.least)
+        if before <= 0:
             return _MAX_RATIO if self.value > 0 else 1.0
-        return min(self.value / self.baseline, _MAX_RATIO)
+        return min(self.value / before, _MAX_RATIO)
 
 
 def metric_finding(test: MetricTest, scene: Scene, place: Place) -> Finding:
@@ -117,6 +122,8 @@ class _Case:
             return None
         if self._test.share is not None:
             return self._share()
+        if self._test.out_of is not None:
+            return self._out_of(self._test.out_of)
         if self._test.ratio_to_peers is not None:
             return self._against_peers()
         if self._test.ratio_to_baseline is not None or self._test.rise is not None:
@@ -138,6 +145,18 @@ class _Case:
         return any(not bound or self._place.holds(bound, w.labels.get(bound)) for w in windows)
 
     # --- against a level --------------------------------------------------------------------------------------------
+
+    def _out_of(self, whole: Watched) -> Finding:
+        """What each upstream failed in, out of all it was asked."""
+        asked = within_service(whole.name, self._scene.view.windows(whole.name, whole.match), self._scene)
+        readings = []
+        for window in self._own:
+            part = self._reduced(window) or 0.0
+            if part >= _MIN_PART:
+                upstream = window.labels.get("upstream")
+                of = sum(self._reduced(w) or 0.0 for w in asked if w.labels.get("upstream") == upstream)
+                readings.append(_Reading(window.labels, part / max(of, part)))
+        return self._loudest(readings, lambda reading: reading.value, f"too little {self._test.name} to compare")
 
     def _against_level(self) -> Finding:
         readings = [
@@ -178,7 +197,7 @@ class _Case:
         at_s, values = part.at_s, part.values
         if CATALOG[self._test.name].kind is MetricKind.COUNTER and not self._test.divide_by:
             at_s, values = at_s[1:], rate_points(at_s, values)
-        first_bad_s = self._scene.first_bad_s
+        first_bad_s, least = self._scene.first_bad_s, self._test.floor or 0.0
         if not at_s.size or first_bad_s - float(at_s[0]) < _MIN_BASELINE_S:
             return None
         floor = max(0.005 * median(np.abs(values)), 1e-9)
@@ -187,11 +206,11 @@ class _Case:
             min_before_s=_MIN_BASELINE_S / 2,
         )  # fmt: skip
         if step is not None:
-            return _Reading(window.labels, step.after, step.before, step.onset)
+            return _Reading(window.labels, step.after, step.before, step.onset, least=least)
         past, recent = values[at_s < first_bad_s - _GUARD_S], values[at_s >= first_bad_s - _GUARD_S]
         if not past.size or not recent.size:
             return None
-        return _Reading(window.labels, median(recent), median(past))
+        return _Reading(window.labels, median(recent), median(past), least=least)
 
     def _from_nothing(self, window: Window) -> Window:
         """

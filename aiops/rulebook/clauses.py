@@ -119,6 +119,12 @@ class MetricTest:
     below: Quantity | None = None
     past_round: Limit | None = field(default=None, metadata=doc("seconds past the round time-out it lasted for"))
     rise: Limit | None = field(default=None, metadata=doc("its level less that before the onset"))
+    out_of: Watched | None = field(
+        default=None, metadata=doc("its increase is told as a share of this one's, per upstream")
+    )
+    floor: Quantity | None = field(
+        default=None, metadata=doc("as what a lower level before counts in ratio_to_baseline")
+    )
     ratio_to_baseline: Limit | None = field(default=None, metadata=doc("against before the onset"))
     ratio_to_peers: Limit | None = field(default=None, metadata=doc("against the median of at least two others"))
     share: Limit | None = field(default=None, metadata=doc("of the whole over all places, at least two"))
@@ -145,8 +151,15 @@ class MetricTest:
         if self.rest and self.unit != "ratio":
             raise FieldError("rest", f"is for ratios, and {self.name} here is in {self.unit}")
         self._check_minus()
+        self._check_shares()
         if self.counts and (self.divide_by or CATALOG[self.name].kind is not MetricKind.COUNTER):
             raise FieldError("reduce", f"{self.reduce.value} is for counters, and {self.name} here is none")
+
+    def _check_shares(self) -> None:
+        if self.out_of is not None and (self.reduce is not Reduce.INCREASE or self._against):
+            raise FieldError("out_of", "is for the increase of a counter against above or below")
+        if self.floor is not None and (self.ratio_to_baseline is None or self.ratio_to_baseline.above is None):
+            raise FieldError("floor", "is for a rise: ratio_to_baseline with above")
 
     def _check_minus(self) -> None:
         if self.minus is None:
@@ -170,6 +183,8 @@ class MetricTest:
     @property
     def unit(self) -> str:
         """Of the value: a ratio where like is divided by like, and tokens for tokens a request."""
+        if self.out_of is not None:
+            return "ratio"
         unit = CATALOG[self.name].unit
         return "ratio" if self.divide_by and CATALOG[self.divide_by].unit == unit else unit
 

@@ -607,6 +607,48 @@ def test_an_engine_that_was_last_read_long_ago_is_not_taken_for_today_s():
     assert metric_finding(GAP, *node.at(Scope.INSTANCE, 1)).state is not PRESENT
 
 
+# --- from next to nothing, and out of all that was asked ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("then", "state"), [(0.2, ABSENT), (0.9, PRESENT)])
+def test_a_rise_from_nothing_counts_from_the_floor_on(then: float, state: EvidenceState):
+    """One segment sent again within a reading is no lossy way, on whatever quiet night."""
+    test = MetricTest(
+        "system_network_tcp_retransmits_per_second", over=600.0, ratio_to_baseline=Limit(above=3.0), floor=0.15
+    )
+    node = Node()
+    node.gauge(test.name, 0.0, then=then, host_name="n1")
+
+    found = metric_finding(test, *node.at(Scope.SERVICE, 0))
+    assert found.state is state
+    assert found.words["baseline"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("failed", "answered", "state", "told"),
+    [(2.0, 0.0, PRESENT, "100"), (2.0, 8.0, ABSENT, "20 %"), (0.1, 0.0, UNKNOWN, "")],
+    ids=["nobody is there", "now and then", "two of them"],
+)
+def test_connections_that_fail_are_seen_beside_those_that_come_about(
+    failed: float, answered: float, state: EvidenceState, told: str
+):
+    """Who answers most of what he is asked can be reached; another upstream's answers say nothing of him."""
+    test = MetricTest(
+        "http_server_refusals_total", over=5.0, match={"reason": "connect_failure"}, by="service", reduce=Reduce.INCREASE,
+        out_of=Watched("http_server_requests_total"), above=0.6,
+    )  # fmt: skip
+    node = Node()
+    node.counter(test.name, failed, service="chat", reason="connect_failure", upstream="r1")
+    asked = {"service": "chat", "answered_by": "upstream"}
+    node.counter("http_server_requests_total", failed, outcome="5xx", upstream="r1", **asked)
+    node.counter("http_server_requests_total", answered, outcome="ok", upstream="r1", **asked)
+    node.counter("http_server_requests_total", 50.0, outcome="ok", upstream="r2", **asked)
+
+    found = metric_finding(test, *node.at(Scope.SERVICE, 0))
+    assert found.state is state
+    assert found.words.get("value", "").startswith(told)
+
+
 # --- against what people set time-outs to ---------------------------------------------------------------------------
 
 ROUND = MetricTest(

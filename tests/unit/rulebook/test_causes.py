@@ -83,6 +83,8 @@ def test_shipped_causes_are_sound():
         ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: http_server_requests_total, over: 1m, rise: {above: 1}, minus: {name: http_server_requests_total}}", 22, "is for readings"),
         ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, past_round: {below: 1}}", 22, "expected a metric in seconds"),
         ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, above: 1, rise: {above: 1}}", 22, "exactly one of above/below"),
+        ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, above: 1, out_of: {name: hw_gpu_up}}", 22, "is for the increase"),
+        ("log: {class: vram_exhaustion, in: 5m}", "metric: {name: hw_gpu_up, over: 1m, ratio_to_baseline: {below: 1}, floor: 1}", 22, "is for a rise"),
         ("in: 5m}", "in: 5m, jump: 0.5}", 22, "more than 1"),
         ("log: {class: vram_exhaustion, in: 5m}", "event: {kind: change, in: long}", 22, "expected a duration"),
         ("log: {class: vram_exhaustion, in: 5m}", "template: {in: 10m}", 22, "expected up to 5m"),
