@@ -46,42 +46,54 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 def causes_page() -> str:
     """docs/causes.md."""
     causes = load_causes([shipped_rules()])
-    titles = {rule.cause: rule.title for rule in causes}
     lines = [
         "# Causes",
         "",
         _NOTICE.format(source="rules/causes/ and rules/logs/"),
         "",
-        "What the daemon can name as the cause of an incident, and what it looks at to tell. A cause starts from its",
-        "*prior*, the share of past incidents it explains. Each clause of evidence multiplies the odds by its factor:",
-        "one when it is present, the other when it was tested and is absent; what cannot be tested multiplies by 1.",
-        "Clauses of one *family* share one vote, the strongest. A **specific** clause shows this cause and hardly any",
-        "other; a cause needs one, and two families whose vote is 1.5 or more, to be named. A **necessary** clause that was",
-        "tested and is absent",
-        "rules the cause out. A *state* is named only when no trigger or fault that leads to it is present, and when no",
-        "term of the load rose before it that its own clauses do not *stand for*.",
+        "What the daemon can name as the cause of an incident. **On call?** Each cause begins with what happens and how you",
+        "check it by hand, and with what to do. The table below that is what the daemon looks at; the page of an incident",
+        "shows the same rows with what was found.",
+        "",
+        *_overview(causes),
+        "",
+        "## How an answer comes about",
+        "",
+        "A cause starts from its *prior*, the share of past incidents it explains. Each clause of evidence multiplies the",
+        "odds by its factor: one when it is present, the other when it was tested and is absent; what cannot be tested",
+        "multiplies by 1. Clauses of one *family* share one vote, the strongest. A **specific** clause shows this cause and",
+        "hardly any other; a cause needs one, and two families whose vote is 1.5 or more, to be named. A **necessary** clause",
+        "that was tested and is absent rules the cause out. *Trigger* and *fault* are roots. A *state* is how they hurt: it is",
+        "named only when no trigger or fault that leads to it is present, and when no term of the load rose before it that its",
+        "own clauses do not *stand for*.",
         "",
         *_about_priors(),
-        "",
-        *table(
-            ("cause", "level", "looked for on each", "prior", "it can move to", "leads to"),
-            (
-                (f"[{rule.title}](#{rule.cause})", rule.level.value, _scope(rule), format_quantity(rule.prior, "ratio"),
-                 " to ".join(format_quantity(round(each, 3), "ratio") for each in priors.bounds(rule.prior)),
-                 ", ".join(titles[cause] for cause in rule.leads_to) or "–")
-                for rule in causes
-            ),
-        ),
-    ]  # fmt: skip
+    ]
     for rule in causes:
         lines += ["", *_cause(rule)]
     lines += ["", *_log_classes(causes)]
     return "\n".join(lines) + "\n"
 
 
+def _overview(causes: Sequence[CauseRule]) -> Iterator[str]:
+    titles = {rule.cause: rule.title for rule in causes}
+    rows = (
+        (
+            f"[{rule.title}](#{rule.cause})",
+            rule.level.value,
+            _scope(rule),
+            format_quantity(rule.prior, "ratio"),
+            " to ".join(format_quantity(round(each, 3), "ratio") for each in priors.bounds(rule.prior)),
+            ", ".join(titles[cause] for cause in rule.leads_to) or "–",
+        )
+        for rule in causes
+    )
+    yield from table(("cause", "level", "looked for on each", "prior", "it can move to", "leads to"), rows)
+
+
 def _about_priors() -> Iterator[str]:
     weight, most = f"{priors.WEIGHT:.0f}", format_quantity(priors.MAX_SHOWN, "ratio")
-    yield "The priors below are the files': estimates. `aiops incidents confirm ID` and `aiops incidents reject ID` (with"
+    yield "The priors above are the files': estimates. `aiops incidents confirm ID` and `aiops incidents reject ID` (with"
     yield f"`--cause` when somebody knows what it was) count on top of them. A file's prior is worth {weight} incidents, so that"
     yield "one word at most doubles that of the rarest cause, and the node's own count weighs as much as the file after as"
     yield f"many: with *k* incidents of a cause among *n* of which it is known, its prior is ({weight} × prior + k) / ({weight} + n)."
@@ -100,6 +112,10 @@ def _cause(rule: CauseRule) -> Iterator[str]:
     yield f'<a id="{rule.cause}"></a>'
     yield f"## {rule.title}"
     yield ""
+    if rule.about:
+        yield from (rule.about, "")
+    yield f"**What to do.** {rule.advice}" + (f" Runbook: <{rule.runbook_url}>" if rule.runbook_url else "")
+    yield ""
     yield (
         f"`{rule.cause}`: a {rule.level.value} of one {_scope(rule)}. Explains {explains}; its traces may start "
         f"{format_duration(rule.lead)} before the first failure."
@@ -108,11 +124,6 @@ def _cause(rule: CauseRule) -> Iterator[str]:
     yield from table(
         ("evidence", "present when", "family", "present", "absent", "source"), map(clause_row, rule.evidence)
     )
-    yield ""
-    yield f"**What to do.** {rule.advice}"
-    if rule.runbook_url:
-        yield ""
-        yield f"Runbook: <{rule.runbook_url}>"
 
 
 def _scope(rule: CauseRule) -> str:

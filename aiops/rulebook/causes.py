@@ -173,6 +173,7 @@ class CauseRule:
     leads_to: tuple[str, ...] = field(default=(), metadata=doc("causes it brings about, in order"))
     narrows: bool = field(default=False, metadata=doc("told of one replica where nearly all bad answers come from it"))
     runbook_url: str = ""
+    about: str = field(default="", metadata=doc("what happens and how a person checks it; for docs/causes.md"))
 
     def __post_init__(self) -> None:
         _require_name("cause", self.cause)

@@ -181,6 +181,14 @@ def test_causes_that_lead_round_in_a_circle_are_refused_each_with_its_line(tmp_p
     assert "dd.yaml" not in told
 
 
+@pytest.mark.parametrize("rule", load_causes([shipped_rules()]), ids=lambda rule: rule.cause)
+def test_a_shipped_cause_explains_itself_to_whoever_is_on_call(rule):
+    """What happens, how a person checks it, what to do, and where more is written."""
+    assert "To check: " in rule.about
+    assert rule.advice
+    assert rule.runbook_url.startswith("https://")
+
+
 def test_every_log_class_feeds_a_cause():
     """Lines that are recognised and then looked at by nobody cost time and explain nothing."""
     assert unfed_classes([shipped_rules()], load_causes([shipped_rules()])) == ()
