@@ -8,7 +8,7 @@ that is known: one that is still being learned says something new all the time.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -43,20 +43,7 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
         for w in scene.view.windows("log_records_total", {"log_class": test.log_class})
         if _asked_of(test, w.labels, scene, place)
     ]
-    count, before, onset = 0.0, 0.0, None
-    for window in filter(scene.moves, windows):
-        part = cut_with_reference(window, start_s, end_s)
-        if part.at_s.size < 2:
-            continue
-        count += increase(part.values)
-        earlier = cut(window, scene.view.start_s, start_s)
-        if test.jump and earlier.at_s.size > 1:
-            before += increase(earlier.values) / float(np.ptp(earlier.at_s)) * float(np.ptp(part.at_s))
-        moved = np.flatnonzero(np.diff(part.values) != 0)
-        if moved.size:
-            first, by = int(moved[0]), int(moved[0]) + 1
-            began = Onset(float(part.at_s[first]) - test.told_after, float(part.at_s[by]))
-            onset = began if onset is None or began.by_s < onset.by_s else onset
+    count, before, onset = _counted(test, windows, scene, start_s, end_s)
     refs = tuple(SeriesRef("log_records_total", w.labels) for w in windows)
     words = {
         "count": f"{count:.0f}",
@@ -79,6 +66,27 @@ def log_finding(test: LogTest, scene: Scene, place: Place) -> Finding:
     if not count and not _followed(scene, place):
         return unknown(f"no log of {clean(place.text)} is followed", refs)
     return Finding(EvidenceState.ABSENT, words, series=refs)
+
+
+def _counted(
+    test: LogTest, windows: Iterable[Window], scene: Scene, start_s: float, end_s: float
+) -> tuple[float, float, Onset | None]:
+    """How many lines there were, how many are usual in as long a time where a jump is asked for, and when they began."""
+    count, before, onset = 0.0, 0.0, None
+    for window in filter(scene.moves, windows):
+        part = cut_with_reference(window, start_s, end_s)
+        if part.at_s.size < 2:
+            continue
+        count += increase(part.values)
+        earlier = cut(window, scene.view.start_s, start_s)
+        if test.jump and earlier.at_s.size > 1:
+            before += increase(earlier.values) / float(np.ptp(earlier.at_s)) * float(np.ptp(part.at_s))
+        moved = np.flatnonzero(np.diff(part.values) != 0)
+        if moved.size:
+            first, by = int(moved[0]), int(moved[0]) + 1
+            began = Onset(float(part.at_s[first]) - test.told_after, float(part.at_s[by]))
+            onset = began if onset is None or began.by_s < onset.by_s else onset
+    return count, before, onset
 
 
 def template_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:

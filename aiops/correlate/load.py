@@ -12,10 +12,11 @@ of others.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from aiops.correlate.arrivals import arrivals_change
 from aiops.correlate.pace import Demand, Pace, PaceShift, pace_shift, typical
@@ -24,13 +25,16 @@ from aiops.correlate.terms import MIN_BASELINE_S, SEARCH_S, TermChange, of_servi
 from aiops.correlate.topology import Topology
 from aiops.correlate.view import View
 from aiops.model import SeriesRef
+from aiops.ports import Window
 from aiops.rulebook.clauses import Term
-from aiops.stats import Floats, median, robust_scale
+from aiops.stats import Floats, increase, median, robust_scale
 
 _SETTLE_S = 60.0
 """Work and pace are read this long after the first refusal: refusing changes neither."""
-_STEP_S = 5.0
-"""Between readings of work: shorter steps hold too few requests."""
+_STEPS_S = (5.0, 30.0)
+"""Between readings of work, at least and at most: as short as there are requests enough."""
+_ENOUGH = 10.0
+"""Requests that end between two readings of work, on average; fewer are too noisy a mean."""
 _EARLY_S = 20.0
 """Until so long after the first refusal a rise of work may not have shown in two readings yet."""
 _FEW_READINGS = 3
@@ -155,7 +159,7 @@ def demand_of(arrived: TermChange, worked: TermChange) -> Demand:
 
 def work_change(view: View, topology: Topology, first_bad_s: float) -> TermChange:
     """How the tokens a request changed: uncached prompt tokens and generated ones."""
-    at_s, tokens = tokens_a_request(view, topology)
+    at_s, tokens, step_s = tokens_a_request(view, topology)
     refs = tuple(
         SeriesRef("gen_ai_server_generation_tokens_total", w.labels)
         for w in of_service(view, topology, "gen_ai_server_generation_tokens_total")
@@ -165,25 +169,30 @@ def work_change(view: View, topology: Topology, first_bad_s: float) -> TermChang
     if first_bad_s - at_s[0] < MIN_BASELINE_S:
         return TermChange(None, missing=f"less than {MIN_BASELINE_S:.0f} s of history", series=refs)
     seen = at_s <= first_bad_s + _SETTLE_S
-    step = _log_step(at_s[seen], tokens[seen], first_bad_s, floor=0.05)
-    if view.now_s < first_bad_s + _EARLY_S and _seems_to_rise(at_s, tokens, first_bad_s, step):
+    step = level_step(
+        at_s[seen], np.log(tokens[seen]),
+        earliest_s=first_bad_s - SEARCH_S,
+        latest_s=first_bad_s + 5.0 + step_s,  # the first reading of a new level may be half of the old one
+        floor=0.05, min_before_s=MIN_BASELINE_S / 2, apart=True,
+    )  # fmt: skip
+    old = at_s < (first_bad_s - step_s if step is None else step.onset.by_s)
+    if view.now_s < first_bad_s + _EARLY_S and _seems_to_rise(np.log(tokens), old, step):
         return TermChange(None, missing="too few requests ended since then", series=refs, waits=True)
     return _term(step, refs)
 
 
-def _seems_to_rise(at_s: Floats, tokens: Floats, first_bad_s: float, step: Step | None) -> bool:
+def _seems_to_rise(log_tokens: Floats, old: npt.NDArray[np.bool_], step: Step | None) -> bool:
     """Whether a reading since shortly before the first refusal stands out, though too few are there to make a level."""
-    old = at_s < (first_bad_s - _STEP_S if step is None else step.onset.by_s)
-    past, last = np.log(tokens[old]), np.log(tokens[~old])
+    past, last = log_tokens[old], log_tokens[~old]
     if past.size < _FEW_READINGS or not last.size or (step is not None and last.size >= _FEW_READINGS):
         return False
     level = median(past) if step is None else step.after
     return float(last.max()) - level > max(2.0 * robust_scale(past, 0.05), _MATERIAL)
 
 
-def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
+def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats, float]:
     """
-    Tokens a request between readings of all replicas together: times (n,), tokens (n,).
+    Tokens a request between readings of all replicas together: times (n,), tokens (n,), and the seconds between them.
 
     In an overload finished requests lag behind their tokens. So prompt tokens are divided by requests begun (finished
     plus the change of those running), generated ones by the mean of begun and finished. Where more end than begin it is
@@ -191,13 +200,15 @@ def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
     """
     names = ("requests_finished_total", "prompt_tokens_total", "generation_tokens_total", "requests_running")
     found = {name: of_service(view, topology, f"gen_ai_server_{name}") for name in names}
+    nothing = np.empty(0), np.empty(0), _STEPS_S[0]
     if not all(found.values()):
-        return np.empty(0), np.empty(0)
+        return nothing
     flat = [w for windows in found.values() for w in windows]
     start, end = min(float(w.at_s[0]) for w in flat), max(float(w.at_s[-1]) for w in flat)
-    if end - start < 10.0:
-        return np.empty(0), np.empty(0)
-    edges = np.arange(start, end + 1e-9, _STEP_S)
+    if end - start < 2 * _STEPS_S[0]:
+        return nothing
+    step_s = _spacing(found["requests_finished_total"])
+    edges = np.arange(start, end + 1e-9, step_s)
     sums = {name: sum((np.interp(edges, w.at_s, w.values) for w in ws), np.zeros(1)) for name, ws in found.items()}
     cached = [
         np.interp(edges, w.at_s, w.values)
@@ -210,19 +221,16 @@ def tokens_a_request(view: View, topology: Topology) -> tuple[Floats, Floats]:
     begun, between = finished + np.maximum(growth, 0.0), finished + np.maximum(growth, 0.0) / 2
     whole = (asked >= 0) & (found_cached >= 0) & (generated >= 0)  # no counter began anew
     good = whole & (finished >= 5) & (begun >= 5) & (prompt + generated > 0)
-    return edges[1:][good], prompt[good] / begun[good] + generated[good] / between[good]
+    return edges[1:][good], prompt[good] / begun[good] + generated[good] / between[good], step_s
 
 
-def _log_step(at_s: Floats, values: Floats, first_bad_s: float, *, floor: float) -> Step | None:
-    return level_step(
-        at_s,
-        np.log(values),
-        earliest_s=first_bad_s - SEARCH_S,
-        latest_s=first_bad_s + 5.0 + _STEP_S,  # the first reading of a new level may be half of the old one
-        floor=floor,
-        min_before_s=MIN_BASELINE_S / 2,
-        apart=True,
-    )
+def _spacing(finished: Sequence[Window]) -> float:
+    """Seconds between readings of work, in whole shortest steps: a large model may answer one request in two seconds."""
+    a_second = sum(increase(w.values) / max(float(np.ptp(w.at_s)), 1.0) for w in finished)
+    shortest, longest = _STEPS_S
+    if a_second * longest <= _ENOUGH:
+        return longest
+    return max(shortest * math.ceil(_ENOUGH / a_second / shortest), shortest)
 
 
 def _term(step: Step | None, series: tuple[SeriesRef, ...]) -> TermChange:

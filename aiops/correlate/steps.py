@@ -105,26 +105,34 @@ def level_step(  # noqa: PLR0913 - each is a different quantity of the same sear
     Returns:
         Medians before and after; None when they lie less than four robust spreads apart.
     """
-    n = values.size
-    cuts = np.arange(_MIN_NORMAL, n - _MIN_ABNORMAL + 1)
-    if cuts.size == 0:
+    cut = _most_likely_cut(at_s, values, earliest_s, latest_s, min_before_s)
+    if cut is None:
         return None
-    firsts = at_s[cuts]
-    allowed = (firsts >= earliest_s) & (firsts <= latest_s) & (at_s[cuts - 1] - at_s[0] >= min_before_s)
-    cuts = cuts[allowed]
-    if cuts.size == 0:
-        return None
-    total = np.empty(n + 1)
-    total[0] = 0.0
-    values.cumsum(out=total[1:])
-    gap = (total[-1] - total[cuts]) / (n - cuts) - total[cuts] / cuts
-    cut = int(cuts[(cuts * (n - cuts) / n * gap * gap).argmax()])
     past, present = values[:cut], values[cut:]
     before, after = median(past), median(present)
     spreads = abs(after - before) / robust_scale(past, floor)
     if spreads < _MIN_SPREADS and not (apart and spreads >= _MIN_SPREADS / 2 and _lie_apart(past, present)):
         return None
     return Step(before, after, Onset(float(at_s[cut - 1]), float(at_s[cut])))
+
+
+def _most_likely_cut(
+    at_s: Floats, values: Floats, earliest_s: float, latest_s: float, min_before_s: float
+) -> int | None:
+    """Where what is left of the spread is least when each side has its own mean; None where no cut is allowed."""
+    n = values.size
+    cuts = np.arange(_MIN_NORMAL, n - _MIN_ABNORMAL + 1)
+    if cuts.size == 0:
+        return None
+    firsts = at_s[cuts]
+    cuts = cuts[(firsts >= earliest_s) & (firsts <= latest_s) & (at_s[cuts - 1] - at_s[0] >= min_before_s)]
+    if cuts.size == 0:
+        return None
+    total = np.empty(n + 1)
+    total[0] = 0.0
+    values.cumsum(out=total[1:])
+    gap = (total[-1] - total[cuts]) / (n - cuts) - total[cuts] / cuts
+    return int(cuts[(cuts * (n - cuts) / n * gap * gap).argmax()])
 
 
 def _lie_apart(past: Floats, present: Floats) -> bool:

@@ -490,3 +490,14 @@ def test_level_work_is_not_waited_for():
 
     assert not found.waits
     assert found.holds(Term.ARRIVALS, 0.6)
+
+
+def test_a_large_model_with_a_request_in_two_seconds_has_a_measure_of_work():
+    """Readings are as far apart as it takes to see some requests end."""
+    service = Service(work=2.0)
+    for name in ("requests_finished_total", "prompt_tokens_total", "generation_tokens_total", "requests_running"):
+        for held in service.series.held[f"gen_ai_server_{name}"].values():
+            held.update({at: value / 40.0 for at, value in held.items()})
+    found = service.account().terms[Term.WORK]
+
+    assert found.change == pytest.approx(math.log(2.0), abs=0.15)
