@@ -18,6 +18,8 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -129,57 +131,80 @@ def delays(gaps: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def measure(folder: Path, seconds: float) -> dict:
-    reference_node.build_cards(folder)
-    cards = folder / "cards"
-    healthy_cards = cards.read_text()
-    logs = [folder / "server.log", folder / "access.log"]
-    for log in logs:
-        log.touch()
-    servers = {"well": Server(), "silent": Server(), "endless": Server()}
-    names = {name: f"127.0.0.1:{server.server_address[1]}" for name, server in servers.items()}
-    port = node_agents.free_port()
-    settings = {
-        "web": {"listen": f"127.0.0.1:{port}"},
-        "state": {"dir": str(folder / "state")},
-        "collect": {
+@dataclass(frozen=True)
+class House:
+    """Sources that a daemon is told to watch, and that can be made sick."""
+
+    folder: Path
+    cards: Path
+    """State of the stub's cards."""
+    servers: Mapping[str, Server]
+    port: int
+
+    @classmethod
+    def build(cls, folder: Path) -> House:
+        reference_node.build_cards(folder)
+        for name in ("server.log", "access.log"):
+            (folder / name).touch()
+        servers = {mood: Server() for mood in ("well", "silent", "endless")}
+        return cls(folder, folder / "cards", servers, node_agents.free_port())
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Addresses of the servers."""
+        return {name: f"127.0.0.1:{server.server_address[1]}" for name, server in self.servers.items()}
+
+    def settings(self) -> Path:
+        """The daemon's, in a file."""
+        targets = [{"url": f"http://{name}/metrics"} for name in self.names.values()]
+        collect = {
             **{name: {"interval": f"{every:g}s"} for name, every in INTERVALS_S.items()},
             "gpu_nvml": {"interval": "1s", "deadline": "2s"},
-            "inference": {"interval": "1s", "discover": False, "targets": [{"url": f"http://{name}/metrics"} for name in names.values()]},
-            "access_log": {"interval": "1s", "discover": False, "paths": [str(logs[1])]},
-            "log_tail": {"interval": "1s", "discover": False, "files": [{"path": str(logs[0])}]},
+            "inference": {"interval": "1s", "discover": False, "targets": targets},
+            "access_log": {"interval": "1s", "discover": False, "paths": [str(self.folder / "access.log")]},
+            "log_tail": {"interval": "1s", "discover": False, "files": [{"path": str(self.folder / "server.log")}]},
             "journal": {"enabled": False}, "kernel_log": {"enabled": False}, "dcgm": {"enabled": False},
-        },
-    }  # fmt: skip
-    file = folder / "aiops.yaml"
-    file.write_text(json.dumps(settings))
-    environment = {"LD_LIBRARY_PATH": str(folder / "nvml"), "NVML_STUB_STATE": str(cards)}
-    url = f"http://127.0.0.1:{port}"
-    with contextlib.ExitStack() as stack:
-        agent = stack.enter_context(
-            node_agents.started(
-                "aiops", [sys.executable, "-m", "aiops", "run", "-c", str(file)], f"{url}/metrics", folder, environment
-            )
-        )
-        watch = Watch(url)
-        watch.during(5.0)
-        before = watch.during(HEALTHY_S)
-        with dead_mount(folder / "models"):
-            cards.write_text(healthy_cards + "hang=nvmlDeviceGetTemperature\n")
-            servers["silent"].mood, servers["endless"].mood = "silent", "endless"
-            sick = watch.during(seconds)
-            firing, up_while_sick = watch.firing(), watch.up()
-            responding = watch.gauge("hw_gpu_driver_responding")
-            mount = str(folder / "models").encode() in b"".join(
-                re.findall(rb"^system_filesystem_responding.* 0\.0$", watch.page, re.MULTILINE)
-            )
-        cards.write_text(healthy_cards)
-        for server in servers.values():
+        }  # fmt: skip
+        listen, state = f"127.0.0.1:{self.port}", str(self.folder / "state")
+        file = self.folder / "aiops.yaml"
+        file.write_text(json.dumps({"web": {"listen": listen}, "state": {"dir": state}, "collect": collect}))
+        return file
+
+    @contextlib.contextmanager
+    def sick(self) -> Iterator[None]:
+        """Four sources hang; afterwards all are well again."""
+        healthy_cards = self.cards.read_text()
+        with dead_mount(self.folder / "models"):
+            self.cards.write_text(healthy_cards + "hang=nvmlDeviceGetTemperature\n")
+            for mood in ("silent", "endless"):
+                self.servers[mood].mood = mood
+            yield
+        self.cards.write_text(healthy_cards)
+        for server in self.servers.values():
             server.mood = "healthy"
             server.released.set()
-        recovered_s = wait_until_well(watch, names)
+
+
+def measure(folder: Path, seconds: float) -> dict:
+    house = House.build(folder)
+    environment = {"LD_LIBRARY_PATH": str(folder / "nvml"), "NVML_STUB_STATE": str(house.cards)}
+    command = [sys.executable, "-m", "aiops", "run", "-c", str(house.settings())]
+    with node_agents.started("aiops", command, f"{house.url}/metrics", folder, environment) as agent:
+        watch = Watch(house.url)
+        watch.during(5.0)
+        before = watch.during(HEALTHY_S)
+        with house.sick():
+            sick = watch.during(seconds)
+            firing = watch.firing()
+            seen = while_sick(watch, house, firing)
+        recovered_s = wait_until_well(watch, house.names)
         threads = len(list(Path(f"/proc/{agent.process.pid}/task").iterdir()))
         rss_bytes = node_agents.usage(agent.process.pid).rss_bytes
+    late = [row["p99_s"] for name, row in delays(sick).items() if name not in SICK]
     return {
         "settings": {"sick_s": seconds, "healthy_s": HEALTHY_S, "intervals_s": INTERVALS_S},
         "delays_healthy": delays(before),
@@ -189,15 +214,23 @@ def measure(folder: Path, seconds: float) -> dict:
         "threads_after": threads,
         "rss_bytes_after": rss_bytes,
         "held": {
-            "others_p99_delay_at_most_1s": all(
-                row["p99_s"] <= 1.0 for name, row in delays(sick).items() if name not in SICK
-            ),
-            "healthy_server_seen": up_while_sick.get(names["well"]) is True,
-            "sick_servers_down": not up_while_sick.get(names["silent"]) and not up_while_sick.get(names["endless"]),
-            "driver_hung_said_once": responding == 0.0 and firing.count("GpuDriverHung") == 1,
-            "dead_mount_named": mount,
+            "others_p99_delay_at_most_1s": all(p99_s <= 1.0 for p99_s in late),
+            **seen,
             "recovered_by_itself": recovered_s is not None,
         },
+    }
+
+
+def while_sick(watch: Watch, house: House, firing: Sequence[str]) -> dict[str, bool]:
+    """Whether each sick source, and no other, was told."""
+    up, names = watch.up(), house.names
+    lost = b"".join(re.findall(rb"^system_filesystem_responding.* 0\.0$", watch.page, re.MULTILINE))
+    responding = watch.gauge("hw_gpu_driver_responding")
+    return {
+        "healthy_server_seen": up.get(names["well"]) is True,
+        "sick_servers_down": not up.get(names["silent"]) and not up.get(names["endless"]),
+        "driver_hung_said_once": responding == 0.0 and firing.count("GpuDriverHung") == 1,
+        "dead_mount_named": str(house.folder / "models").encode() in lost,
     }
 
 

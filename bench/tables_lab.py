@@ -34,7 +34,7 @@ def lab(result: Mapping) -> Iterator[str]:
 
 def reached(found: Mapping) -> dict[str, dict]:
     """Each goal with what was measured; what no run asked for is left out."""
-    faults, calibrated = found["faults"], found["calibration"]["first"]
+    faults = found["faults"]
     everywhere, apart = faults.get("all"), faults.get("nginx, sglang")
     shares: dict[str, tuple[Mapping | None, float]] = {
         "first cause right": (everywhere and everywhere["first"], GOALS["first"]),
@@ -56,6 +56,13 @@ def reached(found: Mapping) -> dict[str, dict]:
         for name, (held, goal) in shares.items()
         if held and held["of"]
     }
+    return rows | _numbers(found)
+
+
+def _numbers(found: Mapping) -> dict[str, dict]:
+    """Goals that are no share of runs."""
+    rows: dict[str, dict] = {}
+    calibrated, everywhere = found["calibration"]["first"], found["faults"].get("all")
     if everywhere:
         low = everywhere["first"]["low"]
         rows["first cause right, Wilson's lower bound"] = {

@@ -67,6 +67,11 @@ def causes_page() -> str:
         "named only when no trigger or fault that leads to it is present, and when no term of the load rose before it that its",
         "own clauses do not *stand for*.",
         "",
+        'Times count from the first bad answer: "since 30 s before" is what was seen from then until now. *Load* over',
+        "*capacity* is taken apart into arrivals (first attempts a second), work (uncached tokens a request), pace (seconds a",
+        "token) and capacity (ready replicas): the term that holds at least 60 % of the rise is where the root is looked for.",
+        "Classes of log lines stand [at the end](#log-classes).",
+        "",
         *_about_priors(),
     ]
     for rule in causes:
