@@ -15,6 +15,7 @@ from aiops.correlate.news import with_news
 from aiops.correlate.rank import Weighed, weigh, weigh_all, weigh_possible
 from aiops.correlate.scene import IncidentContext, Scene
 from aiops.correlate.second import Only, Rest, second_look, stood
+from aiops.correlate.tempo import states_may_lead
 from aiops.correlate.verdicts import Bench, stood_for
 from aiops.model import Diagnosis, DiagnosisStatus, LogTemplate, Mover, Verdict
 from aiops.ports import EventReader, SeriesReader, TemplateReader
@@ -22,10 +23,6 @@ from aiops.rulebook.causes import CauseRule, reachable
 from aiops.rulebook.clauses import ROOT_SHARE, LoadTest
 from aiops.rulebook.priors import MAX_SHOWN
 
-_STATES_AFTER_S = 12.0
-"""A state may be named this long after the incident opened: by then triggers had time to show in the data."""
-_STATES_WAIT_S = 20.0
-"""… while requests that would show a trigger are still under way, only after this long."""
 _MAX_TEMPLATES = 20
 
 
@@ -78,12 +75,12 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the question, five sources, and how th
 
 def _bench(scene: Scene, causes: Sequence[CauseRule], most_shown: float) -> Bench:
     """All causes weighed, with what is beside the first of them."""
-    waited_s = scene.now_s - scene.context.opened_at_s
+    sought_s, hurt_s = scene.now_s - scene.context.opened_at_s, scene.now_s - scene.context.first_bad_s
     weighed = weigh_all(causes, scene, most_shown)
     bench = Bench(
         weighed=weighed,
         leads=reachable(causes),
-        states_may_lead=waited_s >= (_STATES_WAIT_S if scene.load.waits else _STATES_AFTER_S),
+        states_may_lead=states_may_lead(sought_s, hurt_s, waits=scene.load.waits),
         sharers=_sharers(causes, weighed, scene.load),
         risen=scene.load.risen(ROOT_SHARE),
         risen_at={term: found.onset for term, found in scene.load.terms.items() if found.onset is not None},

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_STATES_AFTER_S = 12.0
+"""A state may be named this long after the incident opened: by then triggers had time to show in the data."""
+_STATES_WAIT_S = 20.0
+"""… while requests that would show a trigger are still under way, only after this long."""
+_NOTICED_S = 5.0
+"""Half of all spikes are noticed within this time of the first bad answer; what was noticed later had longer to show."""
+_READ_S = 5.0
+"""Collectors read once a second then: by now every page was read several times since the incident opened."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
@@ -46,3 +55,16 @@ class Tempo:
             hurt_s: How long users have been hurt.
         """
         return sought_s >= self.give_up_s or (sought_s >= self.least_s and hurt_s >= self.owed_s)
+
+
+def states_may_lead(sought_s: float, hurt_s: float, *, waits: bool) -> bool:
+    """
+    Whether triggers had time to show in the data.
+
+    Args:
+        sought_s: How long a cause has been sought.
+        hurt_s: How long users have been hurt.
+        waits: Whether requests that would show a trigger are still under way.
+    """
+    after_s = _STATES_WAIT_S if waits else _STATES_AFTER_S
+    return sought_s >= after_s or (sought_s >= _READ_S and hurt_s >= after_s + _NOTICED_S)
