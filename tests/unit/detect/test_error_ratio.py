@@ -88,6 +88,17 @@ def test_a_real_spike_is_found_within_seconds(rate: int, within_s: int, seed: in
     assert min(gateway.breaches) <= 120 + within_s
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("rate", "bad", "within_s"), [(12, 0.05, 30), (50, 0.028, 20)])
+def test_a_few_bad_answers_in_a_hundred_are_found_as_soon_as_they_are_many(
+    rate: int, bad: float, within_s: int, seed: int
+):
+    """What one in twenty says at twelve requests a second, one in thirty-five says at fifty."""
+    gateway = Gateway(spike_of()).live(traffic(300, rate, seed=seed)).live(traffic(40, rate, bad, seed=seed + 100))
+
+    assert min(gateway.breaches) <= 300 + within_s
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("rate", [1, 3, 10, 30, 100])
 @pytest.mark.parametrize("bad", [0.0, 0.001, 0.01])
