@@ -5,7 +5,8 @@ A recording as files: what the tape says, in a folder (docs/adr/0008-record-and-
 like stands beside like; but a recording that is cut off must be good up to the cut. So it is written by the minute:
 each minute is a gzip member of its own in which families and series stand together, and the order in which samples came
 is kept beside it, in ``meta.json``, as lists of series numbers that mostly repeat. Series are numbered as they first
-appear in the file.
+appear in the file. A sample that revises an older one, or is of the same millisecond, is written as a remark: Prometheus'
+backfill refuses a file in which a series goes back in time.
 
 Whatever happens to this process or its disk, the folder holds whole minutes: ``meta.json`` is replaced after a minute's
 other files were written, and says of a recording that was not ended that it was not.
@@ -28,9 +29,13 @@ from aiops.catalog import CATALOG, MetricKind
 from aiops.errors import RecordingError
 from aiops.export.tape import FORMAT
 
+REVISED = "# HELP aiops_revised "
+"""Before a sample that is not newer than the one before it of its series."""
 SAMPLES, LOGS, EVENTS, META = "samples.om.gz", "logs.jsonl.gz", "events.jsonl", "meta.json"
 MAX_BYTES = 2**30
 _MINUTE_S = 60.0
+_FAR_S = 1e15
+"""Times further away are none; their milliseconds need not be told apart."""
 _LEVEL = 9
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _GZIP = 31
@@ -47,6 +52,8 @@ class _Series:
     arrived: int
     number: int | None = None
     """Its place in the file; None until it stands there."""
+    newest_ms: int = -(2**63)
+    """As Prometheus reads times."""
     points: list[tuple[float, float]] = field(default_factory=list)
 
 
@@ -330,8 +337,12 @@ class _Held:
 
 
 def _points(series: _Series, points: Iterable[tuple[float, float]]) -> Iterator[str]:
-    # repr gives the shortest text that reads back as the same double
-    return (f"{series.name} {value!r} {at_s!r}\n" for at_s, value in points)
+    for at_s, value in points:
+        at_ms = int(max(min(at_s, _FAR_S), -_FAR_S) * 1000.0)
+        remark = "" if at_ms > series.newest_ms else REVISED
+        series.newest_ms = max(series.newest_ms, at_ms)
+        # repr gives the shortest text that reads back as the same double
+        yield f"{remark}{series.name} {value!r} {at_s!r}\n"
 
 
 def _type_of(metric: str) -> str:

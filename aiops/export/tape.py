@@ -39,9 +39,9 @@ from aiops.ports import Part, TemplateNotes, Window
 
 log = structlog.get_logger(__name__)
 
-FORMAT = 2
-"""Of recordings; one more whenever an older reader would misread it. 1 had no word of people."""
-READABLE = (1, 2)
+FORMAT = 3
+"""Of recordings; one more whenever an older reader would misread it. 1 had no word of people, 2 no remarks among the samples."""
+READABLE = (1, 2, 3)
 MAX_S = 86_400.0
 _MAX_WAITING_BYTES = 32 * 2**20
 """Some minutes of a large node, for a reader whose disk is slow."""

@@ -24,13 +24,14 @@ from typing import Any, Self
 import msgspec
 
 from aiops.errors import RecordingError
-from aiops.export.recording import EVENTS, LOGS, META, SAMPLES
+from aiops.export.recording import EVENTS, LOGS, META, REVISED, SAMPLES
 from aiops.export.tape import FORMAT, READABLE, Beginning, Ruling
 from aiops.model import Event, Labels, Sample, TemplateNote, from_json
 from aiops.ports import Part
 
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)",?')
 _ESCAPED = re.compile(r"\\(.)")
+_REVISED = REVISED.encode()
 _MAX_LINE_BYTES = 16 * 2**20
 
 
@@ -292,7 +293,9 @@ class _Samples:
     def _each(self) -> Iterator[tuple[int, float, float]]:
         while True:
             line = self._lines.next()
-            if line.startswith(b"#"):
+            if line.startswith(_REVISED):
+                line = line.removeprefix(_REVISED)
+            elif line.startswith(b"#"):
                 if line == b"# EOF":
                     raise self._lines.damaged(f"the text ends, and {META} says that more is to come")
                 continue

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aiops.export.recording import SAMPLES
+from aiops.export.recording import SAMPLES, RecordingFolder
 from aiops.model import to_json
 from aiops.replay.playing import play
 from aiops.replay.reading import Held, Recording, Took
@@ -149,3 +149,28 @@ def test_promtool_makes_blocks_of_a_recording(tmp_path: Path):
     assert len(dumped) == len(expected) > 1_000
     values = sorted(float(line.split("} ")[1].split(" ")[0]) for line in dumped)
     assert values == sorted(expected.values())
+
+
+@pytest.mark.external_service
+def test_promtool_takes_a_recording_in_which_samples_were_revised(tmp_path: Path):
+    """It commits every 5,000 samples, and refuses whatever is older than what it has committed."""
+    promtool = require_program("promtool")
+    folder = RecordingFolder(tmp_path / "r")
+    folder.take(b'["begin", {"format": 3}]')
+    for number in range(100):
+        folder.take(b'["series", %d, "http_server_arrival_rate", {"service": "s%d"}]' % (number, number))
+    every = json.dumps(list(range(100))).encode()
+    for second in range(200):
+        for at_s in (second, second - 2, second - 1, second):
+            times = json.dumps([18e8 + at_s] * 100).encode()
+            folder.take(b'["samples", "collected", %d, %b, %b, %b]' % (18e8 + second, every, every, times))
+        folder.take(b'["tick", "evaluate", %d]' % (18e8 + second))
+    folder.close("")
+    text = tmp_path / "samples.om"
+    text.write_bytes(gzip.decompress((tmp_path / "r" / SAMPLES).read_bytes()))
+
+    made = subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", str(text), str(tmp_path / "data")],
+        capture_output=True, text=True, check=False, timeout=60.0,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from aiops.errors import RecordingError
-from aiops.export.recording import META, RecordingFolder
+from aiops.export.recording import META, REVISED, SAMPLES, RecordingFolder
 from aiops.export.tape import Beginning, Sources, Tape, TapeBusy
 from aiops.model import Event, EventKind, Labels, Sample, TemplateNote
 from aiops.ports import Part
@@ -158,7 +159,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
 def test_a_recording_ends_at_its_largest_size_and_at_words_that_are_none(tmp_path):
     """Both ends are clean: what was written is a recording."""
     folder = RecordingFolder(tmp_path / "r", max_bytes=1)
-    folder.take(b'["begin", {"format": 2}]')
+    folder.take(b'["begin", {"format": 3}]')
     folder.take(b'["series", 0, "hw_gpu_count", {}]')
     for second in range(0, 130, 10):
         folder.take(b'["samples", "collected", %d, [0], [1.5], %d]' % (second, second))
@@ -168,3 +169,17 @@ def test_a_recording_ends_at_its_largest_size_and_at_words_that_are_none(tmp_pat
         folder.take(b'["else"]')
     folder.close(folder.ended)
     assert json.loads((tmp_path / "r" / META).read_text())["ended"]["why"] == folder.ended
+
+
+def test_what_revises_an_older_sample_is_a_remark_to_prometheus(tmp_path):
+    """Recent buckets of arrivals are written again; Prometheus' backfill refuses a series that goes back in time."""
+    folder = RecordingFolder(tmp_path / "r")
+    folder.take(b'["begin", {"format": 3}]')
+    folder.take(b'["series", 0, "http_server_arrival_rate", {}]')
+    for at_s, value in ((10.0, 1), (11.0, 2), (10.0, 3), (11.0004, 4), (12.0, 5), (1e308, 6)):
+        folder.take(b'["samples", "collected", 12, [0], [%d], %r]' % (value, at_s))
+    folder.close("")
+
+    lines = gzip.decompress((tmp_path / "r" / SAMPLES).read_bytes()).decode().splitlines()
+    remarks = [line.startswith(REVISED) for line in lines if "http_server_arrival_rate " in line]
+    assert remarks[1:] == [False, False, True, True, False, False]

@@ -80,7 +80,7 @@ def test_a_recording_of_before_anybody_could_speak_is_read(tmp_path: Path):
     house = asyncio.run(live(observations(read(path), path.stem, WORDS), tmp_path / "r", -1000))
     meta = tmp_path / "r" / "meta.json"
     old = [line for line in meta.read_text().splitlines() if not line.startswith('"tally"')]
-    meta.write_text("\n".join(old).replace('"format": 2', '"format": 1') + "\n")
+    meta.write_text("\n".join(old).replace('"format": 3', '"format": 1') + "\n")
     outcome = asyncio.run(play(Recording(tmp_path / "r"), RULES))
 
     assert to_json(outcome.incidents) == to_json(house.outcome.incidents)

@@ -80,10 +80,10 @@ def test_a_recorder_that_was_killed_leaves_whole_minutes(copy: Path):
         (EVENTS, b'"kind":"', b'"kind":"x', "Invalid enum value"),
         (META, b'["evaluate", ', b'["evaluated", ', "is no tick of a recording"),
         (META, b'["evaluate", ', b'["evaluate" ', "damaged"),
-        (META, b'"format": 2', b'"format": 3', "format 3; this program reads up to 2"),
-        (META, b'"format": 2', b'"format": 3, "receivers": {"a": 1}', "format 3; this program reads up to 2"),
-        (META, b'"format": 2', b'"format": 0', "format 0; this program reads up to 2"),
-        (META, b'"format": 2,', b"", "format: missing"),
+        (META, b'"format": 3', b'"format": 4', "format 4; this program reads up to 3"),
+        (META, b'"format": 3', b'"format": 4, "receivers": {"a": 1}', "format 4; this program reads up to 3"),
+        (META, b'"format": 3', b'"format": 0', "format 0; this program reads up to 3"),
+        (META, b'"format": 3,', b"", "format: missing"),
         (META, b'"receivers": [', b'"receivers": [7, ', "is not what a recording says of itself"),
         (META, b'["minute", ', b'["minute", -', "is no tick of a recording"),
         (META, b'["held", ', b'["held", -', "is no tick of a recording"),
@@ -107,7 +107,7 @@ def test_a_recording_of_the_first_format_plays_as_one_in_which_nobody_spoke(copy
     text = (copy / META).read_text()
     lines = [line for line in text.splitlines() if not line.startswith('"tally"')]
     assert len(lines) == len(text.splitlines()) - 1
-    (copy / META).write_text("\n".join(lines).replace('"format": 2', '"format": 1') + "\n")
+    (copy / META).write_text("\n".join(lines).replace('"format": 3', '"format": 1') + "\n")
 
     recording = Recording(copy)
     assert (recording.beginning.format, recording.beginning.tally) == (1, Tally())
