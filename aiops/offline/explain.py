@@ -96,7 +96,8 @@ def explain(columns: Columns, alert_s: float | None = None, symptom: str | None 
     number = None if symptom is None else _number_of(symptom, columns)
     notes: list[str] = []
     if number is not None and _is_flat(columns, number):
-        notes.append(f"The symptom {columns.names[number]} never changes and was not used.")
+        why = "never changes" if np.isfinite(columns.values[number]).any() else "has no readings"
+        notes.append(f"The symptom {columns.names[number]} {why} and was not used.")
         number = None
     found = alert_s is None
     at_s = _look_for(columns, metrics, number, notes) if alert_s is None else alert_s

@@ -89,6 +89,13 @@ def test_a_symptom_that_never_changes_is_not_used():
     assert found.notes == ("The symptom a_latency never changes and was not used.",)
 
 
+def test_a_symptom_without_readings_is_not_called_a_constant():
+    """Text, or empty cells all over: whoever reads it looks at the file, not at the system."""
+    found = explain(file_of(a_latency=np.full(300, np.nan), b_cpu=STEP), FAULT_S, "a_latency")
+
+    assert found.notes[0] == "The symptom a_latency has no readings and was not used."
+
+
 def test_constant_series_all_over_give_an_answer_of_zeros():
     """Nothing moved, and that is said."""
     found = explain(file_of(a_cpu=1.0, b_cpu=0.0))
