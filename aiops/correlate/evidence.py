@@ -19,7 +19,7 @@ from aiops.correlate.rollout import AFTER_S, LOOK_AFTER_S, Rollout, rollout, ver
 from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts, spelled
 from aiops.correlate.topology import ON_CARDS, Place
 from aiops.model import Event, EventKind, Evidence, EvidenceState, Onset, SeriesRef
-from aiops.rulebook.causes import PLACEHOLDERS, CauseRule, Clause, Scope
+from aiops.rulebook.causes import CauseRule, Clause, Scope
 from aiops.rulebook.clauses import (
     Against,
     EventTest,
@@ -35,7 +35,6 @@ from aiops.units import format_duration
 
 _SAME_PACE = math.log(1.1)
 """A replica that is slower by less than this at an equal clock works as before."""
-_NO_WORDS = dict.fromkeys(PLACEHOLDERS, "?")
 LOOKED_AT_S = 5.0
 """Between two looks at what runs."""
 _SURE_OF_EVENT = 0.98
@@ -96,9 +95,24 @@ def _log_odds(clause: Clause, finding: Finding) -> float:
 def _tell(clause: Clause, finding: Finding, scene: Scene, place: Place) -> str:
     if finding.state is EvidenceState.UNKNOWN:
         return f"Not testable here: {finding.missing}."
-    words = {**_NO_WORDS, "place": clean(place.text), "when": scene.when(finding.onset), **finding.words}
     present = finding.state is EvidenceState.PRESENT
-    return (clause.text.present if present else clause.text.absent).format_map(words)
+    return (clause.text.present if present else clause.text.absent).format_map(_Spoken(finding, scene, place))
+
+
+class _Spoken:
+    """What a text's placeholders stand for: the finding's own words, then what holds for every clause."""
+
+    def __init__(self, finding: Finding, scene: Scene, place: Place) -> None:
+        self._finding, self._scene, self._place = finding, scene, place
+
+    def __getitem__(self, name: str, /) -> str:
+        try:
+            return self._finding.words[name]
+        except KeyError:
+            pass
+        if name == "place":
+            return clean(self._place.text)
+        return self._scene.when(self._finding.onset) if name == "when" else "?"
 
 
 # --- events ---------------------------------------------------------------------------------------------------------

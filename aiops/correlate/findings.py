@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiops.model import EvidenceState, Labels, Onset, SeriesRef
 
 _MAX_NAME = 80
 _MAX_NAMED = 3
+
+
+class Words(Protocol):
+    """A word for each placeholder that a clause's text may hold; a mapping, or whoever finds them when they are asked for."""
+
+    def __getitem__(self, name: str, /) -> str:
+        """The word for that placeholder; KeyError where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,7 @@ class Finding:
     """
 
     state: EvidenceState
-    words: Mapping[str, str] = field(default_factory=dict)
+    words: Words = field(default_factory=dict[str, str])
     missing: str = ""
     onset: Onset | None = None
     series: tuple[SeriesRef, ...] = ()

@@ -7,16 +7,16 @@ of a service); the one that speaks loudest for the clause is taken, and named.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from aiops.catalog import CATALOG, MetricKind
-from aiops.correlate.findings import Finding, factor, name_all, stated, unknown
+from aiops.correlate.findings import Finding, name_all, stated, unknown
 from aiops.correlate.newcomers import newcomers
 from aiops.correlate.onsets import begun, spell
+from aiops.correlate.readings import Reading, Told
 from aiops.correlate.round_values import past_round
 from aiops.correlate.scene import Scene
 from aiops.correlate.steps import level_step
@@ -24,13 +24,12 @@ from aiops.correlate.tested_series import tested_series, within_service
 from aiops.correlate.topology import Place
 from aiops.correlate.trends import lately_growing, traffic_was_level
 from aiops.correlate.view import cut, cut_with_reference
-from aiops.model import NOBODY, Labels, Onset, SeriesRef
+from aiops.model import NOBODY, Onset, SeriesRef
 from aiops.model.times import LONG_AGO_S
 from aiops.ports import Window
-from aiops.rulebook.clauses import MetricTest, Watched
+from aiops.rulebook.clauses import Limit, MetricTest, Watched
 from aiops.rulebook.reduce import Reduce
 from aiops.stats import Floats, increase, median, rate_points
-from aiops.units import format_duration, format_quantity
 
 _GUARD_S = 15.0
 """Seconds before the first bad one that are never part of a baseline."""
@@ -41,7 +40,6 @@ _MIN_WHOLE = 5.0
 """A share of fewer things than this says nothing."""
 _MIN_PART = 3.0
 """So few things may have been by chance, whatever they are a share of."""
-_MAX_RATIO = 1000.0
 _MAX_AGE_S = 600.0
 """Evidence is sought until this long after the first bad second; later the world has moved on."""
 
@@ -62,26 +60,6 @@ class _Seen(NamedTuple):
     ref: SeriesRef
 
 
-class _Reading(NamedTuple):
-    """One series reduced to one number."""
-
-    labels: Labels
-    value: float
-    baseline: float = math.nan
-    onset: Onset | None = None
-    growth: float = 0.0
-    least: float = 0.0
-    """What a baseline below it counts as."""
-
-    @property
-    def ratio(self) -> float:
-        """Value over baseline, bounded."""
-        before = max(self.baseline, self.least)
-        if before <= 0:
-            return _MAX_RATIO if self.value > 0 else 1.0
-        return min(self.value / before, _MAX_RATIO)
-
-
 def metric_finding(test: MetricTest, scene: Scene, place: Place) -> Finding:
     """The outcome of *test* for *place*."""
     # what lies inside is often the same, as for the processes of one card; tests live as long as their rules, windows
@@ -97,8 +75,10 @@ class _Case:
 
     def __init__(self, test: MetricTest, scene: Scene, place: Place) -> None:
         self._test, self._scene, self._place = test, scene, place
-        self._bound, self._limit = test.bound_by, test.limit
-        self._seen = scene.once(id(test), lambda: _seen(test, scene))
+        about: tuple[str, Limit, list[_Seen]] = scene.once(
+            id(test), lambda: (test.bound_by, test.limit, _seen(test, scene))
+        )
+        self._bound, self._limit, self._seen = about
         inside = place.inside(self._bound)
         own = [seen for seen in self._seen if inside is None or seen.where in inside]
         if place.pid:
@@ -111,7 +91,7 @@ class _Case:
     def none_there(self) -> Finding:
         """What it means that the place has none of the series: 0 where somebody counts, else unknown."""
         if self._nothing_counted():
-            zero = _Reading(self._place.where, 0.0)
+            zero = Reading(self._place.where, 0.0)
             return self._loudest([zero], lambda reading: reading.value, "")
         about = f" for {self._place.text}" if self._seen else ""
         return unknown(f"no {self._test.name}{about}")
@@ -155,12 +135,12 @@ class _Case:
             if part >= _MIN_PART:
                 upstream = window.labels.get("upstream")
                 of = sum(self._reduced(w) or 0.0 for w in asked if w.labels.get("upstream") == upstream)
-                readings.append(_Reading(window.labels, part / max(of, part)))
+                readings.append(Reading(window.labels, part / max(of, part)))
         return self._loudest(readings, lambda reading: reading.value, f"too little {self._test.name} to compare")
 
     def _against_level(self) -> Finding:
         readings = [
-            _Reading(w.labels, value, onset=self._crossing(w) if self._limit.holds(value) else None)
+            Reading(w.labels, value, onset=self._crossing(w) if self._limit.holds(value) else None)
             for w in self._own
             if (value := self._reduced(w)) is not None
         ]
@@ -191,7 +171,7 @@ class _Case:
         missing = f"less than {_MIN_BASELINE_S:.0f} s of {self._test.name}"
         return self._loudest(readings, _rise if self._test.rise is not None else _ratio, missing)
 
-    def _shifted(self, window: Window) -> _Reading | None:
+    def _shifted(self, window: Window) -> Reading | None:
         """A series at its step inside the window; without a step, its last seconds against all before."""
         part = cut(self._from_nothing(window), self._scene.view.start_s, self._end_s)
         at_s, values = part.at_s, part.values
@@ -206,11 +186,11 @@ class _Case:
             min_before_s=_MIN_BASELINE_S / 2,
         )  # fmt: skip
         if step is not None:
-            return _Reading(window.labels, step.after, step.before, step.onset, least=least)
+            return Reading(window.labels, step.after, step.before, step.onset, least=least)
         past, recent = values[at_s < first_bad_s - _GUARD_S], values[at_s >= first_bad_s - _GUARD_S]
         if not past.size or not recent.size:
             return None
-        return _Reading(window.labels, median(recent), median(past), least=least)
+        return Reading(window.labels, median(recent), median(past), least=least)
 
     def _from_nothing(self, window: Window) -> Window:
         """
@@ -231,7 +211,7 @@ class _Case:
     # --- against what people set time-outs to -----------------------------------------------------------------------
 
     def _against_time_outs(self) -> Finding:
-        readings = [_Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
+        readings = [Reading(w.labels, value) for w in self._own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: past_round(reading.value), f"no recent {self._test.name}")
 
     # --- who came ---------------------------------------------------------------------------------------------------
@@ -260,7 +240,7 @@ class _Case:
             if level is not None:
                 first, last = float(part.values[start]), float(part.values[-1])
                 began = Onset(LONG_AGO_S, float(part.at_s[start]))
-                readings.append(_Reading(part.labels, last, first, began, grown if level else 0.0))
+                readings.append(Reading(part.labels, last, first, began, grown if level else 0.0))
         missing = f"too little history of {self._test.name}"
         if found:
             missing = "no count of arrivals, so that growth cannot be told from more traffic"
@@ -274,7 +254,7 @@ class _Case:
         if len(others) < 2:
             return unknown("fewer than two peers", self._refs)
         normal = median(others)
-        readings = [_Reading(w.labels, value, normal) for w in self._own if (value := self._reduced(w)) is not None]
+        readings = [Reading(w.labels, value, normal) for w in self._own if (value := self._reduced(w)) is not None]
         return self._loudest(readings, lambda reading: reading.ratio, f"no recent {self._test.name}")
 
     def _is_peer(self, where: str) -> bool:
@@ -330,7 +310,7 @@ class _Case:
             return None  # what it was by then was not read
         return _REDUCERS[self._test.reduce](part.values)
 
-    def _loudest(self, readings: Sequence[_Reading], number: Callable[[_Reading], float], missing: str) -> Finding:
+    def _loudest(self, readings: Sequence[Reading], number: Callable[[Reading], float], missing: str) -> Finding:
         """The reading that speaks most for the clause, told."""
         if not readings:
             return unknown(missing, self._refs)
@@ -339,21 +319,12 @@ class _Case:
         numbered.sort(key=_number, reverse=limit.above is not None)
         passing = [reading for value, reading in numbered if limit.holds(value)]
         loudest, first = numbered[0]
-        plain = test.above is not None or test.below is not None or test.rise is not None
-        words = {
-            "value": format_quantity(first.value, test.unit),
-            "limit": format_quantity(limit.value, test.unit) if plain else factor(limit.value),
-            "baseline": "unknown" if math.isnan(first.baseline) else format_quantity(first.baseline, test.unit),
-            "ratio": f"{loudest * 100:.0f} %" if test.trend else factor(loudest),
-            "who": name_all((reading.labels for reading in passing or [first]), self._bound),
-            "window": format_duration(test.over),
-            "count": f"{len(passing)} of {len(readings)}",
-        }
+        words = Told(test, self._bound, first, loudest, passing, len(readings))
         onset = _earliest(reading.onset for reading in passing)
         return Finding(stated(holds=bool(passing)), words, onset=onset, series=self._refs)
 
 
-def _number(numbered: tuple[float, _Reading]) -> float:
+def _number(numbered: tuple[float, Reading]) -> float:
     return numbered[0]
 
 
@@ -362,11 +333,11 @@ def _seen(test: MetricTest, scene: Scene) -> list[_Seen]:
     return [_Seen(w, w.labels.get(bound), SeriesRef(test.name, w.labels)) for w in tested_series(test, scene)]
 
 
-def _ratio(reading: _Reading) -> float:
+def _ratio(reading: Reading) -> float:
     return reading.ratio
 
 
-def _rise(reading: _Reading) -> float:
+def _rise(reading: Reading) -> float:
     return reading.value - reading.baseline
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from aiops.correlate.evidence import examine
@@ -34,9 +35,9 @@ LATE_S = 5.0
 """So long after the first bad answer evidence may begin and still speak for a root: readings are some seconds apart."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Weighed:
-    """A cause at a place, on the scales."""
+    """A cause at a place, on the scales. No slots: each is asked the same by every other, and works it out once."""
 
     rule: CauseRule
     place: Place
@@ -57,27 +58,27 @@ class Weighed:
         """The cause's id."""
         return self.rule.cause
 
-    @property
+    @cached_property
     def probability(self) -> float:
         """Chance that this cause is at work, whatever others are; capped as it may be shown."""
         return min(1.0 / (1.0 + math.exp(-self.score)), self.most_shown)
 
-    @property
+    @cached_property
     def families(self) -> int:
         """Families with a present clause that speaks for the cause; what is hardly ever otherwise says nothing."""
         return len({e.family for e in self.evidence if e.state is EvidenceState.PRESENT and e.log_odds >= _SPEAKS})
 
-    @property
+    @cached_property
     def specific(self) -> bool:
         """Whether a clause specific to this cause is present, and was before users were hurt."""
         return any(e.specific and e.state is EvidenceState.PRESENT and e.id not in self.late for e in self.evidence)
 
-    @property
+    @cached_property
     def seen(self) -> bool:
         """Whether a clause specific to this cause is present, whenever it began."""
         return any(e.specific and e.state is EvidenceState.PRESENT for e in self.evidence)
 
-    @property
+    @cached_property
     def ruled_out(self) -> bool:
         """Whether a necessary clause was tested and is absent."""
         return any(e.necessary and e.state is EvidenceState.ABSENT for e in self.evidence)
@@ -89,7 +90,7 @@ class Weighed:
         missing = {e.id for e in self.evidence if e.necessary and e.state is EvidenceState.ABSENT}
         return self.seen and missing <= others
 
-    @property
+    @cached_property
     def may_be_root(self) -> bool:
         """Whether it has what a root needs."""
         return (

@@ -131,9 +131,9 @@ class Bench:
             (
                 other
                 for other in self.weighed
-                if w.cause in self.leads.get(other.cause, ())
+                if self._counts(other, w)
                 and other.cause != w.cause
-                and self._counts(other, w)
+                and w.cause in self.leads.get(other.cause, ())
                 and other.place.touches(w.place)
                 and not self._shares(other, w)
                 and not _before(w, other)
@@ -148,10 +148,12 @@ class Bench:
 
     def _counts(self, w: Weighed, follower: Weighed) -> bool:
         """Whether *w* is present enough to make *follower*, to which it leads, a consequence: a hint hides states only."""
+        if not w.specific or w.ruled_out:  # nearly all
+            return False
         if w.rule.level is CauseLevel.STATE:
-            return w.specific and not w.ruled_out and w.probability >= MIN_PROBABILITY
+            return w.probability >= MIN_PROBABILITY
         hides = follower.rule.level is CauseLevel.STATE
-        return w.may_be_root or (hides and w.specific and not w.ruled_out and w.probability >= _HINTED)
+        return w.may_be_root or (hides and w.probability >= _HINTED)
 
     def _worth_telling(self) -> list[Weighed]:
         """Of a cause that fits nowhere only the best place: a list of twelve absences helps nobody."""
