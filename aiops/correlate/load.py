@@ -36,7 +36,7 @@ _STEPS_S = (5.0, 30.0)
 _ENOUGH = 10.0
 """Requests that end between two readings of work, on average; fewer are too noisy a mean."""
 _EARLY_S = 20.0
-"""Until so long after the first refusal a rise of work may not have shown in two readings yet."""
+"""Until so long after the first refusal, or a few readings if those take longer, a rise of work may not have shown yet."""
 _FEW_READINGS = 3
 _MATERIAL = math.log(1.15)
 """A smaller change of a term is no cause of an overload."""
@@ -176,7 +176,8 @@ def work_change(view: View, topology: Topology, first_bad_s: float) -> TermChang
         floor=0.05, min_before_s=MIN_BASELINE_S / 2, apart=True,
     )  # fmt: skip
     old = at_s < (first_bad_s - step_s if step is None else step.onset.by_s)
-    if view.now_s < first_bad_s + _EARLY_S and _seems_to_rise(np.log(tokens), old, step):
+    early_s = max(_EARLY_S, _FEW_READINGS * step_s)
+    if view.now_s < first_bad_s + early_s and _seems_to_rise(np.log(tokens), old, step):
         return TermChange(None, missing="too few requests ended since then", series=refs, waits=True)
     return _term(step, refs)
 

@@ -501,3 +501,16 @@ def test_a_large_model_with_a_request_in_two_seconds_has_a_measure_of_work():
     found = service.account().terms[Term.WORK]
 
     assert found.change == pytest.approx(math.log(2.0), abs=0.15)
+
+
+def test_where_few_requests_end_a_rise_that_begins_to_show_is_waited_for_as_long_as_readings_take():
+    """Half a minute after the first refusal there may be one reading: no measure of level work."""
+    service = Service(work=2.0)
+    for name in ("requests_finished_total", "prompt_tokens_total", "generation_tokens_total", "requests_running"):
+        for held in service.series.held[f"gen_ai_server_{name}"].values():
+            held.update({at: value / 80.0 for at, value in held.items()})
+    view = View(service.series, START_S, service.onset_s + 31.0)
+    topology = read_topology(view, "chat")
+    found = account(view, topology, read_paces(view, topology), service.onset_s + 2.0)
+
+    assert found.terms[Term.WORK].waits
