@@ -129,8 +129,11 @@ class _Case:
     def _out_of(self, whole: Watched) -> Finding:
         """What each upstream failed in, out of all it was asked."""
         asked = within_service(whole.name, self._scene.view.windows(whole.name, whole.match), self._scene)
+        named = any(w.labels.get("upstream") != NOBODY for w in asked)
         readings = []
         for window in self._own:
+            if named and window.labels.get("upstream") == NOBODY:
+                continue  # the log says who was asked only where somebody answered
             part = self._reduced(window) or 0.0
             if part >= _MIN_PART:
                 upstream = window.labels.get("upstream")
@@ -194,17 +197,18 @@ class _Case:
 
     def _from_nothing(self, window: Window) -> Window:
         """
-        A count of requests that begins at 0, as long as others of its service: nothing of its kind had been seen before.
+        A count of requests that begins at 0, as long as others of its service, or as what it is watched by.
 
-        Series of an outcome begin with its first request, so that a new sort of failure has no past of its own; the log
+        Nothing of its kind had been seen before. Series of an outcome begin with its first request, so that a new sort of failure has no past of its own; the log
         that shows it was read all the time.
         """
         name = self._test.name
         counted = CATALOG[name].kind is MetricKind.COUNTER and "service" in CATALOG[name].labels
         if not counted or self._test.divide_by or not window.values.size or window.values[0] != 0:
             return window
-        watched = within_service(name, self._scene.view.windows(name), self._scene)
-        since_s = min(float(each.at_s[0]) for each in watched if each.at_s.size)
+        looked = self._test.watched_by.name if self._test.watched_by is not None else name
+        watched = within_service(looked, self._scene.view.windows(looked), self._scene)
+        since_s = min((float(each.at_s[0]) for each in watched if each.at_s.size), default=float(window.at_s[0]))
         before = np.arange(since_s, float(window.at_s[0]) - 1.0, _BEAT_S)
         return Window(window.labels, np.append(before, window.at_s), np.append(np.zeros(before.size), window.values))
 
