@@ -199,8 +199,8 @@ class _Case:
         """
         A count of requests that begins at 0, as long as others of its service, or as what it is watched by.
 
-        Nothing of its kind had been seen before. Series of an outcome begin with its first request, so that a new sort of failure has no past of its own; the log
-        that shows it was read all the time.
+        Nothing of its kind had been seen before. Series of an outcome begin with its first request, so that a new sort of
+        failure has no past of its own; the log that shows it was read all the time.
         """
         name = self._test.name
         counted = CATALOG[name].kind is MetricKind.COUNTER and "service" in CATALOG[name].labels
