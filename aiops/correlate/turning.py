@@ -19,6 +19,8 @@ _MIN_BEFORE = 8
 _MIN_AFTER = 2
 _FAR = 20.0
 """Scales; further than this one series says no more."""
+_FEW = 3
+"""Fewer series than this are one bad reading."""
 _TINY = 1e-300
 """One over it is still a number."""
 CLEAR = 2.5
@@ -39,7 +41,7 @@ class Turn:
     strength: float
 
 
-def find_turn(values: Floats, family: Integers) -> Turn | None:
+def find_turn(values: Floats, family: Integers, share: float = 1.0) -> Turn | None:
     """
     The row from which on things were abnormal; None with too few rows, or when nothing stepped up.
 
@@ -48,6 +50,8 @@ def find_turn(values: Floats, family: Integers) -> Turn | None:
     Args:
         values: Readings, shape (m, n), NaN where missing.
         family: Number of each series' metric, shape (m,).
+        share: Of the series that counts, at each moment those furthest from normal, above 0 to 1: a fault moves a few
+            of them far, another day or another load moves all a little.
     """
     size = values.shape[1]
     half = max(size // 2, _MIN_BEFORE)
@@ -57,11 +61,11 @@ def find_turn(values: Floats, family: Integers) -> Turn | None:
     known = np.isfinite(found.score) & (found.scale > 0)
     if not known.any():
         return None
-    return _step(_abnormality(values[known], found.centre[known], found.scale[known]))
+    return _step(_abnormality(values[known], found.centre[known], found.scale[known], share))
 
 
-def _abnormality(away: Floats, centre: Floats, scale: Floats) -> Floats:
-    """Mean over the series of the logarithm of how far each is from normal, shape (n,); *away* is worked on in place."""
+def _abnormality(away: Floats, centre: Floats, scale: Floats, share: float) -> Floats:
+    """Mean over those series of the logarithm of how far each is from normal, shape (n,); *away* is worked on in place."""
     away -= centre[:, None]
     np.abs(away, out=away)
     with np.errstate(over="ignore"):
@@ -71,6 +75,10 @@ def _abnormality(away: Floats, centre: Floats, scale: Floats) -> Floats:
     present = np.isfinite(away)
     if not present.all():
         away[~present] = 0.0
+    if share < 1.0:
+        few = min(max(math.ceil(share * away.shape[0]), _FEW), away.shape[0])
+        furthest: Floats = np.sort(away, axis=0)[-few:].mean(axis=0)
+        return furthest
     curve: Floats = away.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
     return curve
 

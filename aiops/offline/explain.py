@@ -22,6 +22,8 @@ from aiops.errors import AiopsError
 from aiops.offline.columns import Columns
 from aiops.units import format_duration
 
+_FURTHEST = 0.1
+"""Share of the series, those furthest from normal, in which the time is looked for."""
 _MAX_LATE_S = 600.0
 """Rows may end this long before the alert."""
 
@@ -128,7 +130,7 @@ def _look_for(columns: Columns, metrics: Sequence[str], number: int | None, note
     """The time from which on things were abnormal."""
     family = families(metrics)
     rows = slice(None) if number is None else slice(number, number + 1)
-    turn = find_turn(columns.values[rows], family[rows]) if columns.names else None
+    turn = find_turn(columns.values[rows], family[rows], _FURTHEST) if columns.names else None
     if turn is None:
         notes.append(
             "No time stands out at which things turned; the last quarter of the rows was taken. --at gives it."

@@ -284,3 +284,17 @@ def test_736_series_of_300_points_take_little():
         suspect(at_s, values, metrics, 200.0)
         took_s.append(time.process_time() - started_s)
     assert min(took_s) < 0.04
+
+
+def test_a_few_series_far_from_normal_turn_later_than_all_of_them_a_little():
+    """Files are sewn together from several days: another load moves everything a little, the fault one service far."""
+    metrics, values = quiet(30)
+    values[:, 320:] += 1.0
+    values[7:10, 500:] += 15.0
+
+    everything, furthest = find_turn(values, families(metrics)), find_turn(values, families(metrics), 0.1)
+
+    assert everything is not None
+    assert furthest is not None
+    assert abs(everything.row - 320) <= 2
+    assert abs(furthest.row - 500) <= 2
