@@ -45,7 +45,9 @@ def _test(clause: Clause) -> str:
         times = "a line" if test.at_least == 1 else f"{test.at_least} lines"
         if test.known:
             alone = f", and none of class `{test.without}`" if test.without else ""
-            return f"{times} of “{test.title}” since {format_duration(test.within)} before{alone}"
+            whose = " (also of logs that are no replica's)" if test.of_host else ""
+            titles = "” or “".join(test.title.split("|"))
+            return f"{times} of “{titles}” since {format_duration(test.within)} before{whose}{alone}"
         kind = f"of “{test.title}”" if test.title else "of a kind"
         return f"{times} {kind} never seen before ({test.severity.value} or worse) since {format_duration(test.within)} before"
     if isinstance(test, EventTest):

@@ -16,8 +16,8 @@ from aiops.correlate.findings import Finding, clean, factor, name_all, unknown
 from aiops.correlate.scene import Scene
 from aiops.correlate.topology import ON_CARDS, Place
 from aiops.correlate.view import cut, cut_with_reference
-from aiops.model import EvidenceState, Labels, LogSeverity, LogTemplate, NewsKind, Onset, SeriesRef
-from aiops.ports import Window
+from aiops.model import EventKind, EvidenceState, Labels, LogSeverity, LogTemplate, NewsKind, Onset, SeriesRef
+from aiops.ports import MAX_TEMPLATES, Window
 from aiops.rulebook.causes import Scope
 from aiops.rulebook.clauses import LogTest, TemplateTest
 from aiops.stats import increase
@@ -28,6 +28,10 @@ _QUIET_S = 30.0
 """A class that was silent for so long was not usual: three lines in as short a time as may follow are more."""
 _GUARD_S = 10.0
 """Seconds before the first bad one that are no part of what is usual."""
+_LOOKED_AT_S = 5.0
+"""Between two looks at what runs."""
+_DRAINED_S = 30.0
+"""A server that was told to end has by then: Kubernetes' default grace."""
 _LEARNED_S = 120.0
 """A log must have been followed for so long before what is asked about."""
 _NGINX_ERRORS = re.compile(r"^(?!.*access).*(?:nginx|openresty|kong|apisix|gateway.*error\.log)")
@@ -113,17 +117,26 @@ def template_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
 
 
 def _signature_finding(test: TemplateTest, scene: Scene, place: Place) -> Finding:
-    """Lines of one signature from *place*, whether or not such lines are new in its log."""
+    """Lines of some signatures from *place*, whether or not such lines are new in its log."""
     start_s = scene.first_bad_s - test.within
-    said = [t for t in scene.templates if t.last_at_s >= start_s and _from_place(t.labels, scene, place)]
-    found = [t for t in said if t.title == test.title]
-    count = 0 if any(t.log_class == test.without for t in said) else sum(t.count for t in found)
+    said = [t for t in scene.templates if t.last_at_s >= start_s]
+    asked = [t for t in said if t.title in test.titles]
+    found = [t for t in asked if _from_place(t.labels, scene, place) or (test.of_host and not t.labels.get("instance"))]
+    shared = [t for t in asked if t not in found and not t.labels.get("instance")]
+    found += [t for t in shared if _ended_within(place, t, start_s, scene)]
+    if any(t.log_class == test.without and _from_place(t.labels, scene, place) for t in said):
+        found = shared = []
+    count = sum(t.count for t in found)
     if count < test.at_least:
         if not _followed(scene, place):
             return unknown(f"no log of {clean(place.text)} is followed")
+        if len(scene.templates) >= MAX_TEMPLATES:
+            return unknown("more kinds of log lines than are looked at")
+        if shared:
+            return unknown("several logs say it, and not known is which of them said it when")
         return Finding(EvidenceState.ABSENT, {"count": "0", "window": format_duration(test.within)})
-    at_s = min(t.first_at_s if t.first_at_s >= start_s else t.last_at_s for t in found)
-    onset = Onset(at_s, at_s)
+    at_s = min(_began_s(t, start_s) for t in found)
+    onset = Onset(at_s - test.told_after, at_s)
     words = {
         "count": str(count),
         "window": format_duration(test.within),
@@ -133,9 +146,25 @@ def _signature_finding(test: TemplateTest, scene: Scene, place: Place) -> Findin
     return Finding(EvidenceState.PRESENT, words, onset=onset)
 
 
+def _began_s(template: LogTemplate, start_s: float) -> float:
+    return template.first_at_s if template.first_at_s >= start_s else template.last_at_s
+
+
+def _ended_within(place: Place, template: LogTemplate, start_s: float, scene: Scene) -> bool:
+    """Whether a server of *place* ended while lines of this kind came, which several logs have and none is known to have."""
+    first_s, last_s = _began_s(template, start_s) - _LOOKED_AT_S, template.last_at_s + _DRAINED_S
+    return any(
+        event.kind is EventKind.PROCESS
+        and event.action == "exit"
+        and event.labels.get("instance") in place.instances
+        and first_s <= event.at_s <= last_s
+        for event in scene.events
+    )
+
+
 def _may_be_new(template: LogTemplate, test: TemplateTest, start_s: float) -> bool:
     bad = _BADNESS[template.severity] >= _BADNESS[test.severity]
-    named = not test.title or template.title == test.title
+    named = not test.title or template.title in test.titles
     return bad and named and template.first_at_s >= start_s and template.count >= test.at_least
 
 

@@ -18,11 +18,11 @@ from aiops.logs.news import MAX_SURPRISE, is_unsure, new_of, news_of
 from aiops.logs.snapshot import SavedTrace
 from aiops.logs.traces import Counted, Source, Trace, Traces
 from aiops.model import Labels, LogRecord, LogSeverity, LogTemplate, TemplateNews
+from aiops.ports import MAX_TEMPLATES
 from aiops.rulebook.signatures import LogClass, LogSignature
 
 _MAX_TRACES = 10_000
 _MAX_SOURCES = 1_000
-_MAX_ANSWER = 50
 _MAX_JUDGED = 200
 """Templates whose counts are looked at for a jump; a tenth of a millisecond each."""
 MAX_ASKED = 50
@@ -143,8 +143,10 @@ def answer(traces: Iterable[Counted], start_s: float, end_s: float) -> list[LogT
     counted.sort(key=lambda pair: (pair[0].log_class is LogClass.BENIGN, pair[0].severity not in LOUD, -pair[1]))
     found = [(trace, count, news_of(trace, start_s, end_s)) for trace, count in counted[:_MAX_JUDGED]]
     found += [(trace, count, new_of(trace, start_s)) for trace, count in counted[_MAX_JUDGED:]]
-    found.sort(key=lambda one: (one[0].log_class is LogClass.BENIGN, one[2] is None, -one[1], one[0].id))
-    return [_template(trace, count, news, start_s, end_s) for trace, count, news in found[:_MAX_ANSWER]]
+    found.sort(
+        key=lambda one: (one[0].log_class is LogClass.BENIGN, one[2] is None, not one[0].title, -one[1], one[0].id)
+    )
+    return [_template(trace, count, news, start_s, end_s) for trace, count, news in found[:MAX_TEMPLATES]]
 
 
 def _ending(signature: LogSignature) -> str:

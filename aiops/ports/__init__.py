@@ -34,6 +34,7 @@ from aiops.ports.outward import (
     StatusReader,
 )
 from aiops.ports.store import (
+    MAX_TEMPLATES,
     EmergencyOutbox,
     EventReader,
     EventSink,
@@ -50,6 +51,7 @@ from aiops.ports.store import (
 )
 
 __all__ = [
+    "MAX_TEMPLATES",
     "Acknowledging",
     "AlertBook",
     "AsyncCollector",

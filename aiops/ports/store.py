@@ -84,6 +84,10 @@ class EventReader(Protocol):
         ...
 
 
+MAX_TEMPLATES = 50
+"""Of one answer of a `TemplateReader`; where there are as many, others may be left out."""
+
+
 class TemplateReader(Protocol):
     """Log templates seen recently."""
 

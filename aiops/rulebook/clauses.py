@@ -235,9 +235,11 @@ class TemplateTest:
     within: Duration = field(metadata=doc("how long before the first bad second they began; until now", key="in"))
     at_least: int = 1
     severity: LogSeverity = field(default=LogSeverity.ERROR, metadata=doc("at least as bad by their own words"))
-    title: str = field(default="", metadata=doc("only lines of the signature of this title"))
+    title: str = field(default="", metadata=doc("only lines of the signature of this title; alternatives with |"))
     known: bool = field(default=False, metadata=doc("lines of a kind that was seen before count, too; needs a title"))
     without: LogClass | None = field(default=None, metadata=doc("only where no line of this class came, too"))
+    of_host: bool = field(default=False, metadata=doc("lines of logs that are no replica's count, too; needs known"))
+    told_after: Duration = field(default=0.0, metadata=doc("how long what a line tells of may have lasted by then"))
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
@@ -246,10 +248,19 @@ class TemplateTest:
             raise FieldError("known", "expected a title beside it: every log has lines of known kinds")
         if self.without is not None and not self.known:
             raise FieldError("without", "expected known beside it: news is news beside whatever else is said")
+        if (self.of_host or self.told_after) and not self.known:
+            raise FieldError(
+                "known", "expected with of_host and told_after: news is a replica's own, and is when it is"
+            )
         if not 0.0 < self.within <= TEMPLATES_S:
             raise FieldError(
                 "in", f"expected up to {TEMPLATES_S / 60:.0f}m, found {self.within:g} s: older lines are not judged"
             )
+
+    @property
+    def titles(self) -> frozenset[str]:
+        """Of the signatures it asks for; empty where any kind will do."""
+        return frozenset(self.title.split("|")) if self.title else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,18 @@ from dataclasses import replace
 import pytest
 
 from aiops.correlate.lines import log_finding, template_finding
-from aiops.model import EvidenceState, Labels, LogSeverity, LogTemplate, NewsKind, Onset, TemplateNews
+from aiops.model import (
+    Event,
+    EventKind,
+    EvidenceState,
+    Labels,
+    LogSeverity,
+    LogTemplate,
+    NewsKind,
+    Onset,
+    TemplateNews,
+)
+from aiops.ports import MAX_TEMPLATES
 from aiops.rulebook.causes import Scope, load_causes
 from aiops.rulebook.clauses import LogTest, TemplateTest
 from aiops.rulebook.places import shipped_rules
@@ -132,10 +143,14 @@ def test_titles_that_causes_ask_for_stand_in_the_lexicon():
     """A title that is spelled otherwise would never be found."""
     known = {signature.title for signature in load_signatures([shipped_rules()])}
     asked = {
-        clause.template.title for rule in load_causes([shipped_rules()]) for clause in rule.evidence if clause.template
+        title
+        for rule in load_causes([shipped_rules()])
+        for clause in rule.evidence
+        if clause.template
+        for title in clause.template.titles
     }
 
-    assert asked - {""} <= known
+    assert asked <= known
 
 
 @pytest.mark.parametrize(
@@ -199,3 +214,44 @@ def test_a_gateways_log_speaks_by_its_silence_only_if_it_would_say_it(
     test = LogTest(LogClass.RATE_LIMIT_QUEUE_FULL, 60.0, of_gateway=True)
 
     assert log_finding(test, *found.at(Scope.SERVICE, 0)).state is state
+
+
+TOLD = TemplateTest(within=60.0, title="A server ends because it was told to", known=True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"),
+    [
+        ([], UNKNOWN),
+        ([("r1", BAD_S - 10)], PRESENT),
+        ([("r0", BAD_S - 10)], UNKNOWN),  # another one's
+        ([("r1", BAD_S - 50)], UNKNOWN),  # before any log said so
+    ],
+)
+def test_what_several_logs_say_is_said_by_whom_it_fits(ended: list[tuple[str, float]], state: EvidenceState):
+    """Two replicas that were ever told to end say it in the same words, and a kind of line has the labels all its logs share."""
+    shared = replace(template(""), title=TOLD.title, labels=Labels.of(host_name="node"))
+    held = node(shared)
+    held.events = [
+        Event(EventKind.PROCESS, "exit", at_s, Labels.of(instance=name, process="server")) for name, at_s in ended
+    ]
+
+    assert template_finding(TOLD, *held.at(Scope.INSTANCE, 1)).state is state
+
+
+def test_a_hosts_own_log_counts_where_it_is_asked_for():
+    """The kubelet's log is no replica's."""
+    kubelet = replace(template(""), title="A health probe failed", labels=Labels.of(source="kubelet.log"))
+    test = TemplateTest(within=60.0, title="A health probe has a server ended|A health probe failed", known=True)
+
+    assert template_finding(test, *node(kubelet).at(Scope.INSTANCE, 1)).state is UNKNOWN
+    found = template_finding(replace(test, of_host=True, told_after=30.0), *node(kubelet).at(Scope.INSTANCE, 1))
+    assert (found.state, found.onset) == (PRESENT, Onset(BORN_S - 30.0, BORN_S))
+
+
+def test_where_kinds_of_lines_may_have_been_left_out_silence_says_nothing():
+    """An answer holds so many kinds of lines and no more, harmless ones last."""
+    many = [replace(template(), id=f"t{number}") for number in range(MAX_TEMPLATES)]
+
+    assert template_finding(TOLD, *node(*many[:-1]).at(Scope.INSTANCE, 1)).state is ABSENT
+    assert template_finding(TOLD, *node(*many).at(Scope.INSTANCE, 1)).state is UNKNOWN
