@@ -65,13 +65,30 @@ def test_a_leak_may_have_begun_a_minute_ago(values, begins_s, growth):
 
 
 def test_a_short_history_of_which_half_grew_is_enough():
-    """Seventy seconds are known, ten seconds apart; the server grew in the last forty of them."""
-    at_s = np.arange(0.0, 80.0, 10.0)
-    grew = np.array([34.0, 34.0, 34.0, 34.0, 34.0, 104.0, 166.0, 249.0])
+    """Seventy seconds are known, five seconds apart; the server grew in the last thirty-five of them."""
+    at_s = np.arange(0.0, 75.0, 5.0)
+    grew = 34.0 + 6.0 * np.maximum(at_s - 35.0, 0.0) + NOISE[:15]
 
     assert lately_growing(at_s, grew) is not None
-    assert lately_growing(at_s[4:], grew[4:]) is None  # it may just fill up
+    assert lately_growing(at_s[7:], grew[7:]) is None  # it may just fill up
     assert lately_growing(at_s[:0], grew[:0]) is None
+
+
+def test_four_readings_are_no_leak():
+    """Ten seconds apart, three steps up: a batch, a cache, a neighbour do that."""
+    at_s = np.arange(0.0, 80.0, 10.0)
+
+    assert lately_growing(at_s, np.array([34.0, 34.0, 34.0, 34.0, 34.0, 104.0, 166.0, 249.0])) is None
+
+
+@pytest.mark.parametrize("filled_s", [15.0, 30.0, 60.0])
+def test_what_fills_up_slows_down(filled_s):
+    """A cache that is emptied fills again, fast at first."""
+    values = 1.0 + np.maximum(1.0 - np.exp(-np.maximum(TIMES - 200.0, 0.0) / filled_s), 0.0) + NOISE / 10
+
+    found = lately_growing(TIMES, values)
+    assert found is not None
+    assert found[1] == 0.0
 
 
 TEST = MetricTest("process_memory_anonymous_bytes", 110.0, by="instance", trend=Limit(above=0.2))
