@@ -23,6 +23,11 @@ _BINDS = {
 }
 """By metric: the label that says which place a series belongs to."""
 
+_NAMED_VALUES = {
+    ("xid", "hardware"): "48|61|62|63|64|74|79|92|94|95|109|110|119|120|136|140|143|145|149|154|155|156|158",
+}
+"""What a `match` may name in place of values. Xids of NVIDIA's catalogue that mean memory, bus, link or firmware of the card,
+and not the program on it (13, 31, 43, 45): https://docs.nvidia.com/deploy/xid-errors/"""
 TEMPLATES_S = 300.0
 """How long before the first bad second kinds of log lines are looked at."""
 ROOT_SHARE = 0.6
@@ -108,7 +113,10 @@ class MetricTest:
 
     name: str = field(metadata=doc("a metric of the catalogue"))
     over: Duration = field(metadata=doc("how long before the first bad second the window starts; it ends now"))
-    match: dict[str, str] = field(default_factory=dict, metadata=doc("label values; alternatives with |"))
+    match: dict[str, str] = field(
+        default_factory=dict,
+        metadata=doc("label values; alternatives with |; xid: hardware for those that mean the card"),
+    )
     by: str = field(default="", metadata=doc("label that binds a series to the place; default from the catalogue"))
     reduce: Reduce = Reduce.LAST
     divide_by: str = field(default="", metadata=doc("metric with the same labels to divide by"))
@@ -137,6 +145,8 @@ class MetricTest:
     reread: bool = field(default=False, metadata=doc("too early to tell until it was read since the first bad second"))
 
     def __post_init__(self) -> None:
+        named = {label: _NAMED_VALUES.get((label, values), values) for label, values in self.match.items()}
+        object.__setattr__(self, "match", named)
         _require_metric("name", self.name)
         if self.divide_by:
             _require_metric("divide_by", self.divide_by)
