@@ -93,12 +93,13 @@ def _bench(scene: Scene, causes: Sequence[CauseRule], most_shown: float) -> Benc
         part = scene.asked(alone, Only(scene.view, found.kinds, found.taken))
         return weigh_possible(filter(asked, causes), part, most_shown)
 
-    def weigh_without(found: Rest, w: Weighed) -> Weighed:
-        return weigh(w.rule, scene.asked(scene.context, Only(scene.view, found.explained)), w.place, most_shown)
+    def weigh_without(found: Rest, w: Weighed, until_s: float | None) -> Weighed:
+        part = scene.asked(scene.context, Only(scene.view, found.explained), until_s)
+        return weigh(w.rule, part, w.place, most_shown)
 
     firsts = bench.roots()
     if scene.context.named not in {"", *(w.cause for w in firsts)}:
-        firsts = stood(scene, weighed, weigh_without) or firsts
+        firsts = stood(scene, weighed, firsts, weigh_without) or firsts
     return bench.beside(firsts, second_look(scene, firsts, weighed, weigh_rest)) if firsts else bench
 
 

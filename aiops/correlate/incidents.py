@@ -291,8 +291,9 @@ class IncidentDesk:
 
     def _look(self, case: _Case, now_s: float) -> None:
         held = case.incident.diagnosis
-        named = held.roots[0].cause if held.roots else ""
-        context = IncidentContext(case.incident.service, case.incident.symptoms, case.anchor_s, case.began_s, named)
+        context = IncidentContext(case.incident.service, case.incident.symptoms, case.anchor_s, case.began_s)
+        if held.roots:
+            context = replace(context, named=held.roots[0].cause, named_at=held.roots[0].where)
         pause_s = self._tempo.thorough_every_s * (3.0 if held.status is DiagnosisStatus.NAMED else 1.0)
         thorough = now_s - case.thorough_s >= pause_s - 0.05
         case.looked_s = now_s

@@ -11,7 +11,7 @@ from aiops.correlate.load import LoadAccount, account
 from aiops.correlate.pace import Pace, read_paces
 from aiops.correlate.topology import Place, Topology, read_topology
 from aiops.correlate.view import View, cut
-from aiops.model import Alert, Event, EventKind, LogTemplate, Onset
+from aiops.model import NO_LABELS, Alert, Event, EventKind, Labels, LogTemplate, Onset
 from aiops.ports import EventReader, SeriesReader, TemplateReader, Window
 from aiops.rulebook.causes import Scope
 from aiops.rulebook.clauses import TEMPLATES_S
@@ -61,6 +61,8 @@ class IncidentContext:
     opened_at_s: float
     named: str = ""
     """The cause that is named already, the first if there are several."""
+    named_at: Labels = NO_LABELS
+    """Where."""
     outcomes: frozenset[str] = frozenset()
     """Bad outcomes that are asked about as well, whether or not they are a symptom yet."""
 
@@ -107,9 +109,9 @@ class Scene:
         self._changes_are_pushed = events.has_change_feed()
         self._known: dict[Hashable, Any] = {}
 
-    def asked(self, context: IncidentContext, series: SeriesReader) -> Scene:
-        """Another question of the same moment, asked of *series*."""
-        return Scene(context, series, self._events, self._templates, self.now_s)
+    def asked(self, context: IncidentContext, series: SeriesReader, now_s: float | None = None) -> Scene:
+        """Another question, asked of *series*, of the same moment or of an earlier one."""
+        return Scene(context, series, self._events, self._templates, self.now_s if now_s is None else now_s)
 
     def once(self, key: Hashable, find: Callable[[], T]) -> T:
         """What *find* gives, worked out once a scene: a clause asks the same of the same series at every place."""

@@ -138,20 +138,33 @@ def is_later(found: Rest, scene: Scene) -> bool:
     return found.began_s > scene.context.onset.by_s + LATE_S
 
 
-def stood(scene: Scene, weighed: Sequence[Weighed], weigh: Callable[[Rest, Weighed], Weighed]) -> list[Weighed]:
+def stood(
+    scene: Scene,
+    weighed: Sequence[Weighed],
+    leading: Sequence[Weighed],
+    weigh: Callable[[Rest, Weighed, float | None], Weighed],
+) -> list[Weighed]:
     """
     The cause that is named, as it stood before something else began to fail as well; empty where it does not.
+
+    What failed since may have made its traces fade: a card that was idle is busy again. So it is also taken as it was
+    at that moment, unless what leads now explains the first bad answers in its place and does not follow from it.
 
     Args:
         scene: What is looked at.
         weighed: All, on all bad answers.
-        weigh: Weighs one again without the rest.
+        leading: Those of them that lead.
+        weigh: Weighs one again without the rest, as of now or of an earlier moment.
     """
-    best = next((w for w in weighed if w.cause == scene.context.named), None)
+    context = scene.context
+    ours = [w for w in weighed if w.cause == context.named]
+    best = next((w for w in ours if w.place.where == context.named_at), ours[0] if ours else None)
     found = rest(scene, [best]) if best is not None else None
     if best is None or found is None or not is_later(found, scene):
         return []
-    again = weigh(found, best)
+    again = weigh(found, best, None)
+    if not again.may_be_root and {w.cause for w in leading} <= _following([best.rule], weighed):
+        again = weigh(found, best, found.began_s)
     return [again] if again.may_be_root else []
 
 

@@ -81,7 +81,8 @@ class Bench:
         # what a whole host shows, or one replica after the other, may be the first one's doing: told, and not named
         shared = len(leading) > 1 or any(w.rule.scope in {Scope.HOST, Scope.LINK} for w in leading)
         seconds = [] if shared else leading
-        if not likely or not (seconds or firsts == self.roots()):
+        following = {cause for w in firsts for cause in (w.cause, *self.leads.get(w.cause, ()))}
+        if not likely or not (seconds or {w.cause for w in self.roots()} <= following):
             return self
         told = likely | {(w.cause, w.place.where): w for w in firsts}
         weighed = ({(w.cause, w.place.where): w for w in self.weighed} | told).values()
