@@ -47,6 +47,8 @@ class Settler:
     _streak: int = 0
     _replaced: int = 0
     """Answers that gave way to another."""
+    named_s: float = 0.0
+    """Since when the first root is the one that it is; long ago where that was before a restart."""
 
     def settle(self, held: Diagnosis, fresh: Diagnosis, *, give_up: bool) -> Diagnosis:
         """
@@ -57,6 +59,12 @@ class Settler:
             fresh: What was found now.
             give_up: Without a clear lead the answer is "undetermined" from now on; it may still be named later.
         """
+        settled = self._settled(held, fresh, give_up=give_up)
+        if _first(settled) != _first(held):
+            self.named_s = fresh.at_s
+        return settled
+
+    def _settled(self, held: Diagnosis, fresh: Diagnosis, *, give_up: bool) -> Diagnosis:
         leading = _leaders(fresh)
         self._streak = self._streak + 1 if leading and leading == self._leading else 1
         self._leading = leading
@@ -81,18 +89,16 @@ class Settler:
         return int(once * 2**self._replaced)
 
 
+def _first(diagnosis: Diagnosis) -> tuple[str, str] | None:
+    return next(((h.cause, str(h.where)) for h in diagnosis.roots), None)
+
+
 def _kept(held: Diagnosis, fresh: Diagnosis) -> Diagnosis:
-    """What is *held* as it was named, and beside it all others as they are now: one of them may be at work as well."""
+    """What is *held* as it led last, and beside it all others as they are now: one of them may be at work as well."""
     roots = held.roots
     named = {h.cause for h in roots}
     others = (_unnamed(h, "It leads now, and has yet to last.") for h in fresh.hypotheses if h.cause not in named)
-    return replace(
-        held,
-        at_s=fresh.at_s,
-        hypotheses=(*roots, *others),
-        movers=fresh.movers,
-        templates=fresh.templates,
-    )
+    return replace(held, at_s=fresh.at_s, hypotheses=(*roots, *others), movers=fresh.movers, templates=fresh.templates)
 
 
 def _is_part(held: Diagnosis, fresh: Diagnosis) -> bool:

@@ -63,6 +63,8 @@ class IncidentContext:
     """The cause that is named already, the first if there are several."""
     named_at: Labels = NO_LABELS
     """Where."""
+    named_s: float = 0.0
+    """Since when."""
     outcomes: frozenset[str] = frozenset()
     """Bad outcomes that are asked about as well, whether or not they are a symptom yet."""
 

@@ -147,8 +147,8 @@ def stood(
     """
     The cause that is named, as it stood before something else began to fail as well; empty where it does not.
 
-    What failed since may have made its traces fade: a card that was idle is busy again. So it is also taken as it was
-    at that moment, unless what leads now explains the first bad answers in its place and does not follow from it.
+    What came since may have made its traces fade: a card that was idle is busy again. So it is also taken as it was when
+    it was named, unless what leads now explains the first bad answers in its place and does not follow from it.
 
     Args:
         scene: What is looked at.
@@ -164,7 +164,7 @@ def stood(
         return []
     again = weigh(found, best, None)
     if not again.may_be_root and {w.cause for w in leading} <= _following([best.rule], weighed):
-        again = weigh(found, best, found.began_s)
+        again = weigh(found, best, context.named_s)
     return [again] if again.may_be_root else []
 
 

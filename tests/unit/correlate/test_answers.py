@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +105,18 @@ def test_beside_what_stays_named_others_are_told_as_they_are_now():
     told = [(h.cause, h.verdict) for h in held.hypotheses]
     assert told == [("a", Verdict.ROOT), ("c", Verdict.CANDIDATE)]
     assert held.hypotheses[0].probability == 0.9
+
+
+def test_since_when_the_first_is_named_is_remembered():
+    """What was seen then is asked for again once something else fails as well."""
+    settler, held = Settler(), PENDING
+    looks = [look("a"), look("a"), look(), look("a", "b"), look("a", "b"), look("a", "b"), *[look("c")] * 6]
+    since = []
+    for number, fresh in enumerate(looks):
+        held = settler.settle(held, replace(fresh, at_s=float(number)), give_up=False)
+        since.append(settler.named_s)
+
+    assert since == [0.0] + [1.0] * 7 + [8.0] * 4
 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=300), st.sampled_from([STANDS, GONE]))

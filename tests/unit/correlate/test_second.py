@@ -214,14 +214,14 @@ def test_what_is_named_stands_beside_what_failed_later(after_s: float, again: fl
 def test_what_faded_since_something_else_failed_is_taken_as_it_was(leading: list[str], stands: bool):
     """A card that was idle is busy again once a burst fills it; what held the loop up still does."""
     scene = node(("r0", "5xx", 4.0, 0), ("r1", "503", 4.0, 10.0)).scene()
-    scene.context = replace(scene.context, named="blocked", named_at=at("r0").where)
+    scene.context = replace(scene.context, named="blocked", named_at=at("r0").where, named_s=BAD_S + 5.0)
     elsewhere, here = weighed("blocked", at("r2")), weighed("blocked", at("r0"), leads_to=("slow",))
     others = [weighed(cause, at("r0")) for cause in leading]
     strong = replace(here, evidence=(*here.evidence, replace(here.evidence[0], id="f", family="b")), score=5.0)
 
     def weigh(_: Rest, w: Weighed, until_s: float | None) -> Weighed:
         assert w is here
-        return strong if until_s == pytest.approx(BAD_S + 10.0, abs=1.0) else replace(strong, score=-3.0)
+        return strong if until_s == BAD_S + 5.0 else replace(strong, score=-3.0)
 
     assert stood(scene, [elsewhere, here, *others], others, weigh) == ([strong] if stands else [])
 
