@@ -163,7 +163,8 @@ def stood(
     if best is None or found is None or not is_later(found, scene):
         return []
     again = weigh(found, best, None)
-    if not again.may_be_root and {w.cause for w in leading} <= _following([best.rule], weighed):
+    known = context.named_s > 0  # after a restart nobody knows when it was named
+    if known and not again.may_be_root and {w.cause for w in leading} <= _following([best.rule], weighed):
         again = weigh(found, best, context.named_s)
     return [again] if again.may_be_root else []
 
