@@ -13,7 +13,7 @@ from dataclasses import replace
 from aiops.correlate.findings import Finding, clean, factor, name_all, stated, unknown
 from aiops.correlate.holding import holding_finding
 from aiops.correlate.levels import metric_finding
-from aiops.correlate.lines import log_finding, template_finding
+from aiops.correlate.lines import LOOKED_AT_S, log_finding, template_finding
 from aiops.correlate.pace import against_peers, gone_at_equal_clock
 from aiops.correlate.rollout import AFTER_S, LOOK_AFTER_S, Rollout, rollout, version_of
 from aiops.correlate.scene import SEEN_BY_REPLICAS, Scene, is_of, rollouts, spelled
@@ -35,8 +35,6 @@ from aiops.units import format_duration
 
 _SAME_PACE = math.log(1.1)
 """A replica that is slower by less than this at an equal clock works as before."""
-LOOKED_AT_S = 5.0
-"""Between two looks at what runs."""
 _SURE_OF_EVENT = 0.98
 """Chance that a change which caused an incident is seen, where there is a change feed."""
 

@@ -292,7 +292,8 @@ class IncidentDesk:
     def _look(self, case: _Case, now_s: float) -> None:
         held = case.incident.diagnosis
         context = IncidentContext(case.incident.service, case.incident.symptoms, case.anchor_s, case.began_s)
-        for first in held.roots[:1]:
+        if held.roots:
+            first = held.roots[0]
             context = replace(context, named=first.cause, named_at=first.where, named_s=case.settler.named_s)
         pause_s = self._tempo.thorough_every_s * (3.0 if held.status is DiagnosisStatus.NAMED else 1.0)
         thorough = now_s - case.thorough_s >= pause_s - 0.05

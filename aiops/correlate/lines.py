@@ -28,7 +28,7 @@ _QUIET_S = 30.0
 """A class that was silent for so long was not usual: three lines in as short a time as may follow are more."""
 _GUARD_S = 10.0
 """Seconds before the first bad one that are no part of what is usual."""
-_LOOKED_AT_S = 5.0
+LOOKED_AT_S = 5.0
 """Between two looks at what runs."""
 _DRAINED_S = 30.0
 """A server that was told to end has by then: Kubernetes' default grace."""
@@ -152,7 +152,7 @@ def _began_s(template: LogTemplate, start_s: float) -> float:
 
 def _ended_within(place: Place, template: LogTemplate, start_s: float, scene: Scene) -> bool:
     """Whether a server of *place* ended while lines of this kind came, which several logs have and none is known to have."""
-    first_s, last_s = _began_s(template, start_s) - _LOOKED_AT_S, template.last_at_s + _DRAINED_S
+    first_s, last_s = _began_s(template, start_s) - LOOKED_AT_S, template.last_at_s + _DRAINED_S
     return any(
         event.kind is EventKind.PROCESS
         and event.action == "exit"

@@ -124,20 +124,25 @@ def test_a_full_disk_and_a_second_recorder_end_cleanly(
     assert steps == [], "not even what memory held had room"
 
 
+def backfill(promtool: str, recording: Path, to: Path) -> None:
+    """Blocks of Prometheus' database made from *recording*, all of whose samples it must take."""
+    text = to.with_name("samples.om")
+    text.write_bytes(gzip.decompress((recording / SAMPLES).read_bytes()))
+
+    made = subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", str(text), str(to)],
+        capture_output=True, text=True, check=False, timeout=60.0,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+
+
 @pytest.mark.external_service
 def test_promtool_makes_blocks_of_a_recording(tmp_path: Path):
     """Whoever has a Prometheus looks at a recording there; every sample must have arrived."""
     promtool = require_program("promtool")
     scenario = read(HERE / "traffic_burst" / "burst_fills_the_kv_cache.yaml")
     asyncio.run(live(observations(scenario, "promtool", ()), tmp_path / "r", 30))
-    text = tmp_path / "samples.om"
-    text.write_bytes(gzip.decompress((tmp_path / "r" / SAMPLES).read_bytes()))
-
-    made = subprocess.run(
-        [promtool, "tsdb", "create-blocks-from", "openmetrics", str(text), str(tmp_path / "data")],
-        capture_output=True, text=True, check=False, timeout=60.0,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
+    backfill(promtool, tmp_path / "r", tmp_path / "data")
     (tmp_path / "data" / "wal").mkdir()  # without one it has nothing to dump
     dumped = subprocess.run(
         [promtool, "tsdb", "dump", str(tmp_path / "data")], capture_output=True, text=True, check=True, timeout=60.0
@@ -166,11 +171,4 @@ def test_promtool_takes_a_recording_in_which_samples_were_revised(tmp_path: Path
             folder.take(b'["samples", "collected", %d, %b, %b, %b]' % (18e8 + second, every, every, times))
         folder.take(b'["tick", "evaluate", %d]' % (18e8 + second))
     folder.close("")
-    text = tmp_path / "samples.om"
-    text.write_bytes(gzip.decompress((tmp_path / "r" / SAMPLES).read_bytes()))
-
-    made = subprocess.run(
-        [promtool, "tsdb", "create-blocks-from", "openmetrics", str(text), str(tmp_path / "data")],
-        capture_output=True, text=True, check=False, timeout=60.0,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
+    backfill(promtool, tmp_path / "r", tmp_path / "data")
